@@ -1,0 +1,186 @@
+//! Devices: a processor with its memory. One trait, one folder an implementation.
+//!
+//! A [`Device`] hands out raw means only: physical memory by the granule, address ranges to map it into, nodes made
+//! of processors, ordered streams. Quotas, pools, tasks and shares are built on top, the same for every device.
+
+pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod info;
+mod registry;
+
+pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
+pub use registry::{DeviceChoice, default_device, open, open_all, parse_choice};
+
+use crate::Result;
+use std::any::Any;
+use std::ffi::c_void;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An address in a device's address space. On the CPU device it is an address of this process; on a CUDA device a
+/// `CUdeviceptr`. Zero is never a valid address.
+pub type DevicePtr = u64;
+
+/// One physical allocation of a device, not yet visible at any address. Owned by whoever created it; give it back
+/// with [`Device::granule_release`] exactly once.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Granule {
+    /// The device's own handle: a `CUmemGenericAllocationHandle`, or the file descriptor of a `memfd`.
+    pub handle: u64,
+    /// Size in bytes, a multiple of [`Device::granularity`].
+    pub bytes: u64,
+}
+
+/// What may be done through a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only (shared weights).
+    Read,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+/// Where an address lies, as far as the device can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Ordinary or pinned host memory.
+    Host,
+    /// Memory of this device.
+    Device,
+}
+
+/// A processor with its memory. All methods may be called from any thread.
+///
+/// Errors: everything a driver can answer comes back as an [`crate::Error`] with advice; nothing panics.
+pub trait Device: Send + Sync + Any {
+    /// The kind of device.
+    fn kind(&self) -> DeviceKind;
+
+    /// The index among devices of the same kind, from 0.
+    fn ordinal(&self) -> u32;
+
+    /// True figures of this device; free memory is read anew.
+    fn info(&self) -> Result<DeviceInfo>;
+
+    /// Free and total bytes of physical memory at this moment.
+    fn memory(&self) -> Result<(u64, u64)>;
+
+    /// The unit in which physical memory is created and mapped, in bytes (a power of two).
+    fn granularity(&self) -> u64;
+
+    /// Creates physical memory of `bytes` (a multiple of [`Device::granularity`]). Its content is undefined on a GPU
+    /// and zero on the CPU.
+    fn granule_create(&self, bytes: u64) -> Result<Granule>;
+
+    /// Gives physical memory back. It must not be mapped anywhere.
+    fn granule_release(&self, granule: Granule);
+
+    /// A file descriptor by which another process can map this granule.
+    fn granule_export(&self, granule: &Granule) -> Result<OwnedFd>;
+
+    /// Reserves an address range of `bytes` (a multiple of the granularity) with nothing behind it.
+    fn range_reserve(&self, bytes: u64) -> Result<DevicePtr>;
+
+    /// Gives an address range back. Nothing may be mapped in it.
+    fn range_release(&self, address: DevicePtr, bytes: u64);
+
+    /// Maps a whole granule at `address` inside a reserved range. A granule may be mapped in several places.
+    fn map(&self, address: DevicePtr, granule: &Granule, access: Access) -> Result<()>;
+
+    /// Undoes one [`Device::map`]: the same address and the granule's size. No work that touches it may be in flight.
+    fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()>;
+
+    /// Copies host bytes to the device and waits.
+    fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()>;
+
+    /// Copies device bytes to the host and waits.
+    fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()>;
+
+    /// Copies `bytes` between two addresses, each of which may be a host or a device address of this device. With a
+    /// stream the copy is ordered on it and may still run when the call returns; without one the call waits.
+    ///
+    /// # Safety
+    /// Both ranges must be readable/writable for `bytes` until the copy has run.
+    unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()>;
+
+    /// Sets `bytes` bytes to `value`; ordering as in [`Device::copy`].
+    ///
+    /// # Safety
+    /// The range must be mapped and writable until the fill has run.
+    unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()>;
+
+    /// Whether an address belongs to device memory or to the host. On the CPU device everything is host memory
+    /// unless it lies in a range reserved by this device.
+    fn place(&self, address: u64) -> Place;
+
+    /// The smallest processors that can be given away one by one: single cores, or groups of SMs.
+    fn units(&self) -> &[Unit];
+
+    /// A node made of these units (indices into [`Device::units`], each once, at least one). Nodes may overlap.
+    fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>>;
+
+    /// Waits until all work of this process on the device has finished.
+    fn synchronize(&self) -> Result<()>;
+
+    /// For implementations in this crate: the concrete type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Processors on which streams run. Dropping the last reference gives them back; streams keep their node alive.
+pub trait Node: Send + Sync + Any {
+    /// The units it is made of, ascending.
+    fn units(&self) -> &[u32];
+
+    /// How many processors (cores or SMs) these units have together.
+    fn processors(&self) -> u32;
+
+    /// An ordered queue on this node. `priority` 0 is normal; lower runs first; the device clamps it.
+    fn stream_create(&self, priority: i32) -> Result<Arc<dyn Stream>>;
+
+    /// For implementations in this crate: the concrete type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Work that the host asks to run in stream order.
+pub type HostFn = Box<dyn FnOnce() + Send + 'static>;
+
+/// An ordered queue of work on a node. Dropping it waits for nothing: queued work still runs.
+pub trait Stream: Send + Sync + Any {
+    /// Queues a host function. It must not call the device's API and must not panic (a panic is caught and dropped).
+    fn host_fn(&self, f: HostFn) -> Result<()>;
+
+    /// Waits until everything queued so far has run; reports an error that the device raised meanwhile.
+    fn synchronize(&self) -> Result<()>;
+
+    /// True when everything queued so far has run.
+    fn is_idle(&self) -> Result<bool>;
+
+    /// Marks this point of the queue.
+    fn record(&self) -> Result<Arc<dyn Event>>;
+
+    /// Lets work queued from now on wait for `event`, which may belong to another stream of the same device.
+    fn wait(&self, event: &Arc<dyn Event>) -> Result<()>;
+
+    /// The native stream (`CUstream`), or null on devices without one.
+    fn raw(&self) -> *mut c_void;
+
+    /// For implementations in this crate: the concrete type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A marked point of a stream.
+pub trait Event: Send + Sync + Any {
+    /// True once the stream has passed this point.
+    fn is_done(&self) -> Result<bool>;
+
+    /// Waits until the stream has passed this point.
+    fn synchronize(&self) -> Result<()>;
+
+    /// Device time between an `earlier` event and this one; both must be done.
+    fn since(&self, earlier: &dyn Event) -> Result<Duration>;
+
+    /// For implementations in this crate: the concrete type.
+    fn as_any(&self) -> &dyn Any;
+}

@@ -1,0 +1,104 @@
+//! Choosing and opening devices. Each device is opened once per process and shared.
+
+use super::{Device, DeviceKind};
+use crate::{Error, Result, Status};
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which device to use: `cpu`, `cuda`, `cuda:1` or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first CUDA GPU that answers, else the CPU.
+    Auto,
+    /// The host.
+    Cpu,
+    /// The CUDA GPU with this ordinal.
+    Cuda(u32),
+}
+
+/// Reads `cpu`, `cuda`, `cuda:N` or `auto`; anything else is an error that names `argument`.
+pub fn parse_choice(argument: &str, text: &str) -> Result<DeviceChoice> {
+    let bad = || Error::argument(argument, format!("{text:?} is not one of cpu, cuda, cuda:N, auto"));
+    match text {
+        "" | "auto" => Ok(DeviceChoice::Auto),
+        "cpu" | "cpu:0" => Ok(DeviceChoice::Cpu),
+        "cuda" => Ok(DeviceChoice::Cuda(0)),
+        other => {
+            let n = other.strip_prefix("cuda:").ok_or_else(bad)?;
+            n.parse().map(DeviceChoice::Cuda).map_err(|_| bad())
+        }
+    }
+}
+
+type Opened = Mutex<BTreeMap<(u8, u32), Arc<dyn Device>>>;
+static OPENED: Lazy<Opened> = Lazy::new(Default::default);
+
+/// Opens a device, or returns the one opened before. `Auto` falls back to the CPU only when no GPU is there;
+/// a GPU that is there and broken is an error.
+pub fn open(choice: DeviceChoice) -> Result<Arc<dyn Device>> {
+    match choice {
+        DeviceChoice::Cpu => opened(DeviceKind::Cpu, 0),
+        DeviceChoice::Cuda(n) => opened(DeviceKind::Cuda, n),
+        DeviceChoice::Auto => match opened(DeviceKind::Cuda, 0) {
+            Err(e) if matches!(e.status(), Status::NoDevice | Status::Unsupported) => {
+                opened(DeviceKind::Cpu, 0)
+            }
+            other => other,
+        },
+    }
+}
+
+/// The device that `COGNIWARE_DEVICE` names; `auto` when it is not set.
+pub fn default_device() -> Result<Arc<dyn Device>> {
+    let text = std::env::var("COGNIWARE_DEVICE").unwrap_or_default();
+    open(parse_choice("COGNIWARE_DEVICE", &text)?)
+}
+
+/// Every device that can be opened: the GPUs first, then the CPU. A device that fails is left out.
+pub fn open_all() -> Vec<Arc<dyn Device>> {
+    let mut all = Vec::new();
+    let mut n = 0;
+    while let Ok(gpu) = opened(DeviceKind::Cuda, n) {
+        all.push(gpu);
+        n += 1;
+    }
+    all.extend(opened(DeviceKind::Cpu, 0));
+    all
+}
+
+fn opened(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
+    let mut map = OPENED.lock();
+    let key = (kind as u8, ordinal);
+    if let Some(device) = map.get(&key) {
+        return Ok(device.clone());
+    }
+    let device: Arc<dyn Device> = match kind {
+        DeviceKind::Cpu => super::cpu::CpuDevice::open()?,
+        #[cfg(feature = "cuda")]
+        DeviceKind::Cuda => super::cuda::CudaDevice::open(ordinal)?,
+        #[cfg(not(feature = "cuda"))]
+        DeviceKind::Cuda => {
+            return Err(Error::unsupported("this build of Cogniware has no CUDA support")
+                .advise("build it with the feature `cuda`, or use COGNIWARE_DEVICE=cpu"));
+        }
+    };
+    map.insert(key, device.clone());
+    Ok(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_and_nonsense_is_named() {
+        assert_eq!(parse_choice("d", "cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        assert_eq!(parse_choice("d", "auto").unwrap(), DeviceChoice::Auto);
+        for bad in ["gpu", "cuda:", "cuda:-1", "cpu:1", "CUDA"] {
+            let e = parse_choice("COGNIWARE_DEVICE", bad).unwrap_err();
+            assert!(e.message().contains("COGNIWARE_DEVICE"), "{e}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Cogniware: one device, many models.
+//!
+//! A program runs several language models on one GPU, or on the CPU, as if each had a device of its own: hard
+//! memory quotas, its own processors, a share that holds, and figures for each tenant.
+//!
+//! Rooms, each of which may use those above it in this list and never those below:
+//! [`error`], [`device`], [`telemetry`], [`memory`], [`compute`], [`ops`], [`tenant`], [`llm`], then the managers
+//! and the C border.
+
+pub mod compute;
+pub mod device;
+pub mod error;
+pub mod llm;
+pub mod memory;
+pub mod ops;
+pub mod quant;
+pub mod telemetry;
+pub mod tenant;
+
+pub use error::{Error, Result, Status};

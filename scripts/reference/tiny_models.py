@@ -57,7 +57,7 @@ def causal():
             LlamaConfig(**{**BASE, **ids, "num_key_value_heads": 2}, rope_parameters=LLAMA3_ROPE),
             byte, {"legacy_copy": True},
         ),
-        # Linear rope scaling, bf16 weights, and the older form of config.json.
+        # Linear rope scaling, one KV head, bf16 weights, and the older form of config.json.
         "llama-linear-legacy": (
             LlamaForCausalLM,
             LlamaConfig(
@@ -80,14 +80,14 @@ def causal():
             ),
             qwen, {},
         ),
-        # Qwen3: norms on Q and K, head_dim 24 where hidden/heads is 16.
+        # Qwen3: norms on Q and K, head_dim 24 where hidden/heads is 16; bf16 weights.
         "qwen3": (
             Qwen3ForCausalLM,
             Qwen3Config(
                 **{**BASE, **qids, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "intermediate_size": 64},
                 head_dim=24, rope_parameters=rope(1000000.0),
             ),
-            qwen, {},
+            qwen, {"dtype": torch.bfloat16},
         ),
         # SmolLM: llama with tied embeddings and an odd number of heads (9 and 3 in the real ones).
         "smollm": (

@@ -221,7 +221,7 @@ impl Library {
             let transposed = OP_T;
             let code = (t.desc_set)(p.desc, DESC_TRANSA, (&raw const transposed).cast(), 4);
             check("cublasLtMatmulDescSetAttribute", code)?;
-            let mut layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
+            let layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
                 let code = (t.layout_create)(to, element, rows.into(), cols.into(), ld.into());
                 check("cublasLtMatrixLayoutCreate", code)
             };

@@ -46,7 +46,15 @@ fn main() -> Result<()> {
                     })
                     .collect();
                 let mut file = vec![0u8; dtype.bytes(rows.min(256).into(), cols.into())? as usize];
-                cogniware::quant::quantize(dtype, &values, &mut file)?;
+                match dtype {
+                    // The speed does not depend on the codes; small scales keep the sums finite.
+                    DType::Q4_K | DType::Q6_K => {
+                        for (i, byte) in file.iter_mut().enumerate() {
+                            *byte = if i % 2 == 1 { 0x11 } else { (values[i].to_bits() >> 8) as u8 };
+                        }
+                    }
+                    _ => cogniware::quant::quantize(dtype, &values, &mut file)?,
+                }
                 let whole: Vec<u8> =
                     file.iter().copied().cycle().take(dtype.bytes(rows.into(), cols.into())? as usize).collect();
                 let mut packed = vec![0u8; bytes as usize];

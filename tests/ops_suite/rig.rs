@@ -3,6 +3,7 @@
 use cogniware::device::{self, Access, Device, DeviceKind, DevicePtr, Granule};
 use cogniware::ops::{self, Ops};
 use cogniware::quant::DType;
+use half::f16;
 use std::sync::Arc;
 
 pub struct Random(pub u64);
@@ -138,9 +139,22 @@ pub const DTYPES: [DType; 7] =
 /// A random matrix: its bytes as in a file, and its values.
 pub fn matrix(r: &mut Random, dtype: DType, rows: u32, cols: u32) -> (Vec<u8>, Vec<f32>) {
     let n = rows as usize * cols as usize;
-    let values = r.floats(n);
     let mut file = vec![0; dtype.bytes(rows.into(), cols.into()).unwrap() as usize];
-    cogniware::quant::quantize(dtype, &values, &mut file).unwrap();
+    match dtype {
+        DType::Q4_K | DType::Q6_K => {
+            // Any codes are valid; only the f16 scales must be ordinary numbers.
+            file.iter_mut().for_each(|b| *b = r.bits() as u8);
+            for block in file.chunks_exact_mut(dtype.block_bytes() as usize) {
+                let at = if dtype == DType::Q4_K { 0 } else { 208 };
+                let scale = f16::from_f32(r.float() * 0.01);
+                block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                if dtype == DType::Q4_K {
+                    block[2..4].copy_from_slice(&f16::from_f32(r.float() * 0.05).to_le_bytes());
+                }
+            }
+        }
+        _ => cogniware::quant::quantize(dtype, &r.floats(n), &mut file).unwrap(),
+    }
     let mut exact = vec![0.0; n];
     cogniware::quant::dequantize(dtype, &file, &mut exact).unwrap();
     (file, exact)

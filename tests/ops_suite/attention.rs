@@ -104,6 +104,7 @@ fn softmax_sum(q: &[f32], scale: f32, tokens: impl Iterator<Item = (Vec<f32>, Ve
     out
 }
 
+#[allow(clippy::too_many_arguments)]
 fn attend(
     r: &mut Random,
     rig: &mut Rig,
@@ -130,7 +131,8 @@ fn attend(
         let first = window.map_or(0, |w| (position + 1).saturating_sub(w as usize));
         for h in 0..heads as usize {
             let tokens = (first..=position).map(|t| {
-                let part = |which| cache.data[cache.at(sequence, layer, which, h / group, t)..][..dim].to_vec();
+                let part =
+                    |which| cache.data[cache.at(sequence, layer, which, h / group, t)..][..dim].to_vec();
                 (part(0), part(1))
             });
             want.extend(softmax_sum(&q[(i * heads as usize + h) * dim..][..dim], 0.3, tokens));
@@ -177,17 +179,6 @@ fn attention_over_pages() {
 }
 
 #[test]
-fn a_row_attends_the_same_beside_others_of_the_same_bound() {
-    // Decode on one device: the value of a row does not depend on what runs in the same step, for equal shapes.
-    each_device(|rig| {
-        let mut r = Random(32);
-        for _ in 0..2 {
-            attend(&mut r, rig, DType::F16, 8, [16, 1, 4, 64], None, &[300, 300], &[(0, 299), (1, 299)]);
-        }
-    });
-}
-
-#[test]
 fn rope_turns_and_stores() {
     each_device(|rig| {
         let mut r = Random(33);
@@ -204,7 +195,8 @@ fn rope_turns_and_stores() {
                     let q = r.floats(n * heads as usize * d);
                     let k = r.floats(n * kv_heads as usize * d);
                     let v = r.floats(n * kv_heads as usize * d);
-                    let freq: Vec<f32> = (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect();
+                    let freq: Vec<f32> =
+                        (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect();
                     let (qp, kp, vp, fp) = (rig.put(&q), rig.put(&k), rig.put(&v), rig.put(&freq));
                     let on_device = cache.rows(rig, &rows);
                     rig.scratch(n as u32, 64, 64, 64, heads, dim);
@@ -225,8 +217,8 @@ fn rope_turns_and_stores() {
                     });
                     let turn = |x: &[f32], position: usize| -> Vec<f64> {
                         let mut y = vec![0.0; d];
-                        for i in 0..d / 2 {
-                            let angle = f64::from(position as f32 * freq[i]);
+                        for (i, f) in freq.iter().enumerate() {
+                            let angle = f64::from(position as f32 * f);
                             let (s, c) = angle.sin_cos();
                             let m = f64::from(magnitude);
                             let (a, b) = match style {
@@ -292,7 +284,8 @@ fn attention_of_whole_sequences() {
             for s in starts.windows(2) {
                 for i in s[0] as usize..s[1] as usize {
                     for h in 0..heads as usize {
-                        let cut = |x: &[f32], t: usize| x[t * width + h * dim as usize..][..dim as usize].to_vec();
+                        let cut =
+                            |x: &[f32], t: usize| x[t * width + h * dim as usize..][..dim as usize].to_vec();
                         let tokens = (s[0] as usize..s[1] as usize).map(|t| (cut(&k, t), cut(&v, t)));
                         let row = softmax_sum(&cut(&q, i), 0.4, tokens);
                         want[i * width + h * dim as usize..][..dim as usize].copy_from_slice(&row);

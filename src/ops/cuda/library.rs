@@ -259,7 +259,9 @@ fn bytes(dtype: DType, n: u32, rows: u32, cols: u32) -> (u64, u64, u64) {
     match pack::tile(dtype) {
         _ if dtype == DType::F32 => (WORKSPACE, 0, 0),
         None => (WORKSPACE, x, 0),
-        Some(_) => (WORKSPACE, x, (u64::from(panel_rows(rows, cols)) * u64::from(cols) * 2).next_multiple_of(256)),
+        Some(_) => {
+            (WORKSPACE, x, (u64::from(panel_rows(rows, cols)) * u64::from(cols) * 2).next_multiple_of(256))
+        }
     }
 }
 

@@ -200,8 +200,11 @@ impl CudaDriver {
         });
         // SAFETY: loading a driver library runs its initialisers, which is what a caller of this function asks for.
         let library = unsafe { Library::new(path) }.map_err(|e| {
-            Error::new(Status::NoDevice, format!("cannot load the NVIDIA driver library {}: {e}", path.display()))
-                .advise("install the NVIDIA driver, name its library in COGNIWARE_LIBCUDA, or use COGNIWARE_DEVICE=cpu")
+            let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), |cause| cause.to_string());
+            Error::new(Status::NoDevice, format!("cannot load the NVIDIA driver library {}: {cause}", path.display()))
+                .advise(
+                    "install the NVIDIA driver, name its library in COGNIWARE_LIBCUDA, or use COGNIWARE_DEVICE=cpu",
+                )
         })?;
         let mut driver = CudaDriver {
             table: Table::look_up(&library),

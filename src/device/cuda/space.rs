@@ -126,6 +126,8 @@ impl AddressSpace {
                 format!("the driver exported the file descriptor {fd}"),
             ));
         }
+        // SAFETY: our own descriptor. A child that runs another program must not inherit it.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         // SAFETY: a new descriptor, ours to close.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }

@@ -262,12 +262,11 @@ mod tests {
 
     #[test]
     fn tojson_writes_as_python_does() {
+        assert_eq!(render("{{ messages[0] | tojson }}").unwrap(), r#"{"role": "user", "content": "Hi <b>"}"#);
         assert_eq!(
-            render("{{ messages[0] | tojson }}").unwrap(),
-            r#"{"role": "user", "content": "Hi <b>"}"#
+            render("{{ {'a': [1, 'é'], 'b': []} | tojson(indent=2) }}").unwrap(),
+            "{\n  \"a\": [\n    1,\n    \"é\"\n  ],\n  \"b\": []\n}"
         );
-        assert_eq!(render("{{ {'a': [1, 'é'], 'b': []} | tojson(indent=2) }}").unwrap(),
-            "{\n  \"a\": [\n    1,\n    \"é\"\n  ],\n  \"b\": []\n}");
     }
 
     #[test]

@@ -132,9 +132,9 @@ impl<'a> Cursor<'a> {
             2 => Value::Unsigned(u64::from(u16::from_le_bytes(
                 self.take(2, what)?.try_into().expect("2 bytes"),
             ))),
-            3 => Value::Signed(i64::from(i16::from_le_bytes(
-                self.take(2, what)?.try_into().expect("2 bytes"),
-            ))),
+            3 => {
+                Value::Signed(i64::from(i16::from_le_bytes(self.take(2, what)?.try_into().expect("2 bytes"))))
+            }
             4 => Value::Unsigned(u64::from(self.u32(what)?)),
             5 => Value::Signed(i64::from(self.u32(what)? as i32)),
             6 => Value::Float(f64::from(f32::from_bits(self.u32(what)?))),

@@ -8,9 +8,12 @@ pub mod cpu;
 pub mod cuda;
 mod info;
 mod registry;
+mod table;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
 pub use registry::{DeviceChoice, default_device, open, open_all, parse_choice};
+
+pub use table::PerDevice;
 
 use crate::Result;
 use std::any::Any;

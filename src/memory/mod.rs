@@ -197,3 +197,9 @@ impl SharedMapping {
         unimplemented!()
     }
 }
+
+/// The tenant and the live allocation that hold `address`, on any device of this process.
+pub fn owner_of(address: DevicePtr) -> Option<(String, Allocation)> {
+    let _ = address;
+    unimplemented!()
+}

@@ -7,7 +7,7 @@
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
 use crate::Result;
-use crate::device::{DevicePtr, Stream};
+use crate::device::{Device, DevicePtr, Node, Stream};
 use crate::quant::DType;
 use std::sync::Arc;
 use std::time::Duration;
@@ -263,4 +263,14 @@ pub trait Ops: Send + Sync {
 
     /// `out[i] = x[index[i]]` for rows of `dim` f32; `index` i32 `[n]`. Picks the rows whose logits are wanted.
     fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()>;
+}
+
+/// Operations on `stream` of `node`, by the implementation that fits the device.
+pub fn for_stream(
+    device: &Arc<dyn Device>,
+    node: Arc<dyn Node>,
+    stream: Arc<dyn Stream>,
+) -> Result<Arc<dyn Ops>> {
+    let _ = (device, node, stream);
+    unimplemented!()
 }

@@ -199,6 +199,8 @@ def main():
     shape = SHAPES[a.shape]
     hidden, layers, heads, kv, ffn, vocab, theta, context = shape
     tensors = list(plan(shape, a.layers, a.type))
+    for _, dims, kind in tensors:
+        nbytes(dims, kind)  # refuse what does not fit before a file exists
     meta = {
         "general.architecture": text("llama"), "general.name": text(f"random {a.shape} {a.type}"),
         "general.file_type": u32(TYPES[a.type][3]), "general.quantization_version": u32(2), "general.alignment": u32(ALIGN),

@@ -10,6 +10,8 @@
 pub mod compute;
 pub mod device;
 pub mod error;
+#[cfg(feature = "capi")]
+pub mod ffi;
 pub mod llm;
 pub mod memory;
 pub mod ops;

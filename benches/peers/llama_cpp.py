@@ -5,6 +5,9 @@
     python benches/peers/llama_cpp.py --model F --ids 1,5,7 --greedy 16 [--logits out.npy]
     python benches/peers/llama_cpp.py --model F --check expected.safetensors [--kv f32]
 
+Install: pip install cmake ninja scikit-build-core gguf && pip install --no-binary llama-cpp-python llama-cpp-python==0.3.36
+(its default build uses this machine's instructions: look for AVX512_VNNI in `system`).
+
 Speed: after one warm-up, `--runs` runs; each evaluates P prompt tokens in one batch, then T tokens one at a time (greedy,
 through the C calls, so that no Python sampler is measured). The median of the runs is reported. `weight_bytes_per_second` is
 decode tokens/s times the bytes of all tensors that one token reads (the embedding table counts only when it is also the output).

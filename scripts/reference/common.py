@@ -70,12 +70,13 @@ def pick_input(model, vocab, n, seed, min_lead=0.05, low=3):
     raise SystemExit("no input without near ties found")
 
 
-def save_expected(path, ids, logits, greedy):
+def save_expected(path, ids, logits, greedy, **more):
     save_file(
         {
             "input_ids": np.asarray(ids, np.int32),
             "logits": np.ascontiguousarray(logits, dtype=np.float32),
             "greedy_ids": np.asarray(greedy, np.int32),
+            **more,
         },
         path,
     )

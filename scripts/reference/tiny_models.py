@@ -3,7 +3,8 @@
     python scripts/reference/tiny_models.py [name ...]
 
 Writes tests/fixtures/models/<name>/: config.json, model.safetensors (or shards), tokenizer.json, tokenizer_config.json and
-expected.safetensors (input_ids i32 [n], logits f32 [n, vocab], greedy_ids i32 [16]; for bert see `bert`).
+expected.safetensors (input_ids i32 [32], logits f32 [32, vocab], greedy_ids i32 [16], long_ids i32 [200], long_logits f32
+[4, vocab]; for bert see `bert`).
 """
 
 import json
@@ -75,7 +76,7 @@ def causal():
         "qwen2": (
             Qwen2ForCausalLM,
             Qwen2Config(
-                **{**BASE, **qids, "num_key_value_heads": 2, "rms_norm_eps": 1e-6},
+                **{**BASE, **qids, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "intermediate_size": 64},
                 use_sliding_window=False, rope_parameters=rope(1000000.0),
             ),
             qwen, {},
@@ -102,6 +103,14 @@ def causal():
             smol, {"dtype": torch.bfloat16},
         ),
     }
+
+
+def long_run(model, n=200, keep=4):
+    """A longer input for chunked prefill and paged caches: its ids and the logits of its last `keep` positions."""
+    ids = np.random.default_rng(9).integers(3, model.config.vocab_size, n)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(ids)[None], use_cache=False).logits[0, -keep:].numpy()
+    return {"long_ids": ids.astype(np.int32), "long_logits": np.ascontiguousarray(logits)}
 
 
 def legacy_config(config):
@@ -147,7 +156,7 @@ def make(name, cls, config, spec, legacy=False, legacy_copy=False, dtype=None, m
     # Run what was written, not what is in memory: f32 arithmetic on the stored weights.
     stored = load(folder)
     ids, logits, greedy, lead = pick_input(stored, config.vocab_size, n=32, seed=1)
-    save_expected(folder / "expected.safetensors", ids, logits, greedy)
+    save_expected(folder / "expected.safetensors", ids, logits, greedy, **long_run(stored))
     print(f"{name}: {size_of(folder) // 1024} KiB, logits std {logits.std():.2f}, greedy lead {lead:.3f}, greedy {greedy}")
     check_sensitive(name, stored, ids, logits)
     if legacy_copy:  # the older form must mean the same to transformers

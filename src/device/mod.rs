@@ -11,7 +11,7 @@ mod registry;
 mod table;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use registry::{DeviceChoice, default_device, open, open_all, parse_choice};
+pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
 
 pub use table::PerDevice;
 

@@ -6,8 +6,8 @@ mod registry;
 
 pub use registry::{close, find, list, open, open_default};
 
-use crate::compute::{Nodes, Share};
-use crate::device::{Device, Node, Stream};
+use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
+use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
 use crate::ops::{self, Ops};
 use crate::{Error, Result, Status};
@@ -208,6 +208,42 @@ impl Tenant {
     pub fn close_stream(&self, id: u64) -> Result<()> {
         let stream = self.streams.lock().remove(&id).ok_or_else(|| self.no_stream(id))?;
         stream.synchronize()
+    }
+
+    /// Cores or SMs of the nodes it holds; 0 when it has none yet.
+    pub fn processors_now(&self) -> u32 {
+        let compute = self.compute.lock();
+        compute.node.as_ref().map_or(0, |n| n.processors())
+    }
+
+    /// Schedules a task of this tenant; see [`Tasks::schedule`].
+    pub fn schedule(
+        &self,
+        id: Option<String>,
+        kind: &str,
+        priority: Priority,
+        memory: u64,
+        cores: u32,
+        body: TaskBody,
+    ) -> Result<Task> {
+        let node = self.node()?;
+        let on_cpu = self.device.kind() == DeviceKind::Cpu;
+        let units = self.device.units();
+        // On the CPU device a task's own code counts as the tenant's work, so it stays on the tenant's cores.
+        let affinity = node.units().iter().filter(|_| on_cpu).filter_map(|&u| units.get(u as usize));
+        Tasks::global().schedule(TaskSpec {
+            id,
+            kind: kind.to_owned(),
+            tenant: self.id.clone(),
+            account: self.account.clone(),
+            share: self.share.clone(),
+            processors: node.processors(),
+            priority,
+            memory,
+            cores,
+            affinity: affinity.map(|u| u.os_index).collect(),
+            body,
+        })
     }
 
     fn no_stream(&self, id: u64) -> Error {

@@ -44,8 +44,10 @@ impl Model {
     pub fn embed_tokens(&self, ids: &[Vec<u32>], options: &EmbedOptions) -> Result<Vec<Vec<f32>>> {
         let pooling = options.pooling.or(self.config().pooling).unwrap_or(Pooling::Mean);
         let normalize = options.normalize.unwrap_or(self.config().normalize);
-        let sequences =
-            ids.iter().map(|ids| self.bare(Want::Pooled(pooling), ids.clone())).collect::<Result<Vec<_>>>()?;
+        let sequences = ids
+            .iter()
+            .map(|ids| self.bare(Want::Pooled(pooling), ids.clone()))
+            .collect::<Result<Vec<_>>>()?;
         let mut vectors = self.values(sequences)?;
         if normalize {
             vectors.iter_mut().for_each(|vector| scale_to_unit(vector));

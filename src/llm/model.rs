@@ -178,11 +178,9 @@ impl Model {
     pub fn close(&self) {
         self.shared.stop();
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            if !self.shared.is_engine_thread() {
-                // The engine catches its own panics and reports them to its requests.
-                let _ = thread.join();
-            }
+        if let Some(thread) = thread.filter(|_| !self.shared.is_engine_thread()) {
+            // The engine catches its own panics and reports them to its requests.
+            let _ = thread.join();
         }
     }
 
@@ -310,8 +308,7 @@ fn load(
     let plan = Plan::new(&file, &*ops)?;
     let threads = node.processors().clamp(1, 4) as usize;
     let mut silent = |_| true;
-    let (weights, shared) =
-        image(tenant, &file, &plan, &*ops, threads, progress.unwrap_or(&mut silent))?;
+    let (weights, shared) = image(tenant, &file, &plan, &*ops, threads, progress.unwrap_or(&mut silent))?;
     let time = begun.elapsed();
     let kv = options.kv.unwrap_or_else(|| match file.tensor("blk.0.attn_q.weight") {
         Ok(view) if view.dtype == DType::F32 => DType::F32,
@@ -422,8 +419,10 @@ impl Working<'_> {
                 Err(error) if error.status() == Status::QuotaExceeded => {
                     let whole_texts = self.config.architecture.is_encoder();
                     if fixed || whole_texts || limits.prefill_rows / 2 < FEWEST_ROWS {
-                        return Err(error.advise("raise the tenant's memory limit, or lower the options \
-                            context, max_sequences or prefill_rows"));
+                        return Err(error.advise(
+                            "raise the tenant's memory limit, or lower the options \
+                            context, max_sequences or prefill_rows",
+                        ));
                     }
                     limits.prefill_rows /= 2;
                     limits.mixed_rows = limits.mixed_rows.min(limits.prefill_rows);

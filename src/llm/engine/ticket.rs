@@ -36,10 +36,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    pub fn new(
-        engine: Arc<std::sync::OnceLock<ThreadId>>,
-        wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> Arc<Ticket> {
+    pub fn new(engine: Arc<std::sync::OnceLock<ThreadId>>, wake: Arc<dyn Fn() + Send + Sync>) -> Arc<Ticket> {
         Arc::new(Ticket {
             cancelled: AtomicBool::new(false),
             engine,

@@ -178,10 +178,9 @@ impl Worker {
             self.give(kept.pages);
         }
         for sequence in self.running.iter_mut().chain(self.waiting.iter_mut()) {
-            if sequence.session.as_ref().is_some_and(|session| session.id == id) {
-                if let Some(session) = sequence.session.take() {
-                    session.history.lock().ended(&sequence.tokens, "");
-                }
+            let linked = sequence.session.as_ref().is_some_and(|session| session.id == id);
+            if let Some(session) = sequence.session.take_if(|_| linked) {
+                session.history.lock().ended(&sequence.tokens, "");
             }
         }
     }

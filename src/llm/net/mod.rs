@@ -20,8 +20,7 @@ pub(crate) struct Linear {
 impl Linear {
     fn bind(plan: &Plan, base: DevicePtr, name: &str, bias: bool) -> Result<Linear> {
         let weight = plan.matrix(base, &format!("{name}.weight"))?;
-        let bias =
-            if bias { Some(plan.vector(base, &format!("{name}.bias"), weight.rows)?) } else { None };
+        let bias = if bias { Some(plan.vector(base, &format!("{name}.bias"), weight.rows)?) } else { None };
         Ok(Linear { weight, bias })
     }
 

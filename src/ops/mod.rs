@@ -6,6 +6,8 @@
 //! Determinism: on the CPU device each output element is computed by one thread in an order that depends neither on
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
+pub mod cpu;
+
 use crate::Result;
 use crate::device::{Device, DevicePtr, Node, Stream};
 use crate::quant::DType;

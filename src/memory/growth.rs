@@ -188,7 +188,7 @@ impl Space {
         }
     }
 
-    /// Gives back idle granules until `keep` mapped units are free, or none is idle.
+    /// Gives back idle granules until at most `keep` mapped units are free, or none is idle.
     fn trim(&self, maps: &mut Maps, keep: u64) {
         let slot = self.slot;
         let mut heap = self.heap.lock();
@@ -205,10 +205,10 @@ impl Space {
             }
             for (&at, piece) in maps.pieces.range(first..end).rev() {
                 let units = (piece.granule.bytes / UNIT) as u32;
-                if at + units / slot > end || spare < keep + u64::from(units) {
+                if at + units / slot > end || spare <= keep {
                     continue;
                 }
-                spare -= u64::from(units);
+                spare = spare.saturating_sub(u64::from(units));
                 leaving.push((at, units));
             }
         }

@@ -8,8 +8,8 @@
 
 pub mod cpu;
 
-use crate::Result;
-use crate::device::{Device, DevicePtr, Node, Stream};
+use crate::{Error, Result};
+use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,12 +267,17 @@ pub trait Ops: Send + Sync {
     fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()>;
 }
 
-/// Operations on `stream` of `node`, by the implementation that fits the device.
+/// The operations for a stream of `node`, by the kind of device.
+///
+/// Errors: there are no operations for this kind of device in this build.
 pub fn for_stream(
     device: &Arc<dyn Device>,
     node: Arc<dyn Node>,
     stream: Arc<dyn Stream>,
 ) -> Result<Arc<dyn Ops>> {
-    let _ = (device, node, stream);
-    unimplemented!()
+    match device.kind() {
+        DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
+        #[allow(unreachable_patterns)]
+        kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind:?}"))),
+    }
 }

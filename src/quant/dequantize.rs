@@ -108,6 +108,36 @@ mod tests {
         assert!(dequantize(DType::Q8_0, &[0; 34], &mut [0.0; 31]).is_err());
     }
 
+    /// Blocks, ordinary and extreme, with the values that the `gguf` package's numpy code gives.
+    #[test]
+    fn every_format_equals_the_fixtures() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/quant");
+        for (name, dtype) in [
+            ("f16", DType::F16),
+            ("bf16", DType::BF16),
+            ("q8_0", DType::Q8_0),
+            ("q4_0", DType::Q4_0),
+            ("q4_k", DType::Q4_K),
+            ("q6_k", DType::Q6_K),
+        ] {
+            let file = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+            let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+            let bytes = tensors.tensor("bytes").unwrap();
+            let values = tensors.tensor("values").unwrap();
+            let want: Vec<f32> = values
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect();
+            assert!(want.len() >= 256, "{name}");
+            let mut got = vec![0.0; want.len()];
+            dequantize(dtype, bytes.data(), &mut got).unwrap();
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert!(got == want || got.is_nan() && want.is_nan(), "{name} [{i}]: {got} {want}");
+            }
+        }
+    }
+
     #[test]
     fn q4_k_scales_by_hand() {
         // scale 5 = 0b10_1001 (low nibble 9 in byte 9, top bits 2 in byte 1), minimum 5 = 0b01_0110.

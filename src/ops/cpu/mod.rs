@@ -17,13 +17,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crew::Crew;
+pub use crew::{Crew, NodeCrew};
 pub use isa::Isa;
 
 use super::{
     Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
 };
-use crate::device::{DevicePtr, Stream};
+use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
 use crate::{Error, Result, Status};
 use crew::share;
@@ -67,6 +67,21 @@ impl Angles {
 }
 
 impl CpuOps {
+    /// Operations that run on `stream` with the team of `node`, both of the CPU device, with the kernels that
+    /// [`Isa::choose`] names.
+    ///
+    /// Errors: a device or node of another kind; a level in `COGNIWARE_CPU_ISA` that does not exist here.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        node: Arc<dyn Node>,
+        stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Ops>> {
+        if device.kind() != DeviceKind::Cpu {
+            return Err(Error::argument("device", format!("is of kind {:?}, not the CPU", device.kind())));
+        }
+        CpuOps::with_level(Isa::choose()?, Arc::new(NodeCrew::new(node)?), stream)
+    }
+
     /// Operations that run on `stream`, helped by `crew`, with kernels of level `isa`.
     ///
     /// Errors: the processor lacks this level.

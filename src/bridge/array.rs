@@ -1,6 +1,6 @@
 //! Arrays of f32 in a tenant's memory that host code reads and writes directly.
 
-use crate::device::DeviceKind;
+use crate::device::{DeviceKind, HostMemory};
 use crate::memory::Charge;
 use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
@@ -13,8 +13,8 @@ pub struct Array {
     tenant: Arc<Tenant>,
     count: u64,
     address: u64,
-    /// Set for pinned host memory.
-    charge: Option<Charge>,
+    /// Set where the memory is not the space's: what keeps it, and what it is charged with.
+    host: Option<(Box<dyn HostMemory>, Charge)>,
 }
 
 impl Array {
@@ -27,15 +27,16 @@ impl Array {
             .checked_mul(4)
             .filter(|&b| b <= isize::MAX as u64)
             .ok_or_else(|| Error::argument("size", format!("{count} elements overflow the address space")))?;
-        let (address, charge) = if tenant.device().kind() == DeviceKind::Cpu {
+        let (address, host) = if tenant.device().kind() == DeviceKind::Cpu {
             let address = tenant.space().alloc(bytes, 256, "array")?;
             tenant.fill(address, 0, bytes, None)?;
             (address, None)
         } else {
             let charge = tenant.account().charge(bytes, "array")?;
-            (tenant.device().host_alloc(bytes)?, Some(charge))
+            let memory = tenant.device().host_memory(bytes)?;
+            (memory.address(), Some((memory, charge)))
         };
-        Ok(Array { tenant: tenant.clone(), count, address, charge })
+        Ok(Array { tenant: tenant.clone(), count, address, host })
     }
 
     /// The tenant whose memory it is.
@@ -109,10 +110,9 @@ impl Array {
 
 impl Drop for Array {
     fn drop(&mut self) {
-        match self.charge.take() {
-            Some(_charge) => self.tenant.device().host_free(self.address, self.bytes()),
+        if self.host.is_none() {
             // Ours until now; nobody else can have freed it.
-            None => drop(self.tenant.space().free(self.address)),
+            let _ = self.tenant.space().free(self.address);
         }
     }
 }

@@ -11,7 +11,7 @@ import random
 
 from facts import FACTS, GROUPS, QA, STEPS
 from grammar import expand, tidy
-from stories import KINDS, PLOTS, SCENES, story
+from stories import KINDS, story
 import talk
 from words import ANIMALS, LISTS, Cast
 
@@ -74,8 +74,8 @@ def poem(rng):
     text = gap.join("\n".join(x[0].upper() + x[1:] for x in c.split("|")) for c in lines)
     title = ""
     if rng.random() < .3:
-        title = rng.choice(talk.TITLES).replace("{T}", theme.title())
-        text = title[0].upper() + title[1:] + "\n\n" + text
+        bare = theme.split(" ", 1)[1] if theme.startswith(("a ", "the ", "my ")) else theme
+        text = rng.choice(talk.TITLES).replace("{T}", bare.title()) + "\n\n" + text
     ask = rng.choice(["Write a short poem about {}.", "Write a poem about {}.", "Write me a poem about {}.", "Can you write a poem about {}?", "A poem about {}, please.", "Tell me a poem about {}.", "Please write a little poem about {}.", "I would like a poem about {}."])
     if rng.random() < .06:
         return rng.choice(["Write a poem.", "Tell me a poem.", "Write a short poem.", "Can you write a poem?"]), text

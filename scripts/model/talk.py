@@ -20,7 +20,7 @@ POEMS = {
 "a bird|birds": ["A little bird sat in a tree|and sang a little song for me.", "It sang of clouds, it sang of sky|and of the joy it is to fly.", "It has no house, it has no door,|it needs a branch and nothing more.", "It spreads its wings, it leaves the ground,|and round it goes, and round and round.", "I wish that I could fly along|or only learn that little song."],
 "a train|a journey": ["The train goes fast along the track,|and some will stay and some come back.", "The fields fly by, the cows look up,|the tea is dancing in its cup.", "A bridge, a tunnel, then a town,|and up the hill and slowly down.", "Who lives in there, behind the light|of windows shining in the night?", "And when we stop, the doors swing wide,|and all the world is there outside."],
 }
-TITLES = ["{T}", "A Song of {T}", "To {T}", "About {T}"]
+TITLES = ["{T}", "{T}", "A Poem", "A Little Song"]
 
 HELLO = ["Hello!", "Hi!", "Hello", "Hi", "Good morning!", "Good evening!", "Hey there!", "Hello there!", "Hello, how are you?", "Hi, how are you?", "How are you?", "How are you today?", "Good day!", "Hello, world!", "Hello world"]
 HELLO_A = ["Hello! [How can I help you today?|What would you like to talk about?|It is nice to meet you. What can I do for you?|How are you?]",

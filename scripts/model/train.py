@@ -4,9 +4,9 @@
 The steps, from an empty folder (pip install -r requirements.txt):
   1. python corpus.py --documents 60000 --out tok.jsonl        text for the tokenizer
   2. python tokenizer.py tok.jsonl --out tokenizer.json        byte-level BPE, 3072 tokens
-  3. python train.py --tokenizer tokenizer.json --seconds 300  writes its own documents, trains for so long, saves model.pt
-  4. python export.py model.pt tokenizer.json --out ../../models/cogniware-small.gguf
-  5. python check.py ../../models/cogniware-small.gguf ../../models/cogniware-small.tokenizer.json
+  3. python train.py --seconds 300 --compile                   writes its own documents, trains for so long, saves model.pt
+  4. python export.py model.pt tokenizer.json --out cogniware-small.gguf
+  5. python check.py cogniware-small.gguf cogniware-small.tokenizer.json --model model.pt --sample 200
 
 The learning rate follows the clock: it warms up and then falls to zero when the time is over, so any budget gives a finished model.
 One GPU with bf16 is expected; it also runs on a CPU, for a trial: --rows 2 --documents 2000 --layers 2.

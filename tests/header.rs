@@ -38,8 +38,10 @@ fn exports() -> (BTreeSet<String>, Vec<String>) {
         let text = fs::read_to_string(&file).expect("a source of src/ffi");
         let lines: Vec<&str> = text.lines().collect();
         for (at, _) in lines.iter().enumerate().filter(|(_, l)| l.trim() == "#[unsafe(no_mangle)]") {
-            let declaration = lines[at..].iter().find(|l| l.contains(" fn ")).expect("a function after no_mangle");
-            let name = declaration.split(" fn ").nth(1).and_then(|rest| rest.split('(').next()).expect("a name");
+            let declaration =
+                lines[at..].iter().find(|l| l.contains(" fn ")).expect("a function after no_mangle");
+            let name =
+                declaration.split(" fn ").nth(1).and_then(|rest| rest.split('(').next()).expect("a name");
             let above = lines[..at].iter().rev().find(|l| !l.trim().starts_with("#["));
             if !above.is_some_and(|l| l.trim().starts_with("///")) {
                 undocumented.push(format!("{name} in {}", file.display()));
@@ -61,7 +63,8 @@ fn every_export_is_documented_and_declared() {
     assert!(undocumented.is_empty(), "no /// before {undocumented:?}");
     let header = generate();
     for name in &all {
-        let declared = header.find(&format!("{name}(")).unwrap_or_else(|| panic!("{name} is not in the header"));
+        let declared =
+            header.find(&format!("{name}(")).unwrap_or_else(|| panic!("{name} is not in the header"));
         let paragraph = header[..declared].rsplit("\n\n").next().unwrap_or("");
         assert!(paragraph.starts_with("// "), "{name} has no comment of its own in the header: {paragraph}");
         assert_eq!(header.matches(&format!("{name}(")).count(), 1, "{name} is declared more than once");
@@ -76,7 +79,9 @@ fn shared_library() -> PathBuf {
     [folder.join("libcogniware.so"), folder.join("deps/libcogniware.so")]
         .into_iter()
         .find(|p| p.exists())
-        .unwrap_or_else(|| panic!("no libcogniware.so under {}; cargo build --lib makes it", folder.display()))
+        .unwrap_or_else(|| {
+            panic!("no libcogniware.so under {}; cargo build --lib makes it", folder.display())
+        })
 }
 
 fn output(command: &mut Command) -> String {
@@ -87,7 +92,8 @@ fn output(command: &mut Command) -> String {
 
 #[test]
 fn the_library_exports_the_committed_list_and_nothing_else() {
-    let symbols = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(shared_library()));
+    let symbols =
+        output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(shared_library()));
     let mut names: Vec<&str> = symbols.lines().filter_map(|l| l.split_whitespace().next()).collect();
     names.sort_unstable();
     compare(&root().join("tests/abi/symbols.txt"), &format!("{}\n", names.join("\n")));

@@ -78,7 +78,11 @@ fn polish(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let mut opaque = Vec::new();
     while let Some(at) = lines.iter().position(|line| line.trim() == "uint8_t _opaque[0];") {
-        assert!(lines[at - 1].starts_with("typedef struct ") && lines[at - 1].ends_with(" {"), "{}", lines[at - 1]);
+        assert!(
+            lines[at - 1].starts_with("typedef struct ") && lines[at - 1].ends_with(" {"),
+            "{}",
+            lines[at - 1]
+        );
         let name = lines[at - 1].trim_start_matches("typedef struct ").trim_end_matches(" {").to_owned();
         lines[at - 1] = "@opaque";
         lines.drain(at..at + 2);

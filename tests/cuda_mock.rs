@@ -49,6 +49,8 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let g = self.device.granularity();
+        // A failure half way leaves work in flight. Asked twice, since the first may be the call that fails.
+        let _ = self.device.synchronize().or_else(|_| self.device.synchronize());
         if self.mapped {
             let _ = self.device.unmap(self.range, g);
         }
@@ -81,7 +83,7 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     // SAFETY: the memory outlives both streams' work: they are waited for below, or by the device's drop.
     unsafe { device.fill(memory.range, 2, 100, Some(a.as_ref()))? };
     let (tell, told) = std::sync::mpsc::channel();
-    a.host_fn(Box::new(move || tell.send(()).unwrap()))?;
+    a.host_fn(Box::new(move || drop(tell.send(()))))?;
     let second = a.record()?;
     b.wait(&second)?;
     b.synchronize()?;
@@ -188,10 +190,20 @@ fn an_old_driver_gives_the_whole_device_and_says_why() {
 fn each_missing_function_is_named_with_the_version_that_brings_it() {
     for name in functions() {
         let mock = Mock::without(&[&name]);
-        match CudaDriver::open(mock.path()).and_then(everything) {
+        let driver = CudaDriver::open(mock.path());
+        match driver.clone().and_then(everything) {
+            // Missed when something was given back, where no error can be returned.
+            Ok(()) if driver.as_ref().is_ok_and(|d| d.release_failures().0 > 0) => {
+                let first = driver.unwrap().release_failures().1.unwrap();
+                // A failed unmap was an error to its caller; what is noted is the range that could not be freed.
+                assert!(first.message().contains(&name) || name == "cuMemUnmap", "{name}: {first}");
+            }
             // Functions that the workflow can do without.
             Ok(()) => assert!(
-                name.contains("Green") || name.contains("Resource") || !Mock::new().uses(&name),
+                name.contains("Green")
+                    || name.contains("Resource")
+                    || name == "cuGraphExecUpdate_v2"
+                    || !Mock::new().uses(&name),
                 "nobody noticed that {name} is missing"
             ),
             Err(e) if name == "cuInit" => assert_eq!(e.status(), Status::NoDevice),
@@ -428,7 +440,7 @@ fn asking_for_a_node_again_is_cheap_and_the_ladder_does_not_grow() {
             device.node_create(&[a, b]).unwrap();
         }
     }
-    assert!(mock.live("green") <= 33, "{} green contexts are kept", mock.live("green"));
+    assert!(mock.live("green") <= 17, "{} green contexts are kept", mock.live("green"));
     held.stream_create(0).unwrap().synchronize().unwrap();
     drop((held, device));
     mock.assert_clean();
@@ -455,12 +467,7 @@ fn a_driver_that_shuts_down_first_is_no_failure() {
     let event = stream.record().unwrap();
     let driver = device.driver().clone();
     let all: Vec<String> = functions().iter().map(|name| format!("{name}:-1:4")).collect();
-    for part in all.chunks(30) {
-        // The mock takes 32 faults at a time; what matters is every call of the destructors.
-        if part.iter().any(|f| f.contains("cuCtxGetCurrent")) {
-            mock.fail(&part.join(","));
-        }
-    }
+    mock.fail(&all.join(","));
     drop((event, stream, memory, device));
     assert_eq!(driver.release_failures().0, 0, "{:?}", driver.release_failures().1);
 }
@@ -498,7 +505,7 @@ fn in_child(device: &str, variables: &[(&str, &str)]) -> String {
         String::from_utf8_lossy(&out.stderr)
     );
     let text = String::from_utf8(out.stdout).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("answer: ")).unwrap().to_owned()
+    text.lines().find_map(|line| line.split_once("answer: ")).unwrap().1.to_owned()
 }
 
 #[test]

@@ -83,7 +83,9 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     // SAFETY: the memory outlives both streams' work: they are waited for below, or by the device's drop.
     unsafe { device.fill(memory.range, 2, 100, Some(a.as_ref()))? };
     let (tell, told) = std::sync::mpsc::channel();
-    a.host_fn(Box::new(move || drop(tell.send(()))))?;
+    a.host_fn(Box::new(move || {
+        let _ = tell.send(());
+    }))?;
     let second = a.record()?;
     b.wait(&second)?;
     b.synchronize()?;
@@ -200,9 +202,9 @@ fn each_missing_function_is_named_with_the_version_that_brings_it() {
             }
             // Functions that the workflow can do without.
             Ok(()) => assert!(
-                name.contains("Green")
-                    || name.contains("Resource")
-                    || name == "cuGraphExecUpdate_v2"
+                ["Green", "Resource", "cuGraphExecUpdate", "cuPointerGetAttribute"]
+                    .iter()
+                    .any(|n| name.contains(n))
                     || !Mock::new().uses(&name),
                 "nobody noticed that {name} is missing"
             ),

@@ -219,3 +219,66 @@ fn divide(context: &Context) -> Result<Vec<DevResource>> {
         Ok(groups)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cuda::CudaDriver;
+
+    /// Prints how the GPU at hand divides. Run with `--nocapture` on a machine that has one.
+    #[test]
+    fn gpu_groups_and_remainder_are_all_sms() {
+        let Ok(driver) = CudaDriver::shared() else { return };
+        let context = Context::retain(driver, 0).unwrap();
+        let driver = &context.driver;
+        let _current = context.enter().unwrap();
+        let (mut whole, mut rest) = (DevResource::EMPTY, DevResource::EMPTY);
+        // SAFETY: outputs outlive the calls; arrays have room for `count` groups.
+        unsafe {
+            driver.cuDeviceGetDevResource(context.device, &mut whole, types::RESOURCE_SM).unwrap();
+            println!(
+                "{} SMs, at least {}, in steps of {}",
+                whole.sm_count, whole.sm_min_partition, whole.sm_alignment
+            );
+            for minimum in [1, 2, 4, 8, 16, 32, 64] {
+                let mut named = 0;
+                driver
+                    .cuDevSmResourceSplitByCount(
+                        std::ptr::null_mut(),
+                        &mut named,
+                        &whole,
+                        std::ptr::null_mut(),
+                        0,
+                        minimum,
+                    )
+                    .unwrap();
+                let mut count = whole.sm_count / minimum;
+                let mut groups = vec![DevResource::EMPTY; count as usize];
+                driver
+                    .cuDevSmResourceSplitByCount(
+                        groups.as_mut_ptr(),
+                        &mut count,
+                        &whole,
+                        &mut rest,
+                        0,
+                        minimum,
+                    )
+                    .unwrap();
+                groups.truncate(count as usize);
+                let sms: Vec<u32> = groups.iter().map(|g| g.sm_count).collect();
+                println!("groups of {minimum}: {named} named, {count} made: {sms:?}, {} left", rest.sm_count);
+                assert_eq!(sms.iter().sum::<u32>() + rest.sm_count, whole.sm_count);
+                if minimum == UNIT_SMS && rest.sm_count > 0 {
+                    for (what, mut parts) in
+                        [("the rest alone", vec![rest]), ("a group and the rest", vec![groups[0], rest])]
+                    {
+                        match Green::create(&context, &mut parts) {
+                            Ok(_) => println!("{what}: made"),
+                            Err(e) => println!("{what}: {e}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

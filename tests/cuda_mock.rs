@@ -332,6 +332,40 @@ fn a_mapping_that_fails_half_way_is_taken_back() {
 }
 
 #[test]
+fn a_large_write_may_fail_half_way_and_be_done_again() {
+    let mock = Mock::new();
+    let device = mock.device();
+    let bytes = 24u64 << 20;
+    let (range, granule) = (device.range_reserve(bytes).unwrap(), device.granule_create(bytes).unwrap());
+    device.map(range, &granule, Access::ReadWrite).unwrap();
+    let data: Vec<u8> = (0..bytes as usize - 5).map(|i| (i / 977) as u8).collect();
+    for fault in [
+        "cuMemcpyAsync:3:12345",
+        "cuEventRecord:2:12345",
+        "cuEventSynchronize:1:12345",
+        "cuStreamSynchronize:1:12345",
+    ] {
+        mock.fail(fault);
+        assert_eq!(device.write(range, &data).unwrap_err().driver_code(), Some(12345), "{fault}");
+    }
+    // With no page-locked memory to be had it is only slower.
+    let fresh = CudaDevice::with_driver(device.driver().clone(), 0).unwrap();
+    mock.fail("cuMemHostAlloc:-1:2");
+    let foreign = range; // Another device object of the same GPU: its driver knows the address.
+    fresh.write(foreign, &data).unwrap();
+    mock.fail("");
+    device.write(range, &data).unwrap();
+    let mut out = vec![0u8; data.len()];
+    device.read(&mut out, range).unwrap();
+    assert!(out == data);
+    device.unmap(range, bytes).unwrap();
+    device.granule_release(granule);
+    device.range_release(range, bytes);
+    drop((device, fresh));
+    mock.assert_clean();
+}
+
+#[test]
 fn releasing_what_is_not_there_is_noted() {
     let mock = Mock::new();
     let device = mock.device();

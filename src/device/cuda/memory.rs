@@ -5,6 +5,7 @@
 
 use super::context::Context;
 use super::space::AddressSpace;
+use super::staging::{self, Staging};
 use super::stream::CudaStream;
 use crate::device::{DevicePtr, Stream};
 use crate::{Error, Result};
@@ -19,11 +20,12 @@ pub(crate) struct Transfers {
     context: Arc<Context>,
     space: Arc<AddressSpace>,
     spare: Mutex<Vec<CudaStream>>,
+    staging: Staging,
 }
 
 impl Transfers {
     pub(crate) fn new(context: Arc<Context>, space: Arc<AddressSpace>) -> Transfers {
-        Transfers { context, space, spare: Mutex::new(Vec::new()) }
+        Transfers { staging: Staging::new(context.clone()), context, space, spare: Mutex::new(Vec::new()) }
     }
 
     /// Runs `queue` with a stream and waits for what it queued, also when it fails half way: nothing of the caller's
@@ -48,6 +50,12 @@ impl Transfers {
         let bytes = self.check("dst", dst, src.len() as u64, true)?;
         if bytes == 0 {
             return Ok(());
+        }
+        if bytes >= staging::LARGE {
+            // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
+            if let Some(written) = unsafe { self.staging.write(dst, src) } {
+                return written;
+            }
         }
         // SAFETY: `src` is borrowed until the copy has run; the driver refuses an unmapped `dst`.
         self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) })

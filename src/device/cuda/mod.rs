@@ -15,6 +15,7 @@ mod module;
 mod node;
 mod pinned;
 mod space;
+mod staging;
 mod stream;
 #[allow(missing_docs)]
 pub(crate) mod types;

@@ -462,8 +462,6 @@ fn info_is_what_the_driver_says() {
 fn asking_for_a_node_again_is_cheap_and_the_ladder_does_not_grow() {
     let mock = Mock::new();
     let device = mock.device();
-    assert_eq!(device.units().len(), 16);
-    assert!(device.units().iter().all(|u| u.processors == 8));
     mock.fail("");
     for _ in 0..10 {
         assert_eq!(device.node_create(&[5, 2, 9]).unwrap().processors(), 24);
@@ -480,6 +478,23 @@ fn asking_for_a_node_again_is_cheap_and_the_ladder_does_not_grow() {
     held.stream_create(0).unwrap().synchronize().unwrap();
     drop((held, device));
     mock.assert_clean();
+}
+
+#[test]
+fn what_is_left_over_is_a_unit_where_it_is_large_enough() {
+    for (groups, last, together) in [(15, 12, 132), (16, 8, 128)] {
+        let mock = Mock::new();
+        mock.groups(groups);
+        let device = mock.device();
+        let sizes: Vec<u32> = device.units().iter().map(|u| u.processors).collect();
+        assert_eq!((sizes.len(), sizes[0], sizes[15]), (16, 8, last));
+        assert_eq!(sizes.iter().sum::<u32>(), together);
+        assert_eq!(device.node_create(&[15, 3]).unwrap().processors(), 8 + last);
+        let all: Vec<u32> = (0..16).collect();
+        assert_eq!(device.node_create(&all).unwrap().processors(), 132);
+        drop(device);
+        mock.assert_clean();
+    }
 }
 
 #[test]
@@ -578,6 +593,7 @@ fn the_environment_chooses_library_and_device() {
         broken.starts_with("driver Some(12345)"),
         "a broken GPU is no reason to run on the CPU: {broken}"
     );
+    assert_eq!(in_child("auto", &[("COGNIWARE_LIBCUDA", "/nonexistent/libcuda.so")]), "cpu:0");
     let missing = in_child("cuda", &[("COGNIWARE_LIBCUDA", "/nonexistent/libcuda.so")]);
     assert!(missing.starts_with("no_device None COGNIWARE_LIBCUDA: "), "{missing}");
     std::fs::remove_file(library).unwrap();

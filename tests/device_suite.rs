@@ -68,7 +68,8 @@ fn stream(device: &Arc<dyn Device>) -> Arc<dyn Stream> {
 }
 
 fn suite(device: Arc<dyn Device>) {
-    let parts: [(&str, fn(&Arc<dyn Device>)); 17] = [
+    type Part = (&'static str, fn(&Arc<dyn Device>));
+    let parts: [Part; 17] = [
         ("info", info),
         ("two places", granule_in_two_places),
         ("remap", remapping_keeps_content),
@@ -246,7 +247,7 @@ fn fills(device: &Arc<dyn Device>) {
 
 fn places(device: &Arc<dyn Device>) {
     let block = Block::new(device, 1);
-    let host = vec![0u8; 100];
+    let host = [0u8; 100];
     assert_eq!(device.place(block.address), Place::Device);
     assert_eq!(device.place(block.address + 4321), Place::Device);
     assert_eq!(device.place(host.as_ptr() as u64), Place::Host);

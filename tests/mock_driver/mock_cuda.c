@@ -69,7 +69,7 @@ static pthread_mutex_t lock;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static Object *objects[K_COUNT];
 static long live[K_COUNT], violations;
-static int initialised, devices = 1, sticky;
+static int initialised, devices = 1, sticky, small_groups = 15;
 static size_t memory = (size_t)1 << 30, used[MAX_DEVICES];
 static Context *primary[MAX_DEVICES];
 static __thread Context *current;
@@ -871,9 +871,13 @@ Result cuDeviceGetDevResource(int d, Resource *r, u32 type) {
     return OK;
 }
 
+/* How many groups of 8 SMs there are: 15 (12 SMs left) as an H200 answers, or 16 (4 left). */
+void mock_groups(int n) { small_groups = n; }
+
 Result cuDevSmResourceSplitByCount(Resource *out, u32 *n, const Resource *in, Resource *rest, u32 flags, u32 min) {
     ENTER;
     u32 size = (min + GROUP - 1) / GROUP * GROUP, most = size ? in->sms / size : 0;
+    if (size == GROUP) most = (u32)small_groups;
     if (in->type != 1 || flags || !size) return INVALID;
     if (!out) { *n = most; return OK; }
     if (*n > most) *n = most;
@@ -885,6 +889,7 @@ Result cuDevSmResourceSplitByCount(Resource *out, u32 *n, const Resource *in, Re
     if (rest) {
         *rest = *in;
         rest->sms = in->sms - *n * size;
+        rest->groups = 1ull << 63;
     }
     return OK;
 }

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// SMs in a unit, where the GPU allows it. Compute capability 9.0 gives groups of multiples of 8.
+/// SMs in a unit. Compute capability 9.0 gives groups of multiples of 8; others round up to theirs.
 const UNIT_SMS: u32 = 8;
 /// Green contexts kept when nobody uses them. On an H200 each holds about 5 MB of device memory.
 const KEPT: usize = 16;
@@ -110,8 +110,9 @@ pub(crate) struct Ladder {
 impl Ladder {
     /// Divides the device's SMs into units. Where the driver or the GPU cannot, there is one unit: the whole device.
     ///
-    /// A remainder smaller than a unit (4 of an H200's 132 SMs) is in no unit, since the driver gives no whole group
-    /// of it; only the node of all units, which is the whole device, has it.
+    /// What the driver leaves over is a last unit of its own where it is large enough for one: an H200 gives 15 groups
+    /// of 8 SMs and 12 more. A remainder too small for that is in no unit; only the node of all units, which is the
+    /// whole device, has it.
     pub(crate) fn new(context: Arc<Context>, sms: u32) -> Ladder {
         let (groups, undivided) = match divide(&context) {
             Ok(groups) if groups.len() > 1 => (groups, None),
@@ -215,6 +216,10 @@ fn divide(context: &Context) -> Result<Vec<DevResource>> {
                 UNIT_SMS,
             )?;
             groups.truncate(count as usize);
+            // Drivers before CUDA 13.0 do not tell the least size.
+            if rest.sm_count >= whole.sm_min_partition.max(UNIT_SMS) {
+                groups.push(rest);
+            }
         }
         Ok(groups)
     }
@@ -268,7 +273,7 @@ mod tests {
                 let sms: Vec<u32> = groups.iter().map(|g| g.sm_count).collect();
                 println!("groups of {minimum}: {named} named, {count} made: {sms:?}, {} left", rest.sm_count);
                 assert_eq!(sms.iter().sum::<u32>() + rest.sm_count, whole.sm_count);
-                if minimum == UNIT_SMS && rest.sm_count > 0 {
+                if minimum >= UNIT_SMS && rest.sm_count > 0 {
                     for (what, mut parts) in
                         [("the rest alone", vec![rest]), ("a group and the rest", vec![groups[0], rest])]
                     {

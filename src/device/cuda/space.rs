@@ -89,7 +89,7 @@ impl AddressSpace {
     }
 
     fn whole(&self, name: &str, value: u64) -> Result<usize> {
-        if value == 0 || value % self.granularity != 0 {
+        if value == 0 || !value.is_multiple_of(self.granularity) {
             let text = format!("{value} is not a positive multiple of the granularity {}", self.granularity);
             return Err(Error::argument(name, text));
         }

@@ -498,6 +498,17 @@ fn what_is_left_over_is_a_unit_where_it_is_large_enough() {
 }
 
 #[test]
+fn a_green_context_outlives_its_last_work() {
+    let mock = Mock::new();
+    let device = mock.device();
+    let stream = device.node_create(&[0]).unwrap().stream_create(0).unwrap();
+    stream.host_fn(Box::new(|| std::thread::sleep(std::time::Duration::from_millis(30)))).unwrap();
+    // All at once, work in flight: the mock counts a green context that is destroyed under it.
+    drop((stream, device));
+    mock.assert_clean();
+}
+
+#[test]
 fn events_are_used_again() {
     let mock = Mock::new();
     let device = mock.device();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// can exceed the limit, not even when the limit changes meanwhile.
 pub struct Account {
     name: String,
-    floor: u64,
+    floor: AtomicU64,
     ledger: Arc<Ledger>,
     /// Units held in the low half, units allowed in the high half.
     books: AtomicU64,
@@ -38,7 +38,7 @@ impl Account {
     pub(super) fn new(name: &str, limit: u64, floor: u64, ledger: Arc<Ledger>) -> Result<Account> {
         let account = Account {
             name: name.to_string(),
-            floor,
+            floor: AtomicU64::new(floor),
             ledger,
             books: AtomicU64::new(limit_units(limit)? << 32),
             limit: AtomicU64::new(limit),
@@ -72,7 +72,16 @@ impl Account {
 
     /// Bytes set aside for it.
     pub fn floor(&self) -> u64 {
-        self.floor
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// Changes what is set aside; refused when it passes the limit or what the device has left to promise.
+    pub fn set_floor(&self, floor: u64) -> Result<()> {
+        let _limiting = self.limiting.lock();
+        if floor > self.limit() {
+            return Err(Error::argument("floor", format!("{floor} is more than the limit {}", self.limit())));
+        }
+        self.ledger.promise(&self.name, floor, self.floor(), |_| self.floor.store(floor, Ordering::Release))
     }
 
     /// Bytes held now.
@@ -93,10 +102,10 @@ impl Account {
     /// Changes the limit; refused when more is held.
     pub fn set_limit(&self, limit: u64) -> Result<()> {
         let units = limit_units(limit)?;
-        if limit < self.floor {
-            return Err(Error::argument("limit", format!("{limit} is less than the floor {}", self.floor)));
-        }
         let guard = self.limiting.lock();
+        if limit < self.floor() {
+            return Err(Error::argument("limit", format!("{limit} is less than the floor {}", self.floor())));
+        }
         let change = |books| {
             let (held, _) = parts(books);
             (held <= units).then_some(held | units << 32)

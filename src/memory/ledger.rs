@@ -16,7 +16,7 @@ pub(super) trait Idle: Send + Sync {
 }
 
 #[derive(Default)]
-struct Books {
+pub(super) struct Books {
     accounts: Vec<Weak<Account>>,
     physical: u64,
 }
@@ -60,22 +60,35 @@ impl Ledger {
     /// Limits of all tenants together may exceed the device, floors may not.
     pub fn open(self: &Arc<Self>, name: &str, limit: u64, floor: u64) -> Result<Arc<Account>> {
         let account = Arc::new(Account::new(name, limit, floor, self.clone())?);
+        self.promise(name, floor, 0, |books| books.accounts.push(Arc::downgrade(&account)))?;
+        Ok(account)
+    }
+
+    /// Sets `floor` bytes aside for tenant `name` instead of `had`: `commit` runs while nobody else can promise.
+    pub(super) fn promise(
+        &self,
+        name: &str,
+        floor: u64,
+        had: u64,
+        commit: impl FnOnce(&mut Books),
+    ) -> Result<()> {
         let mut books = self.books.lock();
         books.accounts.retain(|a| a.strong_count() > 0);
         let floors: u64 = books.accounts.iter().filter_map(Weak::upgrade).map(|a| a.floor()).sum();
-        if floor > 0 && floor > self.capacity.saturating_sub(floors) {
+        let others = floors.saturating_sub(had);
+        if floor > had && floor > self.capacity.saturating_sub(others) {
             return Err(Error::new(
                 Status::OutOfMemory,
                 format!(
-                    "cannot set {floor} bytes aside for tenant {name:?}: {floors} of the device's {} bytes are set \
+                    "cannot set {floor} bytes aside for tenant {name:?}: {others} of the device's {} bytes are set \
                      aside for others",
                     self.capacity
                 ),
             )
             .advise("lower the floors of the tenants"));
         }
-        books.accounts.push(Arc::downgrade(&account));
-        Ok(account)
+        commit(&mut books);
+        Ok(())
     }
 
     /// Bytes of the device.

@@ -64,6 +64,11 @@ impl Space {
         Ok(space)
     }
 
+    /// The first address of its range.
+    pub fn base(&self) -> DevicePtr {
+        self.base
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.source.device

@@ -28,7 +28,9 @@ pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+};
 use crate::{Error, Result};
 use context::Context;
 use node::Ladder;
@@ -198,6 +200,11 @@ impl Device for CudaDevice {
 
     fn place(&self, address: u64) -> Place {
         self.space.place(address)
+    }
+
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(PinnedBuffer::new(self, bytes)?))
     }
 
     fn units(&self) -> &[Unit] {

@@ -282,7 +282,7 @@ pub fn for_stream(
     match device.kind() {
         DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => cuda::CudaOps::new(device, stream),
+        DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream),
         #[cfg(not(feature = "cuda"))]
         kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
     }

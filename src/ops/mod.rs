@@ -8,9 +8,9 @@
 
 pub mod cpu;
 
-use crate::{Error, Result};
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
+use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,9 +5,22 @@ use super::super::pack::{PANEL, Q4_K_BYTES, Q6_K_BYTES, pair_offsets};
 use super::{CHUNK, Kernel, Kernels, Operands};
 use crate::quant::DType;
 use std::arch::x86_64::*;
+use std::ptr::null;
 
 /// How far ahead of its loads a kernel for one row asks for weights, which then come from memory.
 const AHEAD: usize = 4096;
+
+/// An array whose element `i` is the given expression. Written out in place, since a closure that uses these
+/// instructions is not inlined into library functions, which do not.
+macro_rules! array {
+    ($zero:expr; $len:expr; $i:ident => $element:expr) => {{
+        let mut array = [$zero; $len];
+        for $i in 0..$len {
+            array[$i] = $element;
+        }
+        array
+    }};
+}
 
 macro_rules! table {
     ($kernel:ident $(, $kind:expr)?) => {
@@ -51,6 +64,14 @@ unsafe fn halves(at: *const u8) -> __m512 {
     unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
 }
 
+/// Sixteen u8 as f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes(at: *const u8) -> __m512 {
+    // SAFETY: the caller promises 16 readable bytes.
+    unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }
+}
+
 /// Four codes of a row, in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -91,17 +112,20 @@ fn accumulate(sum: __m512, integer: __m512i, scale: __m512, x_scale: f32) -> __m
 unsafe fn q8_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 512);
-            let x: [*const Block; T] = std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
-            let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_128); P]);
+            let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
+            let w = array![null(); P; p => o.w.add(p * o.w_stride)];
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_128); P]];
             if T == 1 {
-                w.iter().for_each(|w| ahead(w.wrapping_add(code), 544));
+                for w in w {
+                    ahead(w.wrapping_add(code), 544);
+                }
             }
             for g in 0..8 {
-                let lines: [__m512i; P] = std::array::from_fn(|p| line(w[p].add(code + 64 * g)));
+                let lines = array![zero; P; p => line(w[p].add(code + 64 * g))];
                 for t in 0..T {
                     let x = codes(x[t], g);
                     for p in 0..P {
@@ -125,19 +149,22 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     let nibble = _mm512_set1_epi8(15);
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 256);
-            let x: [*const Block; T] = std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
-            let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_8); P]);
+            let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
+            let w = array![null(); P; p => o.w.add(p * o.w_stride)];
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_8); P]];
             if T == 1 {
-                w.iter().for_each(|w| ahead(w.wrapping_add(code), 288));
+                for w in w {
+                    ahead(w.wrapping_add(code), 288);
+                }
             }
             for g in 0..4 {
-                let lines: [__m512i; P] = std::array::from_fn(|p| line(w[p].add(code + 64 * g)));
-                let low = lines.map(|l| _mm512_and_si512(l, nibble));
-                let high = lines.map(|l| _mm512_and_si512(_mm512_srli_epi16::<4>(l), nibble));
+                let lines = array![zero; P; p => line(w[p].add(code + 64 * g))];
+                let low = array![zero; P; p => _mm512_and_si512(lines[p], nibble)];
+                let high = array![zero; P; p => _mm512_and_si512(_mm512_srli_epi16::<4>(lines[p]), nibble)];
                 for t in 0..T {
                     let (first, second) = (codes(x[t], g), codes(x[t], 4 + g));
                     for p in 0..P {
@@ -162,25 +189,27 @@ unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     let nibble = _mm512_set1_epi8(15);
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
-        let bytes_at = |at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride + b * Q4_K_BYTES));
-            let d: [(__m512, __m512); P] = std::array::from_fn(|p| (halves(w[p]), halves(w[p].add(32))));
+            let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q4_K_BYTES)];
+            let d = array![halves(w[0]); P; p => halves(w[p])];
+            let dmin = array![halves(w[0]); P; p => halves(w[p].add(32))];
             for sub in 0..8 {
-                let x: [*const Block; T] =
-                    std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub));
-                let mut integers = [[_mm512_setzero_si512(); P]; T];
+                let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub)];
+                let mut integers = [[zero; P]; T];
                 let code = 320 + sub / 2 * 512;
                 if T == 1 && sub % 2 == 0 {
-                    w.iter().for_each(|w| ahead(w.wrapping_add(code), 592));
+                    for w in w {
+                        ahead(w.wrapping_add(code), 592);
+                    }
                 }
                 for g in 0..8 {
-                    let lines: [__m512i; P] = std::array::from_fn(|p| {
+                    let lines = array![zero; P; p => {
                         let l = line(w[p].add(code + 64 * g));
                         let l = if sub % 2 == 0 { l } else { _mm512_srli_epi16::<4>(l) };
                         _mm512_and_si512(l, nibble)
-                    });
+                    }];
                     for t in 0..T {
                         let x = codes(x[t], g);
                         for p in 0..P {
@@ -189,8 +218,8 @@ unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
                     }
                 }
                 for p in 0..P {
-                    let scale = _mm512_mul_ps(d[p].0, bytes_at(w[p].add(64 + 16 * sub)));
-                    let minimum = _mm512_mul_ps(d[p].1, bytes_at(w[p].add(192 + 16 * sub)));
+                    let scale = _mm512_mul_ps(d[p], bytes(w[p].add(64 + 16 * sub)));
+                    let minimum = _mm512_mul_ps(dmin[p], bytes(w[p].add(192 + 16 * sub)));
                     for t in 0..T {
                         let sum = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
                         let less = _mm512_mul_ps(minimum, _mm512_set1_ps((*x[t]).scaled_sum));
@@ -222,26 +251,28 @@ fn six_bits(low: __m512i, high: __m512i, k: usize) -> __m512i {
 unsafe fn q6_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride + b * Q6_K_BYTES));
-            let d: [__m512; P] = std::array::from_fn(|p| halves(w[p]));
+            let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q6_K_BYTES)];
+            let d = array![halves(w[0]); P; p => halves(w[p])];
             for half in 0..2 {
                 if T == 1 {
-                    w.iter().for_each(|w| ahead(w.wrapping_add(half * Q6_K_BYTES / 2), Q6_K_BYTES / 2));
+                    for w in w {
+                        ahead(w.wrapping_add(half * Q6_K_BYTES / 2), Q6_K_BYTES / 2);
+                    }
                 }
                 for k in 0..4 {
-                    let x: [*const Block; T] = std::array::from_fn(|t| {
-                        o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + k)
-                    });
+                    let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + k)];
                     for part in 0..2 {
-                        let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_32[part]); P]);
+                        let mut integers =
+                            array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_32[part]); P]];
                         let low = 320 + 64 * (16 * half + k % 2 * 8 + 4 * part);
                         let high = 2368 + 64 * (8 * half + 4 * part);
                         for g in 0..4 {
-                            let lines: [__m512i; P] = std::array::from_fn(|p| {
+                            let lines = array![zero; P; p => {
                                 six_bits(line(w[p].add(low + 64 * g)), line(w[p].add(high + 64 * g)), k)
-                            });
+                            }];
                             for t in 0..T {
                                 let x = codes(x[t], 4 * part + g);
                                 for p in 0..P {
@@ -286,6 +317,26 @@ unsafe fn weights<const KIND: usize>(w: *const u8, i: usize) -> __m512 {
     }
 }
 
+/// Adds the products of input `i`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn fuse<const P: usize, const T: usize, const KIND: usize>(
+    o: &Operands,
+    i: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    // SAFETY: the caller's operands are for P panels and T rows with more than `i` inputs.
+    unsafe {
+        let w = array![_mm512_setzero_ps(); P; p => weights::<KIND>(o.w.add(p * o.w_stride), i)];
+        for t in 0..T {
+            let x = _mm512_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
+            for p in 0..P {
+                sums[t][p] = _mm512_fmadd_ps(w[p], x, sums[t][p]);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
@@ -297,15 +348,6 @@ unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands
             let last = o.cols.min(first + CHUNK);
             let mut even = [[_mm512_setzero_ps(); P]; T];
             let mut odd = even;
-            let step = |i: usize, sums: &mut [[__m512; P]; T]| {
-                let w: [__m512; P] = std::array::from_fn(|p| weights::<KIND>(o.w.add(p * o.w_stride), i));
-                for t in 0..T {
-                    let x = _mm512_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
-                    for p in 0..P {
-                        sums[t][p] = _mm512_fmadd_ps(w[p], x, sums[t][p]);
-                    }
-                }
-            };
             let mut i = first;
             while i + 1 < last {
                 if T == 1 {
@@ -313,12 +355,12 @@ unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands
                         ahead(o.w.add(p * o.w_stride + i * bytes), 2 * bytes);
                     }
                 }
-                step(i, &mut even);
-                step(i + 1, &mut odd);
+                fuse::<P, T, KIND>(o, i, &mut even);
+                fuse::<P, T, KIND>(o, i + 1, &mut odd);
                 i += 2;
             }
             if i < last {
-                step(i, &mut even);
+                fuse::<P, T, KIND>(o, i, &mut even);
             }
             for t in 0..T {
                 for p in 0..P {

@@ -221,8 +221,7 @@ impl Bench {
     fn prefill(&self, dtype: DType, rows: u32, cols: u32) {
         let (_memory, weights) = self.weights(dtype, rows, cols, 1);
         self.products(&weights, 512);
-        let times: Vec<f64> =
-            (0..self.rounds).map(|_| self.products(&weights, 512).as_secs_f64()).collect();
+        let times: Vec<f64> = (0..self.rounds).map(|_| self.products(&weights, 512).as_secs_f64()).collect();
         let operations = 2.0 * 512.0 * f64::from(rows) * f64::from(cols);
         let best = times.iter().copied().fold(f64::MAX, f64::min);
         let time = median(times);

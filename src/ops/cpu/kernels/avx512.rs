@@ -2,12 +2,12 @@
 
 use super::super::activations::Block;
 use super::super::pack::{PANEL, Q4_K_BYTES, Q6_K_BYTES, pair_offsets};
-use super::{CHUNK, Kernel, Kernels, Operands};
+use super::{CHUNK, Kernel, Kernels, MAX_ROWS, Operands};
 use crate::quant::DType;
 use std::arch::x86_64::*;
 use std::ptr::null;
 
-/// How far ahead of its loads a kernel for one row asks for weights, which then come from memory.
+/// How far ahead of its loads a kernel for few rows asks for weights, which then come from memory.
 const AHEAD: usize = 4096;
 
 /// An array whose element `i` is the given expression. Written out in place, since a closure that uses these
@@ -119,7 +119,7 @@ unsafe fn q8_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
             let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
             let w = array![null(); P; p => o.w.add(p * o.w_stride)];
             let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_128); P]];
-            if T == 1 {
+            if T < MAX_ROWS {
                 for w in w {
                     ahead(w.wrapping_add(code), 544);
                 }
@@ -156,7 +156,7 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
             let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
             let w = array![null(); P; p => o.w.add(p * o.w_stride)];
             let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_8); P]];
-            if T == 1 {
+            if T < MAX_ROWS {
                 for w in w {
                     ahead(w.wrapping_add(code), 288);
                 }
@@ -199,7 +199,7 @@ unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
                 let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub)];
                 let mut integers = [[zero; P]; T];
                 let code = 320 + sub / 2 * 512;
-                if T == 1 && sub % 2 == 0 {
+                if T < MAX_ROWS && sub % 2 == 0 {
                     for w in w {
                         ahead(w.wrapping_add(code), 592);
                     }
@@ -257,7 +257,7 @@ unsafe fn q6_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
             let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q6_K_BYTES)];
             let d = array![halves(w[0]); P; p => halves(w[p])];
             for half in 0..2 {
-                if T == 1 {
+                if T < MAX_ROWS {
                     for w in w {
                         ahead(w.wrapping_add(half * Q6_K_BYTES / 2), Q6_K_BYTES / 2);
                     }
@@ -350,7 +350,7 @@ unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands
             let mut odd = even;
             let mut i = first;
             while i + 1 < last {
-                if T == 1 {
+                if T < MAX_ROWS {
                     for p in 0..P {
                         ahead(o.w.add(p * o.w_stride + i * bytes), 2 * bytes);
                     }

@@ -1,6 +1,7 @@
 //! How fast the CPU operations read weights, beside how fast this machine reads memory.
 //!
-//! `cargo bench --bench matvec -- [--rounds N] [--only Q8_0,F16] [--no-decode] [--no-prefill]`
+//! `cargo bench --bench matvec -- [--rounds N] [--threads N] [--only Q8_0,F16] [--no-decode]
+//! [--no-prefill]`
 //!
 //! Decode: products with one row, the weights rotating over more than 1 GiB, so that they come from memory. Each
 //! round measures a plain read of the same bytes right before and after; the figures are medians over the rounds, the
@@ -243,7 +244,9 @@ fn main() {
     let device = CpuDevice::open().expect("the CPU device");
     let cores = device.units().len() as u32;
     println!("instructions: {}", cogniware::ops::cpu::Isa::choose().expect("a level").name());
-    for threads in [1, 2].into_iter().filter(|&t| t <= cores) {
+    let threads = value("--threads").and_then(|t| t.parse().ok());
+    let wanted = threads.map_or(vec![1, 2], |t: u32| vec![t]);
+    for threads in wanted.into_iter().filter(|&t| 0 < t && t <= cores) {
         let bench = Bench::new(&device, threads, rounds);
         for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]
         {

@@ -184,6 +184,55 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     }
 }
 
+/// Takes the sub-block of 32 inputs in the low (`HIGH` = 0) or high nibbles of a pair of sub-blocks of block `b`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn q4_k_sub<const P: usize, const T: usize, const HIGH: usize>(
+    w: &[*const u8; P],
+    d: &[__m512; P],
+    dmin: &[__m512; P],
+    o: &Operands,
+    b: usize,
+    pair: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    let (zero, nibble) = (_mm512_setzero_si512(), _mm512_set1_epi8(15));
+    let sub = 2 * pair + HIGH;
+    // A little at a time: bursts of requests hold up the loads.
+    if T < MAX_ROWS {
+        for w in w {
+            ahead(w.wrapping_add(sub * (Q4_K_BYTES / 8)), Q4_K_BYTES / 8);
+        }
+    }
+    // SAFETY: the caller's operands are for P panels and T rows of this type, with more than `b` blocks.
+    unsafe {
+        let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub)];
+        let mut integers = [[zero; P]; T];
+        for g in 0..8 {
+            let lines = array![zero; P; p => {
+                let l = line(w[p].add(320 + 512 * pair + 64 * g));
+                let l = if HIGH == 0 { l } else { _mm512_srli_epi16::<4>(l) };
+                _mm512_and_si512(l, nibble)
+            }];
+            for t in 0..T {
+                let x = codes(x[t], g);
+                for p in 0..P {
+                    integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
+                }
+            }
+        }
+        for p in 0..P {
+            let scale = _mm512_mul_ps(d[p], bytes(w[p].add(64 + 16 * sub)));
+            let minimum = _mm512_mul_ps(dmin[p], bytes(w[p].add(192 + 16 * sub)));
+            for t in 0..T {
+                let sum = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
+                let less = _mm512_mul_ps(minimum, _mm512_set1_ps((*x[t]).scaled_sum));
+                sums[t][p] = _mm512_sub_ps(sum, less);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     let nibble = _mm512_set1_epi8(15);
@@ -195,49 +244,21 @@ unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
             let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q4_K_BYTES)];
             let d = array![halves(w[0]); P; p => halves(w[p])];
             let dmin = array![halves(w[0]); P; p => halves(w[p].add(32))];
-            for sub in 0..8 {
-                let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub)];
-                let mut integers = [[zero; P]; T];
-                let code = 320 + sub / 2 * 512;
-                if T < MAX_ROWS && sub % 2 == 0 {
-                    for w in w {
-                        ahead(w.wrapping_add(code), 592);
-                    }
-                }
-                for g in 0..8 {
-                    let lines = array![zero; P; p => {
-                        let l = line(w[p].add(code + 64 * g));
-                        let l = if sub % 2 == 0 { l } else { _mm512_srli_epi16::<4>(l) };
-                        _mm512_and_si512(l, nibble)
-                    }];
-                    for t in 0..T {
-                        let x = codes(x[t], g);
-                        for p in 0..P {
-                            integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
-                        }
-                    }
-                }
-                for p in 0..P {
-                    let scale = _mm512_mul_ps(d[p], bytes(w[p].add(64 + 16 * sub)));
-                    let minimum = _mm512_mul_ps(dmin[p], bytes(w[p].add(192 + 16 * sub)));
-                    for t in 0..T {
-                        let sum = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
-                        let less = _mm512_mul_ps(minimum, _mm512_set1_ps((*x[t]).scaled_sum));
-                        sums[t][p] = _mm512_sub_ps(sum, less);
-                    }
-                }
+            for pair in 0..4 {
+                q4_k_sub::<P, T, 0>(&w, &d, &dmin, o, b, pair, &mut sums);
+                q4_k_sub::<P, T, 1>(&w, &d, &dmin, o, b, pair, &mut sums);
             }
         }
         store(&sums, out);
     }
 }
 
-/// The 6-bit codes of quarter `k` from a line of nibbles and a line of upper bit pairs.
+/// The 6-bit codes of quarter `K` from a line of nibbles and a line of upper bit pairs.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn six_bits(low: __m512i, high: __m512i, k: usize) -> __m512i {
-    let low = if k < 2 { low } else { _mm512_srli_epi16::<4>(low) };
-    let high = match k {
+fn six_bits<const K: usize>(low: __m512i, high: __m512i) -> __m512i {
+    let low = if K < 2 { low } else { _mm512_srli_epi16::<4>(low) };
+    let high = match K {
         0 => _mm512_slli_epi16::<4>(high),
         1 => _mm512_slli_epi16::<2>(high),
         2 => high,
@@ -245,6 +266,53 @@ fn six_bits(low: __m512i, high: __m512i, k: usize) -> __m512i {
     };
     let low = _mm512_and_si512(low, _mm512_set1_epi8(15));
     _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)))
+}
+
+/// Takes quarter `K` of a half of block `b`: 32 inputs, two sub-blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn q6_k_quarter<const P: usize, const T: usize, const K: usize>(
+    w: &[*const u8; P],
+    d: &[__m512; P],
+    o: &Operands,
+    b: usize,
+    half: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    let zero = _mm512_setzero_si512();
+    if T < MAX_ROWS {
+        for w in w {
+            ahead(w.wrapping_add((4 * half + K) * (Q6_K_BYTES / 8)), Q6_K_BYTES / 8);
+        }
+    }
+    // SAFETY: the caller's operands are for P panels and T rows of this type, with more than `b` blocks.
+    unsafe {
+        let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + K)];
+        for part in 0..2 {
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_32[part]); P]];
+            let low = 320 + 64 * (16 * half + K % 2 * 8 + 4 * part);
+            let high = 2368 + 64 * (8 * half + 4 * part);
+            for g in 0..4 {
+                let lines = array![zero; P; p => {
+                    six_bits::<K>(line(w[p].add(low + 64 * g)), line(w[p].add(high + 64 * g)))
+                }];
+                for t in 0..T {
+                    let x = codes(x[t], 4 * part + g);
+                    for p in 0..P {
+                        integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
+                    }
+                }
+            }
+            for p in 0..P {
+                let scales = w[p].add(64 + 16 * (8 * half + 2 * K + part));
+                let scales = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()));
+                let scale = _mm512_mul_ps(d[p], _mm512_cvtepi32_ps(scales));
+                for t in 0..T {
+                    sums[t][p] = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
+                }
+            }
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -257,39 +325,10 @@ unsafe fn q6_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
             let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q6_K_BYTES)];
             let d = array![halves(w[0]); P; p => halves(w[p])];
             for half in 0..2 {
-                if T < MAX_ROWS {
-                    for w in w {
-                        ahead(w.wrapping_add(half * Q6_K_BYTES / 2), Q6_K_BYTES / 2);
-                    }
-                }
-                for k in 0..4 {
-                    let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + k)];
-                    for part in 0..2 {
-                        let mut integers =
-                            array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_32[part]); P]];
-                        let low = 320 + 64 * (16 * half + k % 2 * 8 + 4 * part);
-                        let high = 2368 + 64 * (8 * half + 4 * part);
-                        for g in 0..4 {
-                            let lines = array![zero; P; p => {
-                                six_bits(line(w[p].add(low + 64 * g)), line(w[p].add(high + 64 * g)), k)
-                            }];
-                            for t in 0..T {
-                                let x = codes(x[t], 4 * part + g);
-                                for p in 0..P {
-                                    integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
-                                }
-                            }
-                        }
-                        for p in 0..P {
-                            let scales = w[p].add(64 + 16 * (8 * half + 2 * k + part));
-                            let scales = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()));
-                            let scale = _mm512_mul_ps(d[p], _mm512_cvtepi32_ps(scales));
-                            for t in 0..T {
-                                sums[t][p] = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
-                            }
-                        }
-                    }
-                }
+                q6_k_quarter::<P, T, 0>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 1>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 2>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 3>(&w, &d, o, b, half, &mut sums);
             }
         }
         store(&sums, out);

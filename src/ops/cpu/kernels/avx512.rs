@@ -235,10 +235,8 @@ unsafe fn q4_k_sub<const P: usize, const T: usize, const HIGH: usize>(
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
-    let nibble = _mm512_set1_epi8(15);
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
-        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
             let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q4_K_BYTES)];
@@ -319,7 +317,6 @@ unsafe fn q6_k_quarter<const P: usize, const T: usize, const K: usize>(
 unsafe fn q6_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
-        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
             let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q6_K_BYTES)];
@@ -367,10 +364,10 @@ unsafe fn fuse<const P: usize, const T: usize, const KIND: usize>(
     // SAFETY: the caller's operands are for P panels and T rows with more than `i` inputs.
     unsafe {
         let w = array![_mm512_setzero_ps(); P; p => weights::<KIND>(o.w.add(p * o.w_stride), i)];
-        for t in 0..T {
+        for (t, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
             for p in 0..P {
-                sums[t][p] = _mm512_fmadd_ps(w[p], x, sums[t][p]);
+                sums[p] = _mm512_fmadd_ps(w[p], x, sums[p]);
             }
         }
     }

@@ -249,11 +249,7 @@ fn wrong_keys_of_llama_files_are_named() {
         assert_eq!(e.status(), status, "{e}");
         assert!(e.to_string().contains(text), "{e}");
     };
-    says(
-        tiny_llama(|m| m.uint("llama.attention.head_count_kv", 3)),
-        Status::Format,
-        "3 key/value heads",
-    );
+    says(tiny_llama(|m| m.uint("llama.attention.head_count_kv", 3)), Status::Format, "3 key/value heads");
     says(tiny_llama(|m| m.uint("llama.expert_count", 8)), Status::Unsupported, "experts");
     says(tiny_llama(|m| m.uint("split.count", 2)), Status::Unsupported, "split");
     says(tiny_llama(|m| m.uint("llama.rope.dimension_count", 2)), Status::Unsupported, "rotary");

@@ -1,7 +1,7 @@
 //! Text to token ids and back.
 //!
 //! `tokenizer.json` and the byte-level BPE and WordPiece vocabularies of GGUF files run on the `tokenizers` crate; the
-//! SentencePiece BPE of GGUF's `llama` vocabularies is in [`pieces`].
+//! SentencePiece BPE of GGUF's `llama` vocabularies is our own.
 
 mod around;
 mod crated;

@@ -49,6 +49,10 @@ struct Inner {
 impl ChatTemplate {
     /// Compiles `source`. `bos` and `eos` are the texts of these tokens, which templates name as `bos_token` and
     /// `eos_token`.
+    ///
+    /// Instructions, recursion and the output's length are bounded, and a repeated string is at most 100 MB. A string
+    /// that a template doubles again and again with `~` is not: minijinja has no limit on it. Do not render templates
+    /// of models that you would not otherwise trust with the process's memory.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<ChatTemplate> {
         if source.len() > MAX_SOURCE {
             return Err(Error::format(format!(

@@ -128,7 +128,8 @@ impl Bench {
             *b = (random >> 56) as u8 & 0x3f;
         }
         let start = memory.ptr;
-        for (i, part) in memory.bytes_mut().chunks_exact_mut(bytes as usize).take(copies as usize).enumerate() {
+        for (i, part) in memory.bytes_mut().chunks_exact_mut(bytes as usize).take(copies as usize).enumerate()
+        {
             if i == 0 {
                 let begin = Instant::now();
                 self.ops.pack(dtype, rows, cols, &src, part).expect("packing");
@@ -222,8 +223,7 @@ fn main() {
     println!("instructions: {}", cogniware::ops::cpu::Isa::choose().expect("a level").name());
     for threads in [1, 2].into_iter().filter(|&t| t <= cores) {
         let bench = Bench::new(&device, threads, rounds);
-        for dtype in
-            [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]
+        for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]
         {
             let wanted = format!("{dtype:?}");
             if only.as_ref().is_some_and(|o| !o.contains(&wanted)) {

@@ -31,7 +31,8 @@ pub(super) fn relations(c: &ModelConfig) -> Result<()> {
     if c.rope.is_some() && !c.head_dim.is_multiple_of(2) {
         return Err(Error::format(format!("heads of {} elements have no pairs to rotate", c.head_dim)));
     }
-    if c.architecture == Architecture::Bert && u64::from(c.heads) * u64::from(c.head_dim) != u64::from(c.dim) {
+    if c.architecture == Architecture::Bert && u64::from(c.heads) * u64::from(c.head_dim) != u64::from(c.dim)
+    {
         return Err(Error::format(format!("{} elements do not divide into {} heads", c.dim, c.heads)));
     }
     if !(c.norm_eps.is_finite() && c.norm_eps >= 0.0 && c.norm_eps < 1.0) {

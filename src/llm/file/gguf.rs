@@ -132,9 +132,9 @@ impl<'a> Cursor<'a> {
             2 => Value::Unsigned(u64::from(u16::from_le_bytes(
                 self.take(2, what)?.try_into().expect("2 bytes"),
             ))),
-            3 => Value::Signed(i64::from(i16::from_le_bytes(
-                self.take(2, what)?.try_into().expect("2 bytes"),
-            ))),
+            3 => {
+                Value::Signed(i64::from(i16::from_le_bytes(self.take(2, what)?.try_into().expect("2 bytes"))))
+            }
             4 => Value::Unsigned(u64::from(self.u32(what)?)),
             5 => Value::Signed(i64::from(self.u32(what)? as i32)),
             6 => Value::Float(f64::from(f32::from_bits(self.u32(what)?))),
@@ -300,11 +300,6 @@ impl Gguf {
     pub(in crate::llm) fn tensor(&self, name: &str) -> Option<(&Tensor, &[u8])> {
         let t = &self.tensors[*self.index.get(name)?];
         Some((t, &self.bytes[t.start..t.start + t.len]))
-    }
-
-    /// Whether the header has this key.
-    pub(in crate::llm) fn has_key(&self, key: &str) -> bool {
-        self.values.contains_key(key)
     }
 
     fn get<T>(&self, key: &str, kind: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {

@@ -189,7 +189,6 @@ fn read_rope(k: &Keys<'_>, architecture: Architecture, head_dim: u32, context: u
         frequencies.iter_mut().zip(divisors).for_each(|(f, d)| *f /= d);
     }
     // Converters permute the Q and K rows of llama files so that pairs lie side by side; those of qwen do not.
-    let style =
-        if architecture == Architecture::Llama { RopeStyle::Interleaved } else { RopeStyle::Half };
+    let style = if architecture == Architecture::Llama { RopeStyle::Interleaved } else { RopeStyle::Half };
     Ok(RopeConfig { frequencies, magnitude, style })
 }

@@ -112,7 +112,9 @@ impl Folder {
                 }
             };
             if info.shape.contains(&0) {
-                return Err(Error::format(format!("safetensors: tensor `{their_name}` has a dimension of 0")));
+                return Err(Error::format(format!(
+                    "safetensors: tensor `{their_name}` has a dimension of 0"
+                )));
             }
             let shape = info.shape.iter().map(|&n| n as u64).collect();
             if self.index.insert(name.clone(), self.tensors.len()).is_some() {
@@ -139,7 +141,8 @@ impl Folder {
 
     /// A folder of one safetensors file held in memory.
     pub(super) fn from_bytes(config: &[u8], weights: Vec<u8>) -> Result<(Folder, ModelConfig)> {
-        let config = serde_json::from_slice(config).map_err(|e| Error::format(format!("config.json: {e}")))?;
+        let config =
+            serde_json::from_slice(config).map_err(|e| Error::format(format!("config.json: {e}")))?;
         let mut folder =
             Folder { files: Vec::new(), tensors: Vec::new(), index: HashMap::new(), dir: PathBuf::new() };
         folder.add(Bytes::Owned(weights))?;

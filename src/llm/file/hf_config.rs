@@ -59,9 +59,7 @@ impl<'a> Object<'a> {
     }
 
     fn size(&self, key: &str, max: u32) -> Result<u32> {
-        let n = self
-            .uint(key)?
-            .ok_or_else(|| Error::format(format!("{}: `{key}` is missing", self.file)))?;
+        let n = self.uint(key)?.ok_or_else(|| Error::format(format!("{}: `{key}` is missing", self.file)))?;
         size(&format!("{}: `{key}`", self.file), n, max)
     }
 }
@@ -157,8 +155,10 @@ pub(super) fn read(json: &Value, name: &str, has: &dyn Fn(&str) -> bool) -> Resu
             "gelu" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
             other => {
-                return Err(Error::unsupported(format!("config.json: `hidden_act` {other} is not supported"))
-                    .advise("silu, gelu, gelu_new and gelu_pytorch_tanh are"));
+                return Err(Error::unsupported(format!(
+                    "config.json: `hidden_act` {other} is not supported"
+                ))
+                .advise("silu, gelu, gelu_new and gelu_pytorch_tanh are"));
             }
         },
         pooling: None,
@@ -210,9 +210,7 @@ fn read_rope(o: &Object<'_>, head_dim: u32, context: u32) -> Result<RopeConfig> 
         Some(p) => Some(p),
         None => o.object("rope_scaling")?,
     };
-    let number = |key: &str| -> Result<Option<f64>> {
-        params.as_ref().map_or(Ok(None), |p| p.float(key))
-    };
+    let number = |key: &str| -> Result<Option<f64>> { params.as_ref().map_or(Ok(None), |p| p.float(key)) };
     let need = |key: &str| -> Result<f64> {
         number(key)?.ok_or_else(|| Error::format(format!("config.json: the rotary settings lack `{key}`")))
     };

@@ -13,7 +13,10 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{bert::BertNormalizer, unicode::NFC};
 use tokenizers::pre_tokenizers::{
-    PreTokenizerWrapper, bert::BertPreTokenizer, byte_level::ByteLevel, sequence::Sequence,
+    PreTokenizerWrapper,
+    bert::BertPreTokenizer,
+    byte_level::ByteLevel,
+    sequence::Sequence,
     split::{Split, SplitPattern},
 };
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
@@ -51,7 +54,9 @@ pub(in crate::llm) fn from_gguf(file: &Gguf) -> Result<Option<Tokenizer>> {
         "bert" => v.word_pieces()?,
         other => {
             return Err(Error::unsupported(format!("the tokenizer model `{other}` is not supported"))
-                .advise("gpt2, llama and bert are; a Hugging Face folder with tokenizer.json works for all"));
+                .advise(
+                    "gpt2, llama and bert are; a Hugging Face folder with tokenizer.json works for all",
+                ));
         }
     };
     Ok(Some(Tokenizer(Arc::new(inner))))
@@ -215,10 +220,7 @@ impl Vocabulary<'_> {
             })
             .collect();
         // A vocabulary without capitals was made for text without them.
-        let lowercase = !self
-            .tokens
-            .iter()
-            .any(|t| !bracketed(t) && t.chars().any(char::is_uppercase));
+        let lowercase = !self.tokens.iter().any(|t| !bracketed(t) && t.chars().any(char::is_uppercase));
         let by_name = |name: &str| spelled.iter().position(|t| t == name).map(|i| i as u32);
         let unknown = match self.id("unknown_token_id")?.or_else(|| by_name("[UNK]")) {
             Some(id) => spelled[id as usize].clone(),

@@ -39,8 +39,11 @@ pub(in crate::llm) fn from_folder(dir: &Path) -> Result<Option<Tokenizer>> {
     let Some(bytes) = optional(&dir.join("tokenizer.json"), MAX_TOKENIZER)? else {
         for slow in ["tokenizer.model", "vocab.txt", "vocab.json"] {
             if dir.join(slow).exists() {
-                return Err(Error::unsupported(format!("{} has {slow} but no tokenizer.json", dir.display()))
-                    .advise("save the tokenizer with AutoTokenizer.from_pretrained(…).save_pretrained(…)"));
+                return Err(Error::unsupported(format!(
+                    "{} has {slow} but no tokenizer.json",
+                    dir.display()
+                ))
+                .advise("save the tokenizer with AutoTokenizer.from_pretrained(…).save_pretrained(…)"));
             }
         }
         return Ok(None);
@@ -85,6 +88,9 @@ fn named<'a>(files: &[&'a Value], key: &str) -> Option<&'a str> {
 }
 
 fn build(tokenizer: &[u8], files: &[&Value], ends: &[u32]) -> Result<Tokenizer> {
+    // The crate panics on some texts that are not JSON at all, so that is settled first.
+    serde_json::from_slice::<serde::de::IgnoredAny>(tokenizer)
+        .map_err(|e| Error::format(format!("tokenizer.json: {e}")))?;
     let mut t = guard("tokenizer.json", || tokenizers::Tokenizer::from_bytes(tokenizer))?;
     // What a training run once cut or filled texts to is no business of ours.
     t.with_padding(None);
@@ -93,10 +99,7 @@ fn build(tokenizer: &[u8], files: &[&Value], ends: &[u32]) -> Result<Tokenizer> 
     let vocab = t.get_vocab(true);
     let highest = vocab.values().copied().max().unwrap_or(0) as usize;
     if highest > 4 * vocab.len() + (1 << 16) {
-        return Err(Error::format(format!(
-            "tokenizer.json: {} tokens, but an id of {highest}",
-            vocab.len()
-        )));
+        return Err(Error::format(format!("tokenizer.json: {} tokens, but an id of {highest}", vocab.len())));
     }
     let mut texts = vec![None; if vocab.is_empty() { 0 } else { highest + 1 }];
     for (text, id) in vocab {
@@ -105,7 +108,11 @@ fn build(tokenizer: &[u8], files: &[&Value], ends: &[u32]) -> Result<Tokenizer> 
     let mut control = HashSet::new();
     let mut verbatim = HashSet::new();
     for (id, added) in t.get_added_tokens_decoder() {
-        if added.special { control.insert(id) } else { verbatim.insert(id) };
+        if added.special {
+            control.insert(id)
+        } else {
+            verbatim.insert(id)
+        };
     }
     let decoder = serde_json::to_value(t.get_decoder())
         .map_err(|e| Error::format(format!("tokenizer.json: decoder: {e}")))?;

@@ -15,13 +15,7 @@ pub struct DecodeStream {
 
 impl DecodeStream {
     pub(super) fn new(tokenizer: Tokenizer) -> DecodeStream {
-        DecodeStream {
-            tokenizer,
-            held: Vec::new(),
-            ids: Vec::new(),
-            prefix: String::new(),
-            prefix_index: 0,
-        }
+        DecodeStream { tokenizer, held: Vec::new(), ids: Vec::new(), prefix: String::new(), prefix_index: 0 }
     }
 
     /// The text that `id` completes; `None` while the bytes so far are the start of a character (or `id` has none).

@@ -123,7 +123,8 @@ mod tests {
         for i in -6000..6000 {
             let x = i as f32 * 1e-3;
             let d = f64::from(x);
-            let tanh = 0.5 * d * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (d + 0.044715 * d * d * d)).tanh());
+            let tanh =
+                0.5 * d * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (d + 0.044715 * d * d * d)).tanh());
             for (got, want) in [
                 (gelu(x), 0.5 * d * (1.0 + erf(d / 2f64.sqrt()))),
                 (gelu_tanh(x), tanh),

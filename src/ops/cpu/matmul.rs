@@ -102,7 +102,15 @@ struct Sums([f32; MAX_ROWS * MAX_PANELS * PANEL]);
 
 /// Adds bias and residual to sums of `width` outputs from `output` on and `t` rows from `row` on, and stores them.
 #[inline]
-unsafe fn finish(product: &Product, sums: &[f32], output: usize, width: usize, outputs: usize, row: usize, t: usize) {
+unsafe fn finish(
+    product: &Product,
+    sums: &[f32],
+    output: usize,
+    width: usize,
+    outputs: usize,
+    row: usize,
+    t: usize,
+) {
     let used = width.min(outputs - output);
     for (i, sums) in sums.chunks_exact(width).take(t).enumerate() {
         let out = (product.out as *mut f32).wrapping_add((row + i) * outputs + output);

@@ -41,10 +41,7 @@ unsafe fn line(at: *const u8) -> Pair<__m256i> {
 unsafe fn halves(at: *const u8) -> Pair<__m256> {
     // SAFETY: the caller promises 32 readable bytes.
     unsafe {
-        [
-            _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
-            _mm256_cvtph_ps(_mm_loadu_si128(at.add(16).cast())),
-        ]
+        [_mm256_cvtph_ps(_mm_loadu_si128(at.cast())), _mm256_cvtph_ps(_mm_loadu_si128(at.add(16).cast()))]
     }
 }
 

@@ -94,7 +94,8 @@ unsafe fn q8_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 512);
-            let x: [*const Block; T] = std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
+            let x: [*const Block; T] =
+                std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
             let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
             let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_128); P]);
             if T == 1 {
@@ -128,7 +129,8 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 256);
-            let x: [*const Block; T] = std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
+            let x: [*const Block; T] =
+                std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
             let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
             let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_8); P]);
             if T == 1 {

@@ -6,9 +6,13 @@
 //! Determinism: on the CPU device each output element is computed by one thread in an order that depends neither on
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
-use crate::Result;
-use crate::device::{DevicePtr, Stream};
+pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
+use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
+use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -263,4 +267,21 @@ pub trait Ops: Send + Sync {
 
     /// `out[i] = x[index[i]]` for rows of `dim` f32; `index` i32 `[n]`. Picks the rows whose logits are wanted.
     fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()>;
+}
+
+/// The operations for a stream of `node`, by the kind of device.
+///
+/// Errors: there are no operations for this kind of device in this build.
+pub fn for_stream(
+    device: &Arc<dyn Device>,
+    node: Arc<dyn Node>,
+    stream: Arc<dyn Stream>,
+) -> Result<Arc<dyn Ops>> {
+    match device.kind() {
+        DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
+        #[cfg(feature = "cuda")]
+        DeviceKind::Cuda => cuda::CudaOps::new(device, stream),
+        #[cfg(not(feature = "cuda"))]
+        kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
+    }
 }

@@ -7,6 +7,7 @@ mod around;
 mod crated;
 mod gguf;
 mod hf;
+mod json;
 mod pieces;
 mod pretokenize;
 mod spelling;
@@ -49,7 +50,7 @@ struct Inner {
 
 enum Engine {
     Crated(Box<Crated>),
-    Pieces(Pieces),
+    Pieces(Box<Pieces>),
 }
 
 /// Tokens with these spellings end a generation, whatever else the files say.

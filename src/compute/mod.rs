@@ -8,4 +8,4 @@ mod tasks;
 pub use gate::{Gate, Permit};
 pub use nodes::{NodeInfo, Nodes};
 pub use share::Share;
-pub use tasks::{Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};
+pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};

@@ -259,6 +259,17 @@ impl Task {
     }
 }
 
+/// Tasks that have ended, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// With a result.
+    pub completed: u64,
+    /// With an error.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+}
+
 /// The scheduler of tasks. One per process is enough: [`Tasks::global`].
 pub struct Tasks(Arc<Shared>);
 
@@ -276,6 +287,7 @@ struct State {
     workers: usize,
     idle: usize,
     next: u64,
+    ended: Ended,
 }
 
 /// What running tasks of a tenant were promised, and how long its tasks have run.
@@ -389,6 +401,11 @@ impl Tasks {
         infos.filter(|i| !i.state.is_final() && tenant.is_none_or(|t| t == i.tenant)).collect()
     }
 
+    /// How many tasks have ended, and how.
+    pub fn ended(&self) -> Ended {
+        self.0.state.lock().ended
+    }
+
     /// Cancels every task of a tenant (or of all) and waits for those that run.
     pub fn cancel_all(&self, tenant: Option<&str>) {
         let tasks: Vec<_> = self.active(tenant).iter().filter_map(|i| self.get(&i.id).ok()).collect();
@@ -499,6 +516,11 @@ impl State {
     }
 
     fn end(&mut self, entry: &Entry, end: TaskState, result: String, status: Option<Status>) {
+        match end {
+            TaskState::Failed => self.ended.failed += 1,
+            TaskState::Cancelled => self.ended.cancelled += 1,
+            _ => self.ended.completed += 1,
+        }
         let mut info = entry.info.lock();
         info.state = end;
         info.result = result;

@@ -63,6 +63,36 @@ pub(super) unsafe fn slice<'a, T>(name: &str, pointer: *const T, length: usize) 
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
+/// Writes a list to the caller's array: as many as fit, and to `count` how many there are. More than fit is an error.
+///
+/// # Safety
+/// With a capacity above 0 the pointer must be valid for writes of that many elements.
+pub(super) unsafe fn write_list<T: Copy>(
+    name: &str,
+    list: &[T],
+    pointer: *mut T,
+    capacity: usize,
+    count: &mut usize,
+) -> Result<()> {
+    *count = list.len();
+    if capacity == 0 && pointer.is_null() {
+        return Ok(());
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    aligned(name, pointer)?;
+    // SAFETY: not more than the caller's capacity.
+    unsafe { std::ptr::copy_nonoverlapping(list.as_ptr(), pointer, list.len().min(capacity)) };
+    if list.len() <= capacity {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::BufferTooSmall,
+        format!("argument `{name}`: has room for {capacity}, there are {}", list.len()),
+    ))
+}
+
 /// Checks the `struct_size` that the caller set: it must be at least what this version needs to read or write.
 pub(super) fn struct_size<T>(name: &str, given: usize) -> Result<()> {
     if given >= size_of::<T>() {

@@ -11,12 +11,13 @@ use super::types::{
     cw_task_info, cw_tenant,
 };
 use crate::compute::{Priority, Task, TaskContext, TaskState, Tasks};
+use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) static TASKS: Table<cw_task, Task> = Table::new(3, "cw_task");
+static TASKS: Table<cw_task, Task> = Table::new(3, "cw_task");
 
 /// What a task's function reaches through its `cw_task_context`.
 struct Running<'a> {
@@ -62,40 +63,58 @@ pub unsafe extern "C" fn cw_task_schedule(
     let user = UserData::new(user_data, drop);
     guard("cw_task_schedule", || {
         // SAFETY: the caller's promise.
-        let task = unsafe { out("task", task)? };
-        let function = function.ok_or_else(|| Error::argument("function", "is NULL"))?;
-        let tenant = tenant::get(tenant)?;
-        let (mut id, mut priority, mut cores, mut memory) = (None, Priority::Normal, 0, 0);
-        if !config.is_null() {
-            // SAFETY: the caller's promise.
-            let config = unsafe { input("config", config)? };
-            struct_size::<cw_task_config>("config", config.struct_size)?;
-            // SAFETY: the caller's promise.
-            id = unsafe { optional_text("config.id", config.id)? }.map(str::to_owned);
-            priority = Priority::from_number(config.priority)?;
-            cores = config.cores;
-            memory = config.memory;
-        }
-        let body = Box::new(move |context: &TaskContext| {
-            let user = user;
-            let mut running = Running { context, result: String::new() };
-            // SAFETY: the caller's promise; the context lives until the function returns.
-            let status = unsafe { function(user.data, (&raw mut running).cast()) };
-            if status == CW_OK {
-                return Ok(running.result);
-            }
-            let text = if running.result.is_empty() {
-                format!("the task's function returned {status}")
-            } else {
-                running.result
-            };
-            let kind = if status == Status::Cancelled as i32 { Status::Cancelled } else { Status::Callback };
-            Err(Error::new(kind, text))
-        });
-        let scheduled = tenant.schedule(id, "function", priority, memory, cores, body)?;
-        *task = TASKS.insert(Arc::new(scheduled));
-        Ok(())
+        unsafe { schedule(&*tenant::get(tenant)?, config, function, user, task) }
     })
+}
+
+/// Schedules a function of the application as a task of `tenant`.
+///
+/// # Safety
+/// As for `cw_task_schedule`.
+pub(super) unsafe fn schedule(
+    tenant: &Tenant,
+    config: *const cw_task_config,
+    function: cw_task_function,
+    user: UserData,
+    task: *mut *mut cw_task,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let task = unsafe { out("task", task)? };
+    let function = function.ok_or_else(|| Error::argument("function", "is NULL"))?;
+    let (mut id, mut priority, mut cores, mut memory) = (None, Priority::Normal, 0, 0);
+    if !config.is_null() {
+        // SAFETY: the caller's promise.
+        let config = unsafe { input("config", config)? };
+        struct_size::<cw_task_config>("config", config.struct_size)?;
+        // SAFETY: the caller's promise.
+        id = unsafe { optional_text("config.id", config.id)? }.map(str::to_owned);
+        priority = Priority::from_number(config.priority)?;
+        cores = config.cores;
+        memory = config.memory;
+    }
+    let body = Box::new(move |context: &TaskContext| {
+        let user = user;
+        let mut running = Running { context, result: String::new() };
+        // SAFETY: the caller's promise; the context lives until the function returns.
+        let status = unsafe { function(user.data, (&raw mut running).cast()) };
+        if status == CW_OK {
+            return Ok(running.result);
+        }
+        let text = match running.result {
+            text if text.is_empty() => format!("the task's function returned {status}"),
+            text => text,
+        };
+        let kind = if status == Status::Cancelled as i32 { Status::Cancelled } else { Status::Callback };
+        Err(Error::new(kind, text))
+    });
+    let scheduled = tenant.schedule(id, "function", priority, memory, cores, body)?;
+    *task = export(scheduled);
+    Ok(())
+}
+
+/// Gives a task a handle.
+pub(super) fn export(task: Task) -> *mut cw_task {
+    TASKS.insert(Arc::new(task))
 }
 
 /// Sets the text of the running task: its result, or what is wrong when its function is about to return an error.
@@ -144,7 +163,7 @@ pub unsafe extern "C" fn cw_task_find(id: *const c_char, task: *mut *mut cw_task
     guard("cw_task_find", || {
         // SAFETY: the caller's promise.
         let (id, task) = unsafe { (text("id", id)?, out("task", task)?) };
-        *task = TASKS.insert(Arc::new(Tasks::global().get(id)?));
+        *task = export(Tasks::global().get(id)?);
         Ok(())
     })
 }

@@ -66,6 +66,17 @@ pub const CW_PRIORITY_LOW: i32 = 3;
 /// When nothing else wants to run.
 pub const CW_PRIORITY_BACKGROUND: i32 = 4;
 
+/// Device memory.
+pub const CW_PARTITION_GLOBAL: i32 = 0;
+/// Memory that another process can map.
+pub const CW_PARTITION_SHARED: i32 = 1;
+/// Memory that is written once, then read-only.
+pub const CW_PARTITION_CONSTANT: i32 = 2;
+/// Memory read through texture units.
+pub const CW_PARTITION_TEXTURE: i32 = 3;
+/// Per-thread memory of kernels.
+pub const CW_PARTITION_LOCAL: i32 = 4;
+
 /// Waiting for its turn or its needs.
 pub const CW_TASK_PENDING: i32 = 0;
 /// Its function runs.
@@ -98,6 +109,18 @@ pub struct cw_task {
 /// What the function of a running task sees of its task. Valid only inside that function.
 #[repr(C)]
 pub struct cw_task_context {
+    _opaque: [u8; 0],
+}
+
+/// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+#[repr(C)]
+pub struct cw_kernel {
+    _opaque: [u8; 0],
+}
+
+/// A driver manager.
+#[repr(C)]
+pub struct cw_driver {
     _opaque: [u8; 0],
 }
 
@@ -306,4 +329,28 @@ pub struct cw_task_info {
     pub started_us: u64,
     /// Microseconds since 1970 when it ended; 0 for not yet.
     pub finished_us: u64,
+}
+
+/// What is known of a memory partition.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_partition_info {
+    /// `sizeof(cw_partition_info)`, set by the caller.
+    pub struct_size: usize,
+    /// Its number.
+    pub id: i32,
+    /// `CW_PARTITION_*`.
+    pub r#type: i32,
+    /// Bytes.
+    pub bytes: u64,
+    /// Bytes from the start of the tenant's address range.
+    pub offset: u64,
+    /// Its device address.
+    pub device_pointer: *mut c_void,
+    /// Its address for the host where the host can reach it, else `NULL`.
+    pub host_pointer: *mut c_void,
+    /// Its tenant, NUL-terminated.
+    pub owner: [c_char; 128],
+    /// Microseconds since 1970 when it was made.
+    pub created_us: u64,
 }

@@ -45,6 +45,15 @@ impl Account {
     pub fn rejections(&self) -> u64 {
         unimplemented!()
     }
+    /// Bytes set aside for the tenant.
+    pub fn floor(&self) -> u64 {
+        unimplemented!()
+    }
+    /// Changes the floor; refused when it passes the limit or what the device has left to promise.
+    pub fn set_floor(&self, floor: u64) -> Result<()> {
+        let _ = floor;
+        unimplemented!()
+    }
     /// Changes the limit; refused when more is held.
     pub fn set_limit(&self, limit: u64) -> Result<()> {
         let _ = limit;
@@ -93,6 +102,10 @@ impl Space {
     /// A space on a device, charged to `account`.
     pub fn new(device: Arc<dyn Device>, account: Arc<Account>) -> Result<Arc<Space>> {
         let _ = (device, account);
+        unimplemented!()
+    }
+    /// The first address of the space's range.
+    pub fn base(&self) -> DevicePtr {
         unimplemented!()
     }
     /// Allocates `bytes` (at least 1), aligned to `align` (a power of two; at least 256 is always given).

@@ -6,9 +6,11 @@
 //! Determinism: on the CPU device each output element is computed by one thread in an order that depends neither on
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
-use crate::Result;
-use crate::device::{Device, DevicePtr, Node, Stream};
+pub mod cpu;
+
+use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
+use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,12 +267,16 @@ pub trait Ops: Send + Sync {
     fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()>;
 }
 
-/// Operations on `stream` of `node`, by the implementation that fits the device.
+/// The operations for a stream of `node`, by the kind of device.
+///
+/// Errors: there are no operations for this kind of device in this build.
 pub fn for_stream(
     device: &Arc<dyn Device>,
     node: Arc<dyn Node>,
     stream: Arc<dyn Stream>,
 ) -> Result<Arc<dyn Ops>> {
-    let _ = (device, node, stream);
-    unimplemented!()
+    match device.kind() {
+        DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
+        kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
+    }
 }

@@ -3,6 +3,12 @@
 //! The formats are those of GGUF (`ggml` type numbers in parentheses): F32 (0), F16 (1), Q4_0 (2), Q8_0 (8), Q4_K
 //! (12), Q6_K (14), BF16 (30). The reference is plain code that nobody optimises; every kernel is compared with it.
 
+mod dequantize;
+mod quantize;
+
+pub use dequantize::{dequantize, q4_k_scales};
+pub use quantize::quantize;
+
 use crate::{Error, Result};
 
 /// How the elements of a tensor are stored.

@@ -1,15 +1,250 @@
 //! The CPU device: the reference implementation, a real device without a driver.
+//!
+//! | part | what it is here |
+//! |---|---|
+//! | granule | a `memfd`, filled with real pages when it is created and sealed against shrinking and growing |
+//! | range | addresses of this process that nothing else gets (`PROT_NONE`), aligned to the granularity |
+//! | mapping | `mmap(MAP_SHARED \| MAP_FIXED)` of the granule; [`Access::Read`] makes writing fault |
+//! | unit | a core that this process may use, with its hardware threads |
+//! | node | a set of cores; work on it uses a [`Team`] of threads that may run on these cores only |
+//! | stream | an ordered queue with a thread of its own, kept on the node's cores |
+//!
+//! **Fork.** Threads do not survive `fork`. A child process gets an error from every node and stream that was made
+//! before; it can open what it needs anew through [`CpuDevice::open`].
 
-use super::Device;
-use crate::Result;
-use std::sync::Arc;
+mod fork;
+mod granule;
+mod node;
+mod ranges;
+mod stream;
+mod team;
+mod topology;
+
+#[cfg(test)]
+mod tests;
+
+pub use granule::GRANULARITY;
+pub use node::CpuNode;
+pub use stream::{CpuEvent, CpuStream};
+pub use team::Team;
+pub use topology::{Core, Topology};
+
+use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use ranges::Ranges;
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use stream::Queue;
+
+/// How many bytes may be created between two readings of the system's free memory.
+const CHECK_EVERY: u64 = 64 << 20;
 
 /// The host's processor and memory.
-pub struct CpuDevice {}
+pub struct CpuDevice {
+    topology: Topology,
+    units: Vec<Unit>,
+    ranges: Ranges,
+    queues: Arc<Mutex<Vec<Weak<Queue>>>>,
+    unchecked: AtomicU64,
+}
 
 impl CpuDevice {
     /// Opens the host.
     pub fn open() -> Result<Arc<dyn Device>> {
-        unimplemented!()
+        Ok(Arc::new(Self::with_root(Path::new("/"))?))
+    }
+
+    /// Opens the host as the `proc` and `sys` folders under `root` describe it (`/` for the true ones). The cores
+    /// are still limited to those that this process may use.
+    pub fn with_root(root: &Path) -> Result<CpuDevice> {
+        let topology = Topology::read(root)?;
+        let units = topology.units();
+        Ok(CpuDevice {
+            topology,
+            units,
+            ranges: Ranges::default(),
+            queues: Arc::default(),
+            unchecked: AtomicU64::new(CHECK_EVERY),
+        })
+    }
+
+    /// Cores, caches and NUMA nodes.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Refuses what would drive the system into its out-of-memory killer. The figures are read anew every
+    /// [`CHECK_EVERY`] bytes only, since reading them costs as much as creating a small granule.
+    fn check_free(&self, bytes: u64) -> Result<()> {
+        if self.unchecked.fetch_add(bytes, Ordering::Relaxed) + bytes < CHECK_EVERY {
+            return Ok(());
+        }
+        self.unchecked.store(0, Ordering::Relaxed);
+        let (free, total) = self.memory()?;
+        // The kernel itself and page tables need some room beside.
+        let spare = (total / 128).min(CHECK_EVERY);
+        if bytes > free.saturating_sub(spare) {
+            self.unchecked.store(CHECK_EVERY, Ordering::Relaxed);
+            return Err(granule::out_of_memory(bytes, &format!("{free} of {total} bytes are free")));
+        }
+        Ok(())
+    }
+}
+
+impl Device for CpuDevice {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Cpu
+    }
+
+    fn ordinal(&self) -> u32 {
+        0
+    }
+
+    fn info(&self) -> Result<DeviceInfo> {
+        let (free, total) = self.memory()?;
+        let t = &self.topology;
+        Ok(DeviceInfo {
+            name: t.name.clone(),
+            total_memory: total,
+            free_memory: free,
+            isa: topology::isa().to_string(),
+            multiprocessors: self.units.len() as u32,
+            warp_size: 1,
+            max_threads_per_block: 1,
+            max_threads_per_multiprocessor: t.threads_per_core(),
+            l1_cache: t.l1_cache,
+            l2_cache: t.l2_cache,
+            l3_cache: t.l3_cache,
+            clock_khz: t.clock_khz,
+            integrated: true,
+            unified_addressing: true,
+            concurrent_kernels: self.units.len() > 1,
+            numa_nodes: t.numa_nodes.clone(),
+            ..DeviceInfo::default()
+        })
+    }
+
+    fn memory(&self) -> Result<(u64, u64)> {
+        self.topology.memory()
+    }
+
+    fn granularity(&self) -> u64 {
+        GRANULARITY
+    }
+
+    fn granule_create(&self, bytes: u64) -> Result<Granule> {
+        if bytes == 0 || !bytes.is_multiple_of(GRANULARITY) {
+            return Err(Error::argument("bytes", format!("{bytes} is not a multiple of {GRANULARITY}")));
+        }
+        self.check_free(bytes)?;
+        granule::create(bytes)
+    }
+
+    fn granule_release(&self, granule: Granule) {
+        granule::close(granule);
+    }
+
+    fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
+        granule::export(granule)
+    }
+
+    fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
+        self.ranges.reserve(bytes)
+    }
+
+    fn range_release(&self, address: DevicePtr, bytes: u64) {
+        self.ranges.release(address, bytes);
+    }
+
+    fn map(&self, address: DevicePtr, granule: &Granule, access: Access) -> Result<()> {
+        self.ranges.map(address, granule, access)
+    }
+
+    fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        self.ranges.unmap(address, bytes)
+    }
+
+    fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {
+        self.ranges.check("dst", dst, src.len() as u64, Access::ReadWrite)?;
+        // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
+        // unless the caller made it so, which `copy` tolerates.
+        unsafe { std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len()) };
+        Ok(())
+    }
+
+    fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
+        self.ranges.check("src", src, dst.len() as u64, Access::Read)?;
+        // SAFETY: the range is mapped readable; see `write` about overlap.
+        unsafe { std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len()) };
+        Ok(())
+    }
+
+    unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if dst == 0 || src == 0 {
+            return Err(Error::argument(if dst == 0 { "dst" } else { "src" }, "is null"));
+        }
+        let run = move || {
+            // SAFETY: the caller promised both ranges until the copy has run.
+            unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
+        };
+        on(stream, run)
+    }
+
+    unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if dst == 0 {
+            return Err(Error::argument("dst", "is null"));
+        }
+        let run = move || {
+            // SAFETY: the caller promised the range until the fill has run.
+            unsafe { std::ptr::write_bytes(dst as *mut u8, value, bytes as usize) }
+        };
+        on(stream, run)
+    }
+
+    fn place(&self, address: u64) -> Place {
+        if self.ranges.contains(address) { Place::Device } else { Place::Host }
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>> {
+        Ok(CpuNode::new(&self.topology, units, self.queues.clone())?)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        stream::synchronize_all(&self.queues)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn on(stream: Option<&dyn Stream>, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    match stream {
+        None => {
+            run();
+            Ok(())
+        }
+        Some(s) => s
+            .as_any()
+            .downcast_ref::<CpuStream>()
+            .ok_or_else(|| Error::argument("stream", "belongs to another device"))?
+            .submit(move || {
+                run();
+                Ok(())
+            }),
     }
 }

@@ -1,16 +1,219 @@
 //! The CUDA device: NVIDIA GPUs through the driver API, looked up at run time.
+//!
+//! Nothing of the CUDA toolkit is needed, to build or to run. What an installed driver lacks is an error value with
+//! advice, or a smaller set of [`Capability`]s. The primary context is used, as the CUDA runtime does, so that its
+//! libraries and the application share one context with Cogniware.
 
-use super::Device;
-use crate::Result;
+mod capability;
+mod codes;
+mod context;
+mod driver;
+mod graph;
+mod info;
+mod memory;
+mod module;
+mod node;
+mod pinned;
+mod space;
+mod stream;
+#[allow(missing_docs)]
+pub(crate) mod types;
+
+pub use capability::Capability;
+pub use driver::CudaDriver;
+pub use graph::Graph;
+pub use module::{Function, FunctionAttributes, Module};
+pub use node::CudaNode;
+pub use pinned::PinnedBuffer;
+pub use stream::{CudaEvent, CudaStream};
+
+use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use crate::{Error, Result};
+use context::Context;
+use node::Ladder;
+use once_cell::sync::OnceCell;
+use space::AddressSpace;
+use std::any::Any;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// An NVIDIA GPU.
-pub struct CudaDevice {}
+/// An NVIDIA GPU. Usable from any thread; not from a forked child.
+pub struct CudaDevice {
+    ordinal: u32,
+    context: Arc<Context>,
+    ladder: Ladder,
+    space: AddressSpace,
+    transfers: memory::Transfers,
+    capabilities: Vec<Capability>,
+    fixed_info: OnceCell<DeviceInfo>,
+}
 
 impl CudaDevice {
-    /// Opens the GPU with this ordinal.
+    /// Opens the GPU with this ordinal through the process's driver.
     pub fn open(ordinal: u32) -> Result<Arc<dyn Device>> {
-        let _ = ordinal;
-        unimplemented!()
+        Ok(CudaDevice::with_driver(CudaDriver::shared()?, ordinal)?)
+    }
+
+    /// Opens the GPU with this ordinal through `driver`.
+    ///
+    /// Errors: `NoDevice` when there is no such GPU; `Unsupported` when it has no virtual memory management, which
+    /// every GPU since Pascal has with a driver of CUDA 10.2 or newer.
+    pub fn with_driver(driver: Arc<CudaDriver>, ordinal: u32) -> Result<Arc<CudaDevice>> {
+        let count = driver.device_count()?;
+        if ordinal >= count {
+            return Err(Error::new(
+                crate::Status::NoDevice,
+                format!("there is no CUDA device {ordinal}: the driver shows {count}"),
+            )
+            .advise("check nvidia-smi and CUDA_VISIBLE_DEVICES"));
+        }
+        let mut device = 0;
+        // SAFETY: `device` outlives the call.
+        unsafe { driver.cuDeviceGet(&mut device, ordinal as i32)? };
+        let context = Context::retain(driver, device)?;
+        let space = AddressSpace::new(context.clone())?;
+        let sms = info::attribute(&context, types::attribute::MULTIPROCESSORS)?;
+        let ladder = Ladder::new(context.clone(), sms);
+        let capabilities = capability::list(&context, &ladder, &space)?;
+        Ok(Arc::new(CudaDevice {
+            ordinal,
+            ladder,
+            space,
+            transfers: memory::Transfers::new(context.clone()),
+            capabilities,
+            fixed_info: OnceCell::new(),
+            context,
+        }))
+    }
+
+    /// What this GPU and driver can do, and why not where they cannot.
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// The driver that this device uses.
+    pub fn driver(&self) -> &Arc<CudaDriver> {
+        &self.context.driver
+    }
+
+    /// The CUDA device behind a device of the device room; an error names `argument` when it is another kind.
+    pub fn of<'a>(device: &'a dyn Device, argument: &str) -> Result<&'a CudaDevice> {
+        device
+            .as_any()
+            .downcast_ref::<CudaDevice>()
+            .ok_or_else(|| Error::argument(argument, "is not a CUDA device"))
+    }
+
+    /// Makes the device's primary context current on this thread until the next change: for libraries such as
+    /// cuBLASLt that work in the current context.
+    pub fn make_current(&self) -> Result<()> {
+        self.context.make_current()
+    }
+
+    /// The granule of `bytes` bytes behind a descriptor that [`Device::granule_export`] gave, in this or another
+    /// process. Both then own the same physical memory; it is freed when both have released it. The driver keeps no
+    /// hold of the descriptor.
+    pub fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        self.space.granule_import(fd, bytes)
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+}
+
+impl Device for CudaDevice {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Cuda
+    }
+
+    fn ordinal(&self) -> u32 {
+        self.ordinal
+    }
+
+    fn info(&self) -> Result<DeviceInfo> {
+        let mut info = self.fixed_info.get_or_try_init(|| info::read(&self.context))?.clone();
+        (info.free_memory, info.total_memory) = self.memory()?;
+        Ok(info)
+    }
+
+    fn memory(&self) -> Result<(u64, u64)> {
+        let _current = self.context.enter()?;
+        let (mut free, mut total) = (0usize, 0usize);
+        // SAFETY: both outlive the call.
+        unsafe { self.context.driver.cuMemGetInfo_v2(&mut free, &mut total)? };
+        Ok((free as u64, total as u64))
+    }
+
+    fn granularity(&self) -> u64 {
+        self.space.granularity()
+    }
+
+    fn granule_create(&self, bytes: u64) -> Result<Granule> {
+        self.space.granule_create(bytes)
+    }
+
+    fn granule_release(&self, granule: Granule) {
+        self.space.granule_release(granule);
+    }
+
+    fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
+        self.space.granule_export(granule)
+    }
+
+    fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
+        self.space.range_reserve(bytes)
+    }
+
+    fn range_release(&self, address: DevicePtr, bytes: u64) {
+        self.space.range_release(address, bytes);
+    }
+
+    fn map(&self, address: DevicePtr, granule: &Granule, access: Access) -> Result<()> {
+        self.space.map(address, granule, access)
+    }
+
+    fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        self.space.unmap(address, bytes)
+    }
+
+    fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {
+        self.transfers.write(dst, src)
+    }
+
+    fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
+        self.transfers.read(dst, src)
+    }
+
+    unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
+        // SAFETY: the caller's duty.
+        unsafe { self.transfers.copy(dst, src, bytes, stream) }
+    }
+
+    unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
+        // SAFETY: the caller's duty.
+        unsafe { self.transfers.fill(dst, value, bytes, stream) }
+    }
+
+    fn place(&self, address: u64) -> Place {
+        self.space.place(address)
+    }
+
+    fn units(&self) -> &[Unit] {
+        self.ladder.units()
+    }
+
+    fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>> {
+        Ok(Arc::new(self.ladder.node(units)?))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        let _current = self.context.enter()?;
+        // SAFETY: the context is current; its green contexts are waited for too.
+        unsafe { self.context.driver.cuCtxSynchronize() }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

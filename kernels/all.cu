@@ -1,0 +1,6 @@
+// Every kernel in one unit: a module is loaded from one image for the GPU at hand.
+#include "attention.cu"
+#include "mma.cu"
+#include "rope.cu"
+#include "rows.cu"
+#include "simple.cu"

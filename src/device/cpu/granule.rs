@@ -1,0 +1,156 @@
+//! Physical memory by the granule: sealed `memfd`s with real pages behind them.
+//!
+//! A granule gets its pages when it is created, so running out of memory is an error here and not a SIGBUS later.
+//! Pages of 2 MiB are asked for with `MADV_COLLAPSE`, which works also where transparent huge pages are off for shared
+//! memory by default: reading weights then goes as fast as from anonymous huge pages. Where the kernel refuses, the
+//! granule has small pages.
+
+use super::super::Granule;
+use crate::{Error, Result, Status};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Once;
+
+/// Granules are multiples of 2 MiB: the huge page of x86-64, and the same as on a GPU.
+pub const GRANULARITY: u64 = 2 << 20;
+
+const PAGE: usize = 4096;
+const HUGE: usize = GRANULARITY as usize;
+const MADV_POPULATE_WRITE: i32 = 23;
+const MADV_COLLAPSE: i32 = 25;
+/// Descriptors of granules are kept above the numbers that `select` can handle, which stay with the application.
+const FIRST_FD: i32 = 1024;
+
+pub(super) fn out_of_memory(bytes: u64, why: &str) -> Error {
+    Error::new(Status::OutOfMemory, format!("the host has no {bytes} bytes left: {why}"))
+        .advise("free memory of other tenants, lower their limits, or use a smaller model")
+}
+
+pub(super) fn create(bytes: u64) -> Result<Granule> {
+    let size = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+    let fd = memfd()?;
+    // SAFETY: plain system calls on a descriptor that is owned here.
+    unsafe {
+        if libc::ftruncate(fd.as_raw_fd(), bytes as i64) != 0 {
+            return Err(failed("ftruncate of a granule", bytes));
+        }
+        // Without the seals a process that got the descriptor could make our reads fault.
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        if libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) != 0 {
+            return Err(failed("sealing a granule", bytes));
+        }
+    }
+    populate(fd.as_raw_fd(), size)?;
+    Ok(Granule { handle: fd.into_raw_fd() as u64, bytes })
+}
+
+pub(super) fn close(granule: Granule) {
+    // SAFETY: the granule owns its descriptor and is consumed.
+    drop(unsafe { OwnedFd::from_raw_fd(granule.handle as RawFd) });
+}
+
+pub(super) fn export(granule: &Granule) -> Result<OwnedFd> {
+    // SAFETY: duplicates a descriptor that the granule owns; the result is checked before it is owned.
+    unsafe {
+        let fd = libc::fcntl(granule.handle as RawFd, libc::F_DUPFD_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(failed("duplicating the descriptor of a granule", granule.bytes));
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+fn failed(what: &str, bytes: u64) -> Error {
+    let cause = io::Error::last_os_error();
+    match cause.raw_os_error() {
+        Some(libc::ENOMEM | libc::ENOSPC | libc::EFAULT) => out_of_memory(bytes, &format!("{what}: {cause}")),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            Error::io(what, cause).advise("raise the limit of open files (ulimit -n); each granule needs one")
+        }
+        _ => Error::io(what, cause),
+    }
+}
+
+fn memfd() -> Result<OwnedFd> {
+    static RAISE: Once = Once::new();
+    RAISE.call_once(raise_file_limit);
+    // SAFETY: plain system calls; each descriptor is owned as soon as it exists.
+    unsafe {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        let fd = libc::memfd_create(c"cogniware-granule".as_ptr(), flags);
+        if fd < 0 {
+            return Err(failed("memfd_create", GRANULARITY));
+        }
+        let low = OwnedFd::from_raw_fd(fd);
+        let high = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, FIRST_FD);
+        // A low hard limit leaves no room above: the low number works as well.
+        Ok(if high < 0 { low } else { OwnedFd::from_raw_fd(high) })
+    }
+}
+
+/// A granule needs a descriptor, and the usual soft limit of 1024 would be gone after 2 GiB of small granules.
+fn raise_file_limit() {
+    // SAFETY: reads and writes a struct on the stack.
+    unsafe {
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+fn populate(fd: RawFd, size: usize) -> Result<()> {
+    // SAFETY: maps the descriptor at fresh addresses, advises inside of that mapping and unmaps it again.
+    unsafe {
+        // Room to align: only an aligned mapping can have huge pages.
+        let room = libc::mmap(
+            std::ptr::null_mut(),
+            size + HUGE,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        );
+        if room == libc::MAP_FAILED {
+            return Err(failed("reserving addresses", size as u64));
+        }
+        let at = (room as usize).next_multiple_of(HUGE) as *mut libc::c_void;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let result = match libc::mmap(at, size, access, libc::MAP_SHARED | libc::MAP_FIXED, fd, 0) {
+            libc::MAP_FAILED => Err(failed("mapping a granule", size as u64)),
+            _ => pages(fd, at.cast(), size),
+        };
+        libc::munmap(room, size + HUGE);
+        result
+    }
+}
+
+/// # Safety
+/// `at` must be a shared, writable, 2 MiB-aligned mapping of `size` bytes of `fd`.
+unsafe fn pages(fd: RawFd, at: *mut u8, size: usize) -> Result<()> {
+    for offset in (0..size).step_by(HUGE) {
+        // SAFETY: inside the mapping.
+        let part = unsafe { at.add(offset).cast::<libc::c_void>() };
+        // One page must exist before its neighbourhood can collapse into a huge one.
+        // SAFETY: inside the mapping; populating reports lack of memory as an error and raises no signal.
+        unsafe {
+            if libc::madvise(part, PAGE, MADV_POPULATE_WRITE) == 0
+                && libc::madvise(part, HUGE, MADV_COLLAPSE) == 0
+            {
+                continue;
+            }
+            if libc::madvise(part, HUGE, MADV_POPULATE_WRITE) == 0 {
+                continue;
+            }
+            // Kernels before 5.14 cannot populate by advice.
+            if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+                && libc::fallocate(fd, 0, offset as i64, HUGE as i64) == 0
+            {
+                continue;
+            }
+        }
+        return Err(failed("filling a granule with pages", size as u64));
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The primary context of one GPU, made current for each call and put back after it.
+
+use super::driver::CudaDriver;
+use super::types::{Context as RawContext, Event, Handle};
+use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// How many events are kept for use again.
+const SPARE_EVENTS: usize = 256;
+
+/// A retained primary context: the one that the CUDA runtime and its libraries use too. Every object of the device
+/// holds it, so that it outlives them.
+pub(crate) struct Context {
+    pub(crate) driver: Arc<CudaDriver>,
+    pub(crate) device: i32,
+    raw: RawContext,
+    /// Least and greatest stream priority: (0, -5) on current GPUs.
+    priorities: (i32, i32),
+    spare_events: Mutex<Vec<Event>>,
+}
+
+/// The context is current on this thread until this is dropped.
+pub(crate) struct Current<'a> {
+    driver: &'a CudaDriver,
+    previous: Option<RawContext>,
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        if let Some(previous) = self.previous {
+            // SAFETY: it was current before.
+            self.driver.released(unsafe { self.driver.cuCtxSetCurrent(previous) });
+        }
+    }
+}
+
+impl Context {
+    /// Retains the primary context of `device`.
+    pub(crate) fn retain(driver: Arc<CudaDriver>, device: i32) -> Result<Arc<Context>> {
+        let mut raw = Handle::NULL;
+        // SAFETY: `raw` outlives the call.
+        unsafe { driver.cuDevicePrimaryCtxRetain(&mut raw, device)? };
+        let mut context =
+            Context { driver, device, raw, priorities: (0, 0), spare_events: Mutex::new(Vec::new()) };
+        context.priorities = {
+            let _current = context.enter()?;
+            let (mut least, mut greatest) = (0, 0);
+            // SAFETY: both outlive the call.
+            unsafe { context.driver.cuCtxGetStreamPriorityRange(&mut least, &mut greatest)? };
+            (least, greatest)
+        };
+        Ok(Arc::new(context))
+    }
+
+    /// Makes the context current on this thread. A context that the application had current comes back afterwards;
+    /// where there was none, this one stays, which makes the next call cheaper.
+    pub(crate) fn enter(&self) -> Result<Current<'_>> {
+        let mut previous = Handle::NULL;
+        // SAFETY: `previous` outlives the call; `raw` is retained.
+        unsafe {
+            self.driver.cuCtxGetCurrent(&mut previous)?;
+            if previous != self.raw {
+                self.driver.cuCtxSetCurrent(self.raw)?;
+            }
+        }
+        let restore = previous != self.raw && !previous.is_null();
+        Ok(Current { driver: &self.driver, previous: restore.then_some(previous) })
+    }
+
+    /// Makes the context current on this thread and leaves it so.
+    pub(crate) fn make_current(&self) -> Result<()> {
+        // SAFETY: `raw` is retained.
+        unsafe { self.driver.cuCtxSetCurrent(self.raw) }
+    }
+
+    /// The nearest priority that the device has.
+    pub(crate) fn clamp_priority(&self, priority: i32) -> i32 {
+        let (least, greatest) = self.priorities;
+        priority.clamp(greatest.min(least), least.max(greatest))
+    }
+
+    /// An event with timing, new or used before. The context must be current.
+    pub(crate) fn event(&self) -> Result<Event> {
+        if let Some(event) = self.spare_events.lock().pop() {
+            return Ok(event);
+        }
+        let mut event = Handle::NULL;
+        // SAFETY: `event` outlives the call.
+        unsafe { self.driver.cuEventCreate(&mut event, 0)? };
+        Ok(event)
+    }
+
+    /// Takes an event back. What waits for its last record goes on waiting for that.
+    pub(crate) fn event_back(&self, event: Event) {
+        {
+            let mut spare = self.spare_events.lock();
+            if spare.len() < SPARE_EVENTS {
+                spare.push(event);
+                return;
+            }
+        }
+        // SAFETY: nobody else has it.
+        self.driver.released(unsafe { self.driver.cuEventDestroy_v2(event) });
+    }
+
+    /// That `other` is this context, as objects used together must share one.
+    pub(crate) fn same_as(&self, other: &Context, argument: &str) -> Result<()> {
+        if std::ptr::eq(self, other) {
+            return Ok(());
+        }
+        Err(Error::argument(argument, "belongs to another CUDA device"))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        for event in self.spare_events.get_mut().drain(..) {
+            // SAFETY: nobody else has it.
+            self.driver.released(unsafe { self.driver.cuEventDestroy_v2(event) });
+        }
+        // SAFETY: retained once in `retain`.
+        self.driver.released(unsafe { self.driver.cuDevicePrimaryCtxRelease_v2(self.device) });
+    }
+}

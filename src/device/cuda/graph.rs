@@ -1,0 +1,147 @@
+//! CUDA graphs: work captured on a stream once and launched as one command.
+
+use super::context::Context;
+use super::stream::CudaStream;
+use super::types::{self, GraphUpdate, Handle};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Captured work, ready to launch. What its kernels point to must stay valid for as long as it is launched.
+/// Usable from any thread, but one launch or update at a time.
+pub struct Graph {
+    context: Arc<Context>,
+    exec: types::GraphExec,
+    nodes: usize,
+}
+
+/// A captured graph before it is instantiated.
+struct Template {
+    context: Arc<Context>,
+    raw: types::Graph,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        // SAFETY: this is its only owner.
+        self.context.driver.released(unsafe { self.context.driver.cuGraphDestroy(self.raw) });
+    }
+}
+
+impl Template {
+    /// Records what `record` queues on `stream`; nothing of it runs. The capture mode is thread-local: other threads
+    /// may go on calling the driver. A capture is ended and thrown away when `record` fails.
+    fn capture(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Template> {
+        let context = &stream.context;
+        let _current = context.enter()?;
+        let driver = &context.driver;
+        // SAFETY: the stream is alive.
+        unsafe { driver.cuStreamBeginCapture_v2(stream.handle(), types::CAPTURE_THREAD_LOCAL)? };
+        // Ends the capture also when `record` panics; otherwise the stream would stay unusable.
+        struct End<'a>(&'a CudaStream, bool);
+        impl End<'_> {
+            fn end(&mut self) -> Result<Template> {
+                self.1 = true;
+                let context = &self.0.context;
+                let mut raw = Handle::NULL;
+                // SAFETY: a capture is open on this stream, `raw` outlives the call.
+                let ended = unsafe { context.driver.cuStreamEndCapture(self.0.handle(), &mut raw) };
+                let template = (!raw.is_null()).then(|| Template { context: context.clone(), raw });
+                ended?;
+                template.ok_or_else(|| Error::unsupported("the capture recorded nothing"))
+            }
+        }
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                if !self.1 {
+                    let _ = self.end();
+                }
+            }
+        }
+        let mut end = End(stream, false);
+        let recorded = record();
+        let template = end.end();
+        recorded?;
+        template
+    }
+
+    fn nodes(&self) -> Result<usize> {
+        let mut count = 0;
+        // SAFETY: a null array asks for the count only.
+        unsafe { self.context.driver.cuGraphGetNodes(self.raw, std::ptr::null_mut(), &mut count)? };
+        Ok(count)
+    }
+}
+
+impl Graph {
+    /// Captures what `record` queues on `stream` (kernels, copies from pinned memory, fills; no waiting, no host
+    /// functions) and makes it launchable.
+    pub fn capture(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        let template = Template::capture(stream, record)?;
+        let context = template.context.clone();
+        let _current = context.enter()?;
+        let nodes = template.nodes()?;
+        let mut exec = Handle::NULL;
+        // SAFETY: the template is alive, `exec` outlives the call.
+        unsafe { context.driver.cuGraphInstantiateWithFlags(&mut exec, template.raw, 0)? };
+        drop(_current);
+        Ok(Graph { context, exec, nodes })
+    }
+
+    /// Captures anew and puts the new parameters into this graph when its shape is the same, which is much cheaper
+    /// than a new instance; else instantiates. True when the update was enough. Not while a launch is in flight from
+    /// another thread.
+    pub fn recapture(&mut self, stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<bool> {
+        self.context.same_as(&stream.context, "stream")?;
+        let template = Template::capture(stream, record)?;
+        let context = self.context.clone();
+        let _current = context.enter()?;
+        let nodes = template.nodes()?;
+        let mut answer = GraphUpdate {
+            result: 0,
+            error_node: std::ptr::null_mut(),
+            error_from_node: std::ptr::null_mut(),
+        };
+        // SAFETY: both graphs are alive, `answer` outlives the call.
+        let updated = unsafe { context.driver.cuGraphExecUpdate_v2(self.exec, template.raw, &mut answer) };
+        if updated.is_ok() {
+            self.nodes = nodes;
+            return Ok(true);
+        }
+        let mut exec = Handle::NULL;
+        // SAFETY: the template is alive, `exec` outlives the call.
+        unsafe { context.driver.cuGraphInstantiateWithFlags(&mut exec, template.raw, 0)? };
+        let old = std::mem::replace(&mut self.exec, exec);
+        self.nodes = nodes;
+        // SAFETY: the old instance is out of reach now.
+        context.driver.released(unsafe { context.driver.cuGraphExecDestroy(old) });
+        Ok(false)
+    }
+
+    /// How many nodes (kernels, copies, fills) it has.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// Sends the graph to the device ahead of its first launch, ordered on `stream`.
+    pub fn upload(&self, stream: &CudaStream) -> Result<()> {
+        self.context.same_as(&stream.context, "stream")?;
+        let _current = self.context.enter()?;
+        // SAFETY: both are alive.
+        unsafe { self.context.driver.cuGraphUpload(self.exec, stream.handle()) }
+    }
+
+    /// Queues one run on `stream`. Its kernels run on the SMs of the node on which they were captured.
+    pub fn launch(&self, stream: &CudaStream) -> Result<()> {
+        self.context.same_as(&stream.context, "stream")?;
+        let _current = self.context.enter()?;
+        // SAFETY: both are alive; the driver keeps the instance until a launch in flight is done.
+        unsafe { self.context.driver.cuGraphLaunch(self.exec, stream.handle()) }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: the last owner gives it back.
+        self.context.driver.released(unsafe { self.context.driver.cuGraphExecDestroy(self.exec) });
+    }
+}

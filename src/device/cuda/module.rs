@@ -1,0 +1,227 @@
+//! Kernel images and their functions.
+
+use super::context::Context;
+use super::stream::CudaStream;
+use super::types::{self, Handle, function_attribute as attribute};
+use super::{CudaDevice, DevicePtr};
+use crate::{Error, Result};
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+
+/// A loaded kernel image. Functions keep it loaded.
+pub struct Module {
+    context: Arc<Context>,
+    raw: types::Module,
+}
+
+impl Module {
+    /// Loads a cubin, a fatbin (the driver picks the code for this GPU) or PTX text ending in a zero byte. The image
+    /// is copied by the driver.
+    ///
+    /// Errors: `Format` for a damaged image, `Unsupported` when it holds no code for this GPU.
+    pub fn load(device: &CudaDevice, image: &[u8]) -> Result<Arc<Module>> {
+        let ptx = !matches!(image.get(..4), Some(b"\x7fELF" | b"\x50\xed\x55\xba"));
+        if image.len() < 16 || (ptx && image.last() != Some(&0)) {
+            return Err(Error::argument(
+                "image",
+                "is neither a cubin, nor a fatbin, nor PTX text that ends in a zero byte",
+            ));
+        }
+        let context = device.context().clone();
+        let mut raw = Handle::NULL;
+        {
+            let _current = context.enter()?;
+            // SAFETY: the driver reads the image by its own header, or up to the zero byte.
+            unsafe { context.driver.cuModuleLoadData(&mut raw, image.as_ptr().cast())? };
+        }
+        Ok(Arc::new(Module { context, raw }))
+    }
+
+    /// The kernel of this name.
+    pub fn function(self: &Arc<Self>, name: &str) -> Result<Function> {
+        let c_name = CString::new(name).map_err(|_| Error::argument("name", "holds a zero byte"))?;
+        let mut raw = Handle::NULL;
+        let _current = self.context.enter()?;
+        // SAFETY: name and output outlive the call.
+        unsafe { self.context.driver.cuModuleGetFunction(&mut raw, self.raw, c_name.as_ptr()) }
+            .map_err(|e| e.within(format_args!("kernel {name:?}")))?;
+        Ok(Function { module: self.clone(), raw, name: name.into() })
+    }
+
+    /// Address and size in bytes of a `__device__` or `__constant__` variable.
+    pub fn global(&self, name: &str) -> Result<(DevicePtr, u64)> {
+        let c_name = CString::new(name).map_err(|_| Error::argument("name", "holds a zero byte"))?;
+        let (mut address, mut bytes) = (0u64, 0usize);
+        let _current = self.context.enter()?;
+        // SAFETY: name and outputs outlive the call.
+        unsafe {
+            self.context.driver.cuModuleGetGlobal_v2(&mut address, &mut bytes, self.raw, c_name.as_ptr())
+        }
+        .map_err(|e| e.within(format_args!("variable {name:?}")))?;
+        Ok((address, bytes as u64))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let driver = &self.context.driver;
+        if let Ok(_current) = self.context.enter() {
+            // SAFETY: the last owner unloads it; functions hold the module.
+            driver.released(unsafe { driver.cuModuleUnload(self.raw) });
+        }
+    }
+}
+
+/// What the compiler made of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionAttributes {
+    /// 32-bit registers per thread.
+    pub registers: u32,
+    /// Bytes of static shared memory per block.
+    pub shared_bytes: u32,
+    /// Bytes of constant memory.
+    pub const_bytes: u32,
+    /// Bytes of local memory per thread (spills, arrays).
+    pub local_bytes: u32,
+    /// Threads a block may have with these registers.
+    pub max_threads_per_block: u32,
+    /// Bytes of dynamic shared memory that a launch may ask for now.
+    pub max_dynamic_shared_bytes: u32,
+    /// Capability of the machine code: 90 for sm_90.
+    pub binary_version: u32,
+}
+
+/// A kernel of a module. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct Function {
+    module: Arc<Module>,
+    raw: types::Function,
+    name: Arc<str>,
+}
+
+impl Function {
+    /// The kernel's name in its image.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Queues the kernel on `stream`: `args[i]` points to the value of parameter `i`, which is copied before the call
+    /// returns. `smem` is the dynamic shared memory in bytes; above 48 KiB call [`Function::set_max_dynamic_smem`] first.
+    ///
+    /// # Safety
+    /// There must be as many arguments as the kernel has parameters, each pointing to a value of its type, and what
+    /// the kernel reads and writes must stay valid until it has run.
+    #[inline]
+    pub unsafe fn launch(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let context = &self.module.context;
+        let _current = context.enter()?;
+        // SAFETY: the caller's duty; stream and function are alive.
+        unsafe {
+            context.driver.cuLaunchKernel(
+                self.raw,
+                grid[0],
+                grid[1],
+                grid[2],
+                block[0],
+                block[1],
+                block[2],
+                smem,
+                stream.handle(),
+                args.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        }
+        .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
+    }
+
+    /// As [`Function::launch`], all blocks resident at once so that the kernel may synchronise its grid.
+    ///
+    /// # Safety
+    /// As [`Function::launch`].
+    pub unsafe fn launch_cooperative(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let context = &self.module.context;
+        let _current = context.enter()?;
+        // SAFETY: the caller's duty; stream and function are alive.
+        unsafe {
+            context.driver.cuLaunchCooperativeKernel(
+                self.raw,
+                grid[0],
+                grid[1],
+                grid[2],
+                block[0],
+                block[1],
+                block[2],
+                smem,
+                stream.handle(),
+                args.as_mut_ptr(),
+            )
+        }
+        .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
+    }
+
+    /// Registers, shared memory and limits of the kernel.
+    pub fn attributes(&self) -> Result<FunctionAttributes> {
+        let context = &self.module.context;
+        let _current = context.enter()?;
+        let get = |which: i32| -> Result<u32> {
+            let mut value = 0;
+            // SAFETY: `value` outlives the call.
+            unsafe { context.driver.cuFuncGetAttribute(&mut value, which, self.raw)? };
+            Ok(value.max(0) as u32)
+        };
+        Ok(FunctionAttributes {
+            registers: get(attribute::REGISTERS)?,
+            shared_bytes: get(attribute::SHARED_BYTES)?,
+            const_bytes: get(attribute::CONST_BYTES)?,
+            local_bytes: get(attribute::LOCAL_BYTES)?,
+            max_threads_per_block: get(attribute::MAX_THREADS_PER_BLOCK)?,
+            max_dynamic_shared_bytes: get(attribute::MAX_DYNAMIC_SHARED)?,
+            binary_version: get(attribute::BINARY_VERSION)?,
+        })
+    }
+
+    /// Allows launches with up to `bytes` of dynamic shared memory (static included, at most
+    /// `DeviceInfo::shared_memory_per_block_optin`).
+    pub fn set_max_dynamic_smem(&self, bytes: u32) -> Result<()> {
+        let context = &self.module.context;
+        let value = i32::try_from(bytes)
+            .map_err(|_| Error::argument("bytes", "is beyond any GPU's shared memory"))?;
+        let _current = context.enter()?;
+        // SAFETY: the function is alive.
+        unsafe { context.driver.cuFuncSetAttribute(self.raw, attribute::MAX_DYNAMIC_SHARED, value) }
+            .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
+    }
+
+    /// How many blocks of `block_threads` threads and `smem` bytes of dynamic shared memory fit on one SM.
+    pub fn occupancy(&self, block_threads: u32, smem: u32) -> Result<u32> {
+        let context = &self.module.context;
+        let threads =
+            i32::try_from(block_threads).map_err(|_| Error::argument("block_threads", "is too large"))?;
+        let _current = context.enter()?;
+        let mut blocks = 0;
+        // SAFETY: `blocks` outlives the call.
+        unsafe {
+            context.driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &mut blocks,
+                self.raw,
+                threads,
+                smem as usize,
+            )?;
+        }
+        Ok(blocks.max(0) as u32)
+    }
+}

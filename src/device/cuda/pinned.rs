@@ -1,0 +1,94 @@
+//! Page-locked host memory: the GPU copies from and to it at full speed and without the host's help.
+
+use super::CudaDevice;
+use super::context::Context;
+use crate::{Error, Result};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Visible to every context of the process.
+const PORTABLE: u32 = 1;
+/// Addressable by kernels.
+const DEVICE_MAP: u32 = 2;
+
+/// A page-locked host buffer, zeroed at first. Kernels may use its address too. The GPU may still read or write it
+/// after an asynchronous copy was queued: keep it until the stream has passed that point.
+pub struct PinnedBuffer {
+    context: Arc<Context>,
+    ptr: *mut u8,
+    len: usize,
+}
+
+// SAFETY: it owns its memory; access follows Rust's borrows.
+unsafe impl Send for PinnedBuffer {}
+// SAFETY: as above.
+unsafe impl Sync for PinnedBuffer {}
+
+impl PinnedBuffer {
+    /// Allocates `bytes` (at least one).
+    pub fn new(device: &CudaDevice, bytes: usize) -> Result<PinnedBuffer> {
+        PinnedBuffer::in_context(device.context(), bytes)
+    }
+
+    pub(crate) fn in_context(context: &Arc<Context>, bytes: usize) -> Result<PinnedBuffer> {
+        if bytes == 0 {
+            return Err(Error::argument("bytes", "must not be 0"));
+        }
+        let mut ptr: *mut c_void = std::ptr::null_mut();
+        {
+            let _current = context.enter()?;
+            // SAFETY: `ptr` outlives the call.
+            unsafe { context.driver.cuMemHostAlloc(&mut ptr, bytes, PORTABLE | DEVICE_MAP)? };
+        }
+        // SAFETY: the driver gave `bytes` writable bytes. Other processes' data must not show through.
+        unsafe { std::ptr::write_bytes(ptr.cast::<u8>(), 0, bytes) };
+        Ok(PinnedBuffer { context: context.clone(), ptr: ptr.cast(), len: bytes })
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never true: a buffer has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: owned, initialised, `len` long.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+
+    /// The bytes, to write.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: owned, initialised, `len` long, borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr, self.len) }
+    }
+
+    /// Start of the buffer.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.ptr
+    }
+
+    /// Start of the buffer, for writing.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.ptr
+    }
+
+    /// The address for copies and kernels: with unified addressing the same as the host's.
+    pub fn address(&self) -> u64 {
+        self.ptr as u64
+    }
+}
+
+impl Drop for PinnedBuffer {
+    fn drop(&mut self) {
+        let driver = &self.context.driver;
+        if let Ok(_current) = self.context.enter() {
+            // SAFETY: allocated by `cuMemHostAlloc`, freed once.
+            driver.released(unsafe { driver.cuMemFreeHost(self.ptr.cast()) });
+        }
+    }
+}

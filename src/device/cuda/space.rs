@@ -1,0 +1,304 @@
+//! Physical memory by the granule and the address ranges it is mapped into (CUDA's virtual memory management).
+//!
+//! What is reserved and mapped is also noted here: the driver answers misuse with one code for everything, and cannot
+//! tell a reserved address from an unknown one.
+
+use super::context::Context;
+use super::info;
+use super::types::{self, MemAccess, MemLocation, MemProp};
+use crate::device::{Access, DevicePtr, Granule, Place};
+use crate::{Error, Result};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+struct Range {
+    bytes: u64,
+    /// Start address and bytes of each mapping.
+    mapped: BTreeMap<u64, u64>,
+}
+
+/// The device's granules and ranges.
+pub(crate) struct AddressSpace {
+    context: Arc<Context>,
+    granularity: u64,
+    properties: MemProp,
+    exportable: bool,
+    ranges: RwLock<BTreeMap<u64, Range>>,
+}
+
+// SAFETY: the only pointer inside is the null `win32` of the properties.
+unsafe impl Send for AddressSpace {}
+// SAFETY: as above.
+unsafe impl Sync for AddressSpace {}
+
+impl AddressSpace {
+    pub(crate) fn new(context: Arc<Context>) -> Result<AddressSpace> {
+        if info::attribute(&context, types::attribute::VIRTUAL_MEMORY)? == 0 {
+            return Err(Error::unsupported("this GPU has no virtual memory management in this driver")
+                .advise("a GPU of the Pascal generation or newer and a 64-bit driver of CUDA 10.2 or newer have it"));
+        }
+        let exportable = info::attribute(&context, types::attribute::POSIX_FD_HANDLES)? != 0;
+        let properties = MemProp {
+            kind: types::MEM_ALLOCATION_PINNED,
+            handle_types: if exportable { types::MEM_HANDLE_POSIX_FD } else { 0 },
+            location: MemLocation { kind: types::MEM_LOCATION_DEVICE, id: context.device },
+            win32: std::ptr::null_mut(),
+            compression: 0,
+            rdma: 0,
+            usage: 0,
+            reserved: [0; 4],
+        };
+        let mut granularity = 0usize;
+        // SAFETY: both pointers outlive the call.
+        unsafe {
+            context.driver.cuMemGetAllocationGranularity(
+                &mut granularity,
+                &properties,
+                types::MEM_GRANULARITY_MINIMUM,
+            )?;
+        }
+        if !granularity.is_power_of_two() {
+            return Err(Error::unsupported(format!(
+                "the driver's granularity {granularity} is no power of two"
+            )));
+        }
+        Ok(AddressSpace {
+            context,
+            granularity: granularity as u64,
+            properties,
+            exportable,
+            ranges: RwLock::new(BTreeMap::new()),
+        })
+    }
+
+    pub(crate) fn granularity(&self) -> u64 {
+        self.granularity
+    }
+
+    /// Whether granules can be handed to other processes.
+    pub(crate) fn exportable(&self) -> bool {
+        self.exportable
+    }
+
+    fn whole(&self, name: &str, value: u64) -> Result<usize> {
+        if value == 0 || value % self.granularity != 0 {
+            let text = format!("{value} is not a positive multiple of the granularity {}", self.granularity);
+            return Err(Error::argument(name, text));
+        }
+        usize::try_from(value).map_err(|_| Error::argument(name, "is beyond the address space"))
+    }
+
+    pub(crate) fn granule_create(&self, bytes: u64) -> Result<Granule> {
+        let size = self.whole("bytes", bytes)?;
+        let mut handle = 0u64;
+        let _current = self.context.enter()?;
+        // SAFETY: both pointers outlive the call.
+        unsafe { self.context.driver.cuMemCreate(&mut handle, size, &self.properties, 0)? };
+        Ok(Granule { handle, bytes })
+    }
+
+    pub(crate) fn granule_release(&self, granule: Granule) {
+        let driver = &self.context.driver;
+        // SAFETY: the granule is its handle's owner and ends here.
+        driver.released(unsafe { driver.cuMemRelease(granule.handle) });
+    }
+
+    pub(crate) fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
+        if !self.exportable {
+            return Err(Error::unsupported("this driver cannot export memory as a file descriptor"));
+        }
+        let mut fd: i32 = -1;
+        let _current = self.context.enter()?;
+        // SAFETY: for this kind of handle the driver writes an int.
+        unsafe {
+            self.context.driver.cuMemExportToShareableHandle(
+                (&raw mut fd).cast(),
+                granule.handle,
+                types::MEM_HANDLE_POSIX_FD,
+                0,
+            )?;
+        }
+        if fd < 0 {
+            return Err(Error::new(
+                crate::Status::Driver,
+                format!("the driver exported the file descriptor {fd}"),
+            ));
+        }
+        // SAFETY: our own descriptor. A child that runs another program must not inherit it.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        // SAFETY: a new descriptor, ours to close.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// The granule behind a descriptor that [`AddressSpace::granule_export`] gave in this or another process.
+    pub(crate) fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        self.whole("bytes", bytes)?;
+        let mut handle = 0u64;
+        let os_handle = fd.as_raw_fd() as usize as *mut std::ffi::c_void;
+        let _current = self.context.enter()?;
+        // SAFETY: `handle` outlives the call; for this kind of handle the pointer carries the descriptor's number.
+        unsafe {
+            self.context.driver.cuMemImportFromShareableHandle(
+                &mut handle,
+                os_handle,
+                types::MEM_HANDLE_POSIX_FD,
+            )?;
+        }
+        Ok(Granule { handle, bytes })
+    }
+
+    pub(crate) fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
+        let size = self.whole("bytes", bytes)?;
+        let mut address = 0u64;
+        {
+            let _current = self.context.enter()?;
+            // SAFETY: `address` outlives the call.
+            unsafe { self.context.driver.cuMemAddressReserve(&mut address, size, 0, 0, 0)? };
+        }
+        self.ranges.write().insert(address, Range { bytes, mapped: BTreeMap::new() });
+        Ok(address)
+    }
+
+    pub(crate) fn range_release(&self, address: DevicePtr, bytes: u64) {
+        let driver = &self.context.driver;
+        let mut ranges = self.ranges.write();
+        match ranges.get(&address) {
+            Some(range) if range.bytes == bytes && range.mapped.is_empty() => {}
+            Some(range) if range.bytes == bytes => {
+                let text = format!("range {address:#x} still has {} mappings", range.mapped.len());
+                driver.released(Err(Error::argument("address", text)));
+                return;
+            }
+            _ => {
+                let text = format!("no range of {bytes} bytes was reserved at {address:#x}");
+                driver.released(Err(Error::argument("address", text)));
+                return;
+            }
+        }
+        ranges.remove(&address);
+        // SAFETY: reserved here with this size, nothing is mapped in it.
+        driver.released(unsafe { driver.cuMemAddressFree(address, bytes as usize) });
+    }
+
+    pub(crate) fn map(&self, address: DevicePtr, granule: &Granule, access: Access) -> Result<()> {
+        let size = self.whole("granule.bytes", granule.bytes)?;
+        if !address.is_multiple_of(self.granularity) {
+            let text = format!("{address:#x} is not a multiple of the granularity {}", self.granularity);
+            return Err(Error::argument("address", text));
+        }
+        // Noted first and taken back on failure, so that the lock is not held during the driver's calls, which take
+        // long and may wait for the device.
+        self.note(address, granule.bytes)?;
+        let mapped = self.map_noted(address, granule, size, access);
+        if mapped.is_err() {
+            self.forget(address);
+        }
+        mapped
+    }
+
+    fn map_noted(&self, address: u64, granule: &Granule, size: usize, access: Access) -> Result<()> {
+        let driver = &self.context.driver;
+        let flags = match access {
+            Access::Read => types::MEM_ACCESS_READ,
+            Access::ReadWrite => types::MEM_ACCESS_READ_WRITE,
+        };
+        let rights = MemAccess { location: self.properties.location, flags };
+        let _current = self.context.enter()?;
+        // SAFETY: the address lies in a range reserved here where nothing is mapped; the granule is alive.
+        unsafe {
+            driver.cuMemMap(address, size, 0, granule.handle, 0)?;
+            let allowed = driver.cuMemSetAccess(address, size, &rights, 1);
+            if allowed.is_err() {
+                driver.released(driver.cuMemUnmap(address, size));
+            }
+            allowed
+        }
+    }
+
+    pub(crate) fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        {
+            let mut ranges = self.ranges.write();
+            let mapped = ranges.range_mut(..=address).next_back().map(|(_, range)| &mut range.mapped);
+            match mapped.as_ref().and_then(|m| m.get(&address)) {
+                Some(&have) if have == bytes => {}
+                Some(&have) => {
+                    let text =
+                        format!("{bytes} is not the size of the mapping at {address:#x}, which is {have}");
+                    return Err(Error::argument("bytes", text));
+                }
+                None => return Err(Error::argument("address", format!("nothing is mapped at {address:#x}"))),
+            }
+            if let Some(mapped) = mapped {
+                mapped.remove(&address);
+            }
+        }
+        let _current = self.context.enter()?;
+        // SAFETY: exactly one mapping of ours; the caller saw to it that no work touches it.
+        let unmapped = unsafe { self.context.driver.cuMemUnmap(address, bytes as usize) };
+        if unmapped.is_err() {
+            // Still mapped as far as anybody knows.
+            let _ = self.note(address, bytes);
+        }
+        unmapped
+    }
+
+    /// Notes a mapping, if it lies in one range and overlaps no other.
+    fn note(&self, address: u64, bytes: u64) -> Result<()> {
+        let mut ranges = self.ranges.write();
+        let end = address.checked_add(bytes);
+        let range = ranges.range_mut(..=address).next_back();
+        let Some((_, range)) = range.filter(|(start, r)| end.is_some_and(|end| end <= **start + r.bytes))
+        else {
+            let text =
+                format!("{bytes} bytes at {address:#x} are not within a range reserved on this device");
+            return Err(Error::argument("address", text));
+        };
+        let before = range.mapped.range(..address + bytes).next_back();
+        if let Some((&at, &len)) = before
+            && at + len > address
+        {
+            let text = format!("{len} bytes are mapped at {at:#x} already");
+            return Err(Error::argument("address", text));
+        }
+        range.mapped.insert(address, bytes);
+        Ok(())
+    }
+
+    fn forget(&self, address: u64) {
+        if let Some((_, range)) = self.ranges.write().range_mut(..=address).next_back() {
+            range.mapped.remove(&address);
+        }
+    }
+
+    pub(crate) fn place(&self, address: u64) -> Place {
+        {
+            let ranges = self.ranges.read();
+            if let Some((start, range)) = ranges.range(..=address).next_back()
+                && address < start + range.bytes
+            {
+                return Place::Device;
+            }
+        }
+        // Memory that others allocated on this GPU: the CUDA runtime, its libraries.
+        let driver = &self.context.driver;
+        let (mut kind, mut ordinal) = (0u32, -1i32);
+        // SAFETY: each output has the type of its attribute. An unknown address is answered with an error.
+        let asked = unsafe {
+            driver
+                .cuPointerGetAttribute((&raw mut kind).cast(), types::POINTER_MEMORY_TYPE, address)
+                .and_then(|()| {
+                    driver.cuPointerGetAttribute(
+                        (&raw mut ordinal).cast(),
+                        types::POINTER_DEVICE_ORDINAL,
+                        address,
+                    )
+                })
+        };
+        match asked {
+            Ok(()) if kind == types::MEMORY_TYPE_DEVICE && ordinal == self.context.device => Place::Device,
+            _ => Place::Host,
+        }
+    }
+}

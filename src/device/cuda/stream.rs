@@ -1,0 +1,204 @@
+//! Streams and events of the CUDA device.
+
+use super::context::Context;
+use super::driver::done;
+use super::node::Green;
+use super::types::{self, Handle};
+use crate::device::{Event, HostFn, Stream};
+use crate::{Error, Result, Status};
+use std::any::Any;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An ordered queue on a node. It does not wait for the legacy default stream.
+pub struct CudaStream {
+    pub(crate) context: Arc<Context>,
+    raw: types::Stream,
+    // The node's processors, given back after the stream.
+    _green: Option<Arc<Green>>,
+}
+
+impl CudaStream {
+    /// A stream on `green`, or on the whole device.
+    pub(crate) fn create(
+        context: Arc<Context>,
+        green: Option<Arc<Green>>,
+        priority: i32,
+    ) -> Result<CudaStream> {
+        let priority = context.clamp_priority(priority);
+        let mut raw = Handle::NULL;
+        {
+            let _current = context.enter()?;
+            let driver = &context.driver;
+            // SAFETY: `raw` outlives the call; the green context is alive.
+            unsafe {
+                match &green {
+                    Some(green) => driver.cuGreenCtxStreamCreate(
+                        &mut raw,
+                        green.raw(),
+                        types::STREAM_NON_BLOCKING,
+                        priority,
+                    )?,
+                    None => {
+                        driver.cuStreamCreateWithPriority(&mut raw, types::STREAM_NON_BLOCKING, priority)?
+                    }
+                }
+            }
+        }
+        Ok(CudaStream { context, raw, _green: green })
+    }
+
+    /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.
+    pub fn of<'a>(stream: &'a dyn Stream, argument: &str) -> Result<&'a CudaStream> {
+        stream
+            .as_any()
+            .downcast_ref::<CudaStream>()
+            .ok_or_else(|| Error::argument(argument, "is not a stream of a CUDA device"))
+    }
+
+    /// The driver's handle.
+    pub(crate) fn handle(&self) -> types::Stream {
+        self.raw
+    }
+
+    /// Whether work queued now goes into a graph in place of running.
+    pub fn is_capturing(&self) -> Result<bool> {
+        let _current = self.context.enter()?;
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        unsafe { self.context.driver.cuStreamIsCapturing(self.raw, &mut status)? };
+        Ok(status != 0)
+    }
+}
+
+/// Runs a boxed host function once.
+unsafe extern "C" fn run_host_fn(data: *mut c_void) {
+    // SAFETY: `data` is the box that `host_fn` leaked for this one call.
+    let f = unsafe { Box::from_raw(data.cast::<HostFn>()) };
+    // A panic must not reach the driver's frames. The trait says that it is dropped.
+    let _ = catch_unwind(AssertUnwindSafe(f));
+}
+
+impl Stream for CudaStream {
+    fn host_fn(&self, f: HostFn) -> Result<()> {
+        if self.is_capturing()? {
+            return Err(Error::unsupported(
+                "a host function runs once and cannot be captured into a CUDA graph",
+            )
+            .advise("queue it before or after the graph's launch"));
+        }
+        let _current = self.context.enter()?;
+        let data = Box::into_raw(Box::new(f));
+        // SAFETY: the driver calls `run_host_fn` once with the box, or answers an error and never does.
+        let queued = unsafe { self.context.driver.cuLaunchHostFunc(self.raw, run_host_fn, data.cast()) };
+        if queued.is_err() {
+            // SAFETY: it was not queued, so the box is still ours.
+            drop(unsafe { Box::from_raw(data) });
+        }
+        queued
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        let _current = self.context.enter()?;
+        // SAFETY: the stream is alive.
+        unsafe { self.context.driver.cuStreamSynchronize(self.raw) }
+    }
+
+    fn is_idle(&self) -> Result<bool> {
+        let _current = self.context.enter()?;
+        // SAFETY: the stream is alive.
+        done(unsafe { self.context.driver.cuStreamQuery(self.raw) })
+    }
+
+    fn record(&self) -> Result<Arc<dyn Event>> {
+        let _current = self.context.enter()?;
+        let event = CudaEvent { raw: self.context.event()?, context: self.context.clone() };
+        // SAFETY: both are alive.
+        unsafe { self.context.driver.cuEventRecord(event.raw, self.raw)? };
+        Ok(Arc::new(event))
+    }
+
+    fn wait(&self, event: &Arc<dyn Event>) -> Result<()> {
+        let event = CudaEvent::of(event.as_ref(), "event")?;
+        self.context.same_as(&event.context, "event")?;
+        let _current = self.context.enter()?;
+        // SAFETY: both are alive; the driver notes the record at once, so the event may go away afterwards.
+        unsafe { self.context.driver.cuStreamWaitEvent(self.raw, event.raw, 0) }
+    }
+
+    fn raw(&self) -> *mut c_void {
+        self.raw.0
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for CudaStream {
+    fn drop(&mut self) {
+        let driver = &self.context.driver;
+        let current = self.context.enter();
+        if current.is_ok() {
+            // SAFETY: the last owner gives it back; the driver lets queued work run first.
+            driver.released(unsafe { driver.cuStreamDestroy_v2(self.raw) });
+        }
+    }
+}
+
+/// A marked point of a stream, with a time stamp.
+pub struct CudaEvent {
+    context: Arc<Context>,
+    raw: types::Event,
+}
+
+impl CudaEvent {
+    fn of<'a>(event: &'a dyn Event, argument: &str) -> Result<&'a CudaEvent> {
+        event
+            .as_any()
+            .downcast_ref::<CudaEvent>()
+            .ok_or_else(|| Error::argument(argument, "is not an event of a CUDA device"))
+    }
+}
+
+impl Event for CudaEvent {
+    fn is_done(&self) -> Result<bool> {
+        let _current = self.context.enter()?;
+        // SAFETY: the event is alive.
+        done(unsafe { self.context.driver.cuEventQuery(self.raw) })
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        let _current = self.context.enter()?;
+        // SAFETY: the event is alive.
+        unsafe { self.context.driver.cuEventSynchronize(self.raw) }
+    }
+
+    fn since(&self, earlier: &dyn Event) -> Result<Duration> {
+        let earlier = CudaEvent::of(earlier, "earlier")?;
+        self.context.same_as(&earlier.context, "earlier")?;
+        let _current = self.context.enter()?;
+        let mut ms = 0f32;
+        // SAFETY: both are alive, `ms` outlives the call.
+        match unsafe { self.context.driver.cuEventElapsedTime(&mut ms, earlier.raw, self.raw) } {
+            Err(e) if e.status() == Status::Busy => {
+                Err(e.advise("wait for both events before asking for the time between them"))
+            }
+            Err(e) => Err(e),
+            Ok(()) if ms < 0.0 => Err(Error::argument("earlier", "was recorded after this event")),
+            Ok(()) => Ok(Duration::from_secs_f64(f64::from(ms) / 1e3)),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for CudaEvent {
+    fn drop(&mut self) {
+        self.context.event_back(self.raw);
+    }
+}

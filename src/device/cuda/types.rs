@@ -1,0 +1,209 @@
+//! The driver's handle and structure types, laid out as in CUDA 13.0's `cuda.h` (stable since CUDA 11).
+
+use std::ffi::c_void;
+
+/// An opaque object of the driver. The driver's objects may be used from any thread.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle(pub *mut c_void);
+
+// SAFETY: the driver documents its API as thread safe; a handle is only a name for its object.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// No object; for streams, the legacy default stream.
+    pub const NULL: Handle = Handle(std::ptr::null_mut());
+
+    /// Whether this names nothing.
+    pub fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+}
+
+pub type Context = Handle;
+pub type Stream = Handle;
+pub type Event = Handle;
+pub type Module = Handle;
+pub type Function = Handle;
+pub type Graph = Handle;
+pub type GraphExec = Handle;
+pub type GreenCtx = Handle;
+pub type ResourceDesc = Handle;
+
+/// `CUhostFn`.
+pub type HostCallback = unsafe extern "C" fn(*mut c_void);
+
+/// `CUmemLocation`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemLocation {
+    pub kind: u32,
+    pub id: i32,
+}
+
+pub const MEM_LOCATION_DEVICE: u32 = 1;
+pub const MEM_ALLOCATION_PINNED: u32 = 1;
+pub const MEM_HANDLE_POSIX_FD: u32 = 1;
+pub const MEM_GRANULARITY_MINIMUM: u32 = 0;
+pub const MEM_ACCESS_READ: u32 = 1;
+pub const MEM_ACCESS_READ_WRITE: u32 = 3;
+
+/// `CUmemAllocationProp`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemProp {
+    pub kind: u32,
+    pub handle_types: u32,
+    pub location: MemLocation,
+    pub win32: *mut c_void,
+    pub compression: u8,
+    pub rdma: u8,
+    pub usage: u16,
+    pub reserved: [u8; 4],
+}
+
+/// `CUmemAccessDesc`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MemAccess {
+    pub location: MemLocation,
+    pub flags: u32,
+}
+
+/// `CUdevResource` of CUDA 12.4 to 13.0; of the union only the SM part is used. Later drivers keep this layout for
+/// the symbols without a version suffix.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DevResource {
+    pub kind: u32,
+    pub padding: [u8; 92],
+    pub sm_count: u32,
+    pub sm_min_partition: u32,
+    pub sm_alignment: u32,
+    pub rest: [u8; 36],
+}
+
+pub const RESOURCE_SM: u32 = 1;
+pub const GREEN_CTX_DEFAULT_STREAM: u32 = 1;
+pub const STREAM_NON_BLOCKING: u32 = 1;
+pub const CAPTURE_THREAD_LOCAL: u32 = 1;
+pub const POINTER_MEMORY_TYPE: i32 = 2;
+pub const POINTER_DEVICE_ORDINAL: i32 = 9;
+pub const MEMORY_TYPE_DEVICE: u32 = 2;
+
+impl DevResource {
+    /// A resource of no type.
+    pub const EMPTY: DevResource = DevResource {
+        kind: 0,
+        padding: [0; 92],
+        sm_count: 0,
+        sm_min_partition: 0,
+        sm_alignment: 0,
+        rest: [0; 36],
+    };
+}
+
+/// `CUgraphExecUpdateResultInfo`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct GraphUpdate {
+    pub result: u32,
+    pub error_node: *mut c_void,
+    pub error_from_node: *mut c_void,
+}
+
+/// Numbers of `CUdevice_attribute` that are read here.
+pub mod attribute {
+    pub const MAX_THREADS_PER_BLOCK: i32 = 1;
+    pub const MAX_BLOCK_DIM_X: i32 = 2;
+    pub const MAX_GRID_DIM_X: i32 = 5;
+    pub const MAX_SHARED_PER_BLOCK: i32 = 8;
+    pub const WARP_SIZE: i32 = 10;
+    pub const MAX_REGISTERS_PER_BLOCK: i32 = 12;
+    pub const CLOCK_RATE: i32 = 13;
+    pub const MULTIPROCESSORS: i32 = 16;
+    pub const INTEGRATED: i32 = 18;
+    pub const CONCURRENT_KERNELS: i32 = 31;
+    pub const ECC_ENABLED: i32 = 32;
+    pub const MEMORY_CLOCK_RATE: i32 = 36;
+    pub const MEMORY_BUS_WIDTH: i32 = 37;
+    pub const L2_CACHE: i32 = 38;
+    pub const MAX_THREADS_PER_SM: i32 = 39;
+    pub const ASYNC_ENGINES: i32 = 40;
+    pub const UNIFIED_ADDRESSING: i32 = 41;
+    pub const MAJOR: i32 = 75;
+    pub const MINOR: i32 = 76;
+    pub const STREAM_PRIORITIES: i32 = 78;
+    pub const MAX_SHARED_PER_SM: i32 = 81;
+    pub const MAX_REGISTERS_PER_SM: i32 = 82;
+    pub const MANAGED_MEMORY: i32 = 83;
+    pub const MAX_SHARED_PER_BLOCK_OPTIN: i32 = 97;
+    pub const VIRTUAL_MEMORY: i32 = 102;
+    pub const POSIX_FD_HANDLES: i32 = 103;
+}
+
+/// Numbers of `CUfunction_attribute` that are read or set here.
+pub mod function_attribute {
+    pub const MAX_THREADS_PER_BLOCK: i32 = 0;
+    pub const SHARED_BYTES: i32 = 1;
+    pub const CONST_BYTES: i32 = 2;
+    pub const LOCAL_BYTES: i32 = 3;
+    pub const REGISTERS: i32 = 4;
+    pub const BINARY_VERSION: i32 = 6;
+    pub const MAX_DYNAMIC_SHARED: i32 = 8;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::{offset_of, size_of};
+
+    #[test]
+    fn layouts_are_those_of_the_driver_header() {
+        use cudarc::driver::sys;
+        assert_eq!(size_of::<MemProp>(), size_of::<sys::CUmemAllocationProp>());
+        assert_eq!(size_of::<MemAccess>(), size_of::<sys::CUmemAccessDesc>());
+        assert_eq!(size_of::<DevResource>(), size_of::<sys::CUdevResource>());
+        assert_eq!(size_of::<GraphUpdate>(), size_of::<sys::CUgraphExecUpdateResultInfo>());
+        assert_eq!(offset_of!(DevResource, sm_count), offset_of!(sys::CUdevResource, __bindgen_anon_1));
+        assert_eq!(offset_of!(MemProp, compression), offset_of!(sys::CUmemAllocationProp, allocFlags));
+        assert_eq!(offset_of!(MemProp, location), offset_of!(sys::CUmemAllocationProp, location));
+        assert_eq!(
+            offset_of!(GraphUpdate, error_node),
+            offset_of!(sys::CUgraphExecUpdateResultInfo, errorNode)
+        );
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_driver_header() {
+        use cudarc::driver::sys::{CUdevice_attribute as A, CUfunction_attribute as F};
+        assert_eq!(attribute::MULTIPROCESSORS, A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as i32);
+        assert_eq!(
+            attribute::MAX_SHARED_PER_BLOCK_OPTIN,
+            A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as i32
+        );
+        assert_eq!(
+            attribute::VIRTUAL_MEMORY,
+            A::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED as i32
+        );
+        assert_eq!(
+            attribute::POSIX_FD_HANDLES,
+            A::CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED as i32
+        );
+        assert_eq!(
+            attribute::MAX_REGISTERS_PER_SM,
+            A::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR as i32
+        );
+        assert_eq!(attribute::ASYNC_ENGINES, A::CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT as i32);
+        assert_eq!(
+            attribute::MAX_THREADS_PER_SM,
+            A::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as i32
+        );
+        assert_eq!(
+            function_attribute::MAX_DYNAMIC_SHARED,
+            F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as i32
+        );
+    }
+}

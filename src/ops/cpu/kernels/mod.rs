@@ -1,0 +1,71 @@
+//! Kernels that multiply one or two panels of a packed matrix with a few rows of activations.
+//!
+//! Each output is one lane of one vector from the first input to the last, so it has the same bits whatever the
+//! number of rows or panels in a call. Levels differ in no integer; products with quantized weights round alike on
+//! every level, those with float weights are fused where the level has fused instructions.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use super::isa::Isa;
+use crate::quant::DType;
+
+/// Rows of activations that a kernel takes at most.
+pub const MAX_ROWS: usize = 6;
+/// Panels that a kernel takes at most.
+pub const MAX_PANELS: usize = 2;
+/// Inputs after which float products add their partial sums to the total.
+const CHUNK: usize = 256;
+
+/// Where a kernel reads.
+#[derive(Clone, Copy)]
+pub struct Operands {
+    /// The first panel.
+    pub w: *const u8,
+    /// Bytes from one panel to the next.
+    pub w_stride: usize,
+    /// The first row: [`super::activations::Block`]s for quantized weights, f32 for others.
+    pub x: *const u8,
+    /// Bytes from one row to the next.
+    pub x_stride: usize,
+    /// Inputs.
+    pub cols: usize,
+}
+
+/// Computes `out[rows][panels][16]` for the rows and panels that this kernel was made for.
+pub type Kernel = unsafe fn(&Operands, *mut f32);
+
+/// The kernels of one type at one level.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    /// `kernels[p - 1][r - 1]` takes `p` panels and `r` rows.
+    pub kernels: [[Kernel; MAX_ROWS]; MAX_PANELS],
+    /// Most panels these take.
+    pub panels: usize,
+    /// Most rows these take.
+    pub rows: usize,
+}
+
+/// The kernels for weights of `dtype` at level `isa`.
+pub fn kernels(isa: Isa, dtype: DType) -> Kernels {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::kernels(dtype),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => match dtype {
+            DType::F32 | DType::F16 | DType::BF16 => avx512::kernels(dtype),
+            _ => avx2::kernels(dtype),
+        },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::kernels(dtype),
+        _ => scalar::kernels(dtype),
+    }
+}
+
+/// Whether products with this type take [`super::activations::Block`]s.
+pub fn takes_blocks(dtype: DType) -> bool {
+    !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}

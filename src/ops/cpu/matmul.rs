@@ -1,0 +1,131 @@
+//! Products of packed matrices with rows of activations, shared out over a crew.
+
+use super::activations::{Block, quantize_row, row_stride};
+use super::crew::{Crew, share};
+use super::isa::Isa;
+use super::kernels::{Kernels, MAX_PANELS, MAX_ROWS, Operands, kernels, takes_blocks};
+use super::pack::{PANEL, panel_bytes};
+use crate::ops::Product;
+
+/// Scratch bytes for products with `rows` rows of `cols` inputs: the activations in 8 bits.
+pub fn scratch_bytes(rows: usize, cols: usize) -> usize {
+    rows * row_stride(cols)
+}
+
+/// Runs of weights that one grab hands to a thread, at least; below this, handing out costs more than it evens out.
+const GRAB_BYTES: usize = 128 << 10;
+
+/// `out = x W^T` for all products; see [`crate::ops::Ops::matmul`].
+///
+/// # Safety
+/// All pointers of the products and `x` are valid for the sizes named by `n` and the weights, weights are packed and
+/// share `cols`; if any is quantized, `scratch` has [`scratch_bytes`] bytes, aligned to 64.
+pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Product], scratch: u64) {
+    let Some(first) = products.first() else { return };
+    if n == 0 {
+        return;
+    }
+    let cols = first.weight.cols as usize;
+    let stride = row_stride(cols);
+    if products.iter().any(|p| takes_blocks(p.weight.dtype)) {
+        let grain = (16 << 10) / cols + 1;
+        share(crew, n, grain, |first, last, _| {
+            for row in first..last {
+                let from = (x as *const f32).wrapping_add(row * cols);
+                let to = (scratch as *mut u8).wrapping_add(row * stride).cast::<Block>();
+                // SAFETY: rows of x and of the scratch, by the caller's promise.
+                unsafe { quantize_row(isa, from, cols / 32, to) };
+            }
+        });
+    }
+    // A unit is a pair of panels of one product; units of all products are numbered through.
+    let pairs = |p: &Product| (p.weight.rows as usize).div_ceil(PANEL * MAX_PANELS);
+    let units: usize = products.iter().map(pairs).sum();
+    let bytes: usize = products
+        .iter()
+        .map(|p| panel_bytes(p.weight.dtype, cols) * (p.weight.rows as usize).div_ceil(PANEL))
+        .sum();
+    // About eight grabs for each thread even out what disturbs one of them.
+    let least = (GRAB_BYTES * units).div_ceil(bytes.max(1) * n.min(8));
+    let grain = (units / (crew.workers() * 8)).max(least);
+    share(crew, units, grain, |mut first, last, _| {
+        let mut base = 0;
+        for product in products {
+            let count = pairs(product);
+            if first < last && first < base + count {
+                let (x, stride) =
+                    if takes_blocks(product.weight.dtype) { (scratch, stride) } else { (x, cols * 4) };
+                let until = last.min(base + count);
+                // SAFETY: units of this product, pointers by the caller's promise.
+                unsafe { strip(isa, product, x, stride, n, first - base, until - base) };
+                first = until;
+            }
+            base += count;
+        }
+    });
+}
+
+/// Panel pairs `first..last` of one product, all `n` rows.
+unsafe fn strip(isa: Isa, product: &Product, x: u64, x_stride: usize, n: usize, first: usize, last: usize) {
+    let weight = &product.weight;
+    let (outputs, cols) = (weight.rows as usize, weight.cols as usize);
+    let panels = outputs.div_ceil(PANEL);
+    let w_stride = panel_bytes(weight.dtype, cols);
+    let Kernels { kernels, panels: most_panels, rows: most_rows } = kernels(isa, weight.dtype);
+    let (mut panel, until) = (first * MAX_PANELS, panels.min(last * MAX_PANELS));
+    let mut sums = Sums([0.0; MAX_ROWS * MAX_PANELS * PANEL]);
+    while panel < until {
+        let p = most_panels.min(until - panel);
+        let mut row = 0;
+        while row < n {
+            let t = most_rows.min(n - row);
+            let operands = Operands {
+                w: (weight.ptr as *const u8).wrapping_add(panel * w_stride),
+                w_stride,
+                x: (x as *const u8).wrapping_add(row * x_stride),
+                x_stride,
+                cols,
+            };
+            // SAFETY: p panels and t rows exist, and `sums` holds the largest result.
+            unsafe {
+                kernels[p - 1][t - 1](&operands, sums.0.as_mut_ptr());
+                finish(product, &sums.0, panel * PANEL, p * PANEL, outputs, row, t);
+            }
+            row += t;
+        }
+        panel += p;
+    }
+}
+
+#[repr(align(64))]
+struct Sums([f32; MAX_ROWS * MAX_PANELS * PANEL]);
+
+/// Adds bias and residual to sums of `width` outputs from `output` on and `t` rows from `row` on, and stores them.
+#[inline]
+unsafe fn finish(
+    product: &Product,
+    sums: &[f32],
+    output: usize,
+    width: usize,
+    outputs: usize,
+    row: usize,
+    t: usize,
+) {
+    let used = width.min(outputs - output);
+    for (i, sums) in sums.chunks_exact(width).take(t).enumerate() {
+        let out = (product.out as *mut f32).wrapping_add((row + i) * outputs + output);
+        // SAFETY: `used` outputs of row `row + i` and as many biases exist, by the caller's promise.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(out, used);
+            let bias = product
+                .bias
+                .map(|bias| std::slice::from_raw_parts((bias as *const f32).wrapping_add(output), used));
+            match (bias, product.add) {
+                (None, false) => out.copy_from_slice(&sums[..used]),
+                (None, true) => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
+                (Some(b), false) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o = s + b),
+                (Some(b), true) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o += s + b),
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! [`error`], [`device`], [`telemetry`], [`memory`], [`compute`], [`ops`], [`tenant`], [`llm`], then the managers
 //! and the C border.
 
+pub mod bridge;
 pub mod compute;
 pub mod device;
 pub mod driver;

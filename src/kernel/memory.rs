@@ -74,7 +74,7 @@ impl Kernel {
 fn owner(argument: &str, address: u64) -> Result<Option<Arc<Tenant>>> {
     match memory::owner_of(address) {
         None => Ok(None),
-        Some((name, _)) => {
+        Some((_, name, _)) => {
             tenant::find(&name).map(Some).map_err(|e| e.within(format!("argument `{argument}`")))
         }
     }

@@ -5,7 +5,8 @@
 //! trimmed as `trim_blocks` and `lstrip_blocks` do.
 
 use crate::{Error, Result, Status};
-use minijinja::value::{Kwargs, Value};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -56,8 +57,8 @@ impl ChatTemplate {
             )));
         }
         let mut e = Environment::new();
-        e.set_trim_blocks(true);
-        e.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        e.set_syntax(syntax.map_err(|e| explain(&e))?);
         e.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         e.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         e.set_fuel(Some(FUEL));
@@ -84,14 +85,29 @@ impl ChatTemplate {
     /// with `add_special = false, parse_special = true`. A template that runs away is stopped and is an error; so is
     /// one that refuses the messages (by `raise_exception`), with its own words.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        self.render_values(Value::from(Serde(messages)), Value::from(()), add_generation_prompt)
+    }
+
+    /// As [`ChatTemplate::render`], for messages with more fields than a role and a text, and with descriptions of
+    /// tools (`null` for none), both as JSON.
+    pub fn render_json(
+        &self,
+        messages: &serde_json::Value,
+        tools: &serde_json::Value,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        self.render_values(Value::from(Serde(messages)), Value::from(Serde(tools)), add_generation_prompt)
+    }
+
+    fn render_values(&self, messages: Value, tools: Value, add_generation_prompt: bool) -> Result<String> {
         let t = &*self.0;
         let template = t.environment.get_template(NAME).map_err(|e| explain(&e))?;
         let values = context! {
             messages,
+            tools,
             add_generation_prompt,
-            bos_token => t.bos,
-            eos_token => t.eos,
-            tools => (),
+            bos_token => t.bos.as_str(),
+            eos_token => t.eos.as_str(),
             documents => (),
         };
         let mut out = Bounded(Vec::new());
@@ -255,7 +271,7 @@ mod tests {
         assert_eq!(render("{{ messages[0].content.split(' ')[0].upper() }}").unwrap(), "HI");
         assert_eq!(render("{{ messages[1:][0]['content'] + eos_token }}").unwrap(), "Yo</s>");
         assert_eq!(render("{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 %}{{ ns.a }}").unwrap(), "2");
-        assert_eq!(render("{% if tools is not none %}x{% endif %}{{ tools is defined }}").unwrap(), "true");
+        assert_eq!(render("{% if tools is not none %}x{% endif %}{{ tools is defined }}").unwrap(), "True");
         assert_eq!(render("{%- generation -%} a {%- endgeneration %}|").unwrap(), "a|");
         assert_eq!(render("{{ strftime_now('%Y') | length }}").unwrap(), "4");
     }
@@ -276,6 +292,31 @@ mod tests {
         assert!(e.to_string().contains("roles must alternate"), "{e}");
         assert!(render("{% if %}").is_err());
         assert!(render("{{ messages[0].nothing.at_all }}").is_err());
+    }
+
+    #[test]
+    fn templates_render_as_transformers_does() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/chat_templates.json");
+        let fixture: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let mut compared = 0;
+        for t in fixture.as_array().unwrap() {
+            for case in t["cases"].as_array().unwrap() {
+                let var = |name: &str| case["vars"][name].as_str().unwrap();
+                let template =
+                    ChatTemplate::new(t["template"].as_str().unwrap(), var("bos_token"), var("eos_token"));
+                let got = template.unwrap().render_json(
+                    &case["messages"],
+                    &case["tools"],
+                    case["add_generation_prompt"].as_bool().unwrap(),
+                );
+                match case.get("error").and_then(|e| e.as_str()) {
+                    Some(e) => assert!(got.unwrap_err().message().contains(e), "{}", t["name"]),
+                    None => assert_eq!(got.unwrap(), case["text"].as_str().unwrap(), "{}", t["name"]),
+                }
+                compared += 1;
+            }
+        }
+        assert!(compared >= 50);
     }
 
     #[test]

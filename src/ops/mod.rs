@@ -7,6 +7,8 @@
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
@@ -277,6 +279,9 @@ pub fn for_stream(
 ) -> Result<Arc<dyn Ops>> {
     match device.kind() {
         DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
+        #[cfg(feature = "cuda")]
+        DeviceKind::Cuda => cuda::CudaOps::new(device, stream),
+        #[cfg(not(feature = "cuda"))]
         kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::common::{Home, MIB, fixture};
 use cogniware::Status;
-use cogniware::llm::{Finish, Generation, Model, ModelOptions, Prompt, Request, Sampling, Session};
+use cogniware::llm::{
+    Finish, Generation, LoadProgress, Model, ModelOptions, Prompt, Request, Sampling, Session,
+};
+use cogniware::quant::DType;
 
 fn request(start: u32, n: u32) -> Request {
     let prompt: Vec<u32> = (0..40).map(|i| (i * 7 + start) % 300).collect();
@@ -58,18 +61,121 @@ fn two_tenants_share_one_copy_and_are_charged_in_full() {
     assert_eq!(text(&second), before, "the copy outlives the tenant that loaded it");
 }
 
-/// Options under which the cache is nearly all that a model holds beside its weights.
-fn small() -> ModelOptions {
-    ModelOptions { prefill_rows: Some(16), max_sequences: Some(6), ..ModelOptions::default() }
+/// llama2 with a context of 4096: 2 MiB hold 2048 tokens of its cache.
+fn long_llama() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("models/llama2")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let long = text.replace("\"max_position_embeddings\": 256", "\"max_position_embeddings\": 4096");
+    assert_ne!(text, long);
+    std::fs::write(config, long).unwrap();
+    folder
 }
 
-/// A tenant whose quota leaves room for `granules` of cache, with its model.
-fn tight(name: &str, granules: u64) -> (Home, std::sync::Arc<Model>) {
+/// The model in a tenant whose quota leaves room for `granules` of cache beside weights and working memory.
+fn tight(granules: u64) -> (Home, std::sync::Arc<Model>, tempfile::TempDir) {
+    let folder = long_llama();
+    let options = ModelOptions { kv: Some(DType::F32), ..ModelOptions::default() };
+    let load = |home: &Home| Model::load(&home.0, folder.path(), &options, None).unwrap();
     let roomy = Home::new(256 * MIB);
-    let model = roomy.load(name, &small());
-    let without = roomy.held() - model.stats().kv_bytes;
-    drop(model);
-    let home = Home::new(without + granules * roomy.0.device().granularity());
-    let model = home.load(name, &small());
-    (home, model)
+    let model = load(&roomy);
+    // What it holds while idle is one granule of cache and all the rest.
+    let beside = roomy.held() - model.stats().kv_bytes.max(roomy.0.device().granularity());
+    model.close();
+    let home = Home::new(beside + granules * roomy.0.device().granularity());
+    let model = load(&home);
+    (home, model, folder)
+}
+
+#[test]
+fn one_that_outgrows_the_quota_ends_with_numbers_and_others_go_on() {
+    let (home, model, _folder) = tight(1);
+    let alone = model.generate(request(1, 150)).unwrap().wait().unwrap();
+    let long: Vec<u32> = (0..1900).map(|i| (i * 11) % 300).collect();
+    let mut growing = request(2, 400);
+    growing.prompt = Prompt::Tokens(long);
+    let short = model.generate(request(1, 150)).unwrap();
+    let growing = model.generate(growing).unwrap();
+    assert_eq!(short.wait().unwrap().tokens, alone.tokens);
+    let error = growing.wait().unwrap_err();
+    assert_eq!(error.status(), Status::QuotaExceeded);
+    assert!(error.to_string().contains(&home.0.account().limit().to_string()), "{error}");
+    let outcome = growing.outcome().unwrap();
+    // The last token was drawn from a full cache: 2048 tokens, and that one.
+    assert_eq!((outcome.finish, outcome.tokens.len()), (Finish::Error, 149));
+    assert_eq!(model.generate(request(1, 150)).unwrap().wait().unwrap().tokens, alone.tokens);
+}
+
+#[test]
+fn sequences_that_do_not_fit_together_take_turns_with_the_same_answers() {
+    let (_home, model, _folder) = tight(1);
+    let alone: Vec<_> =
+        (0..10).map(|p| model.generate(request(p, 260)).unwrap().wait().unwrap().tokens).collect();
+    let running: Vec<Generation> = (0..10).map(|p| model.generate(request(p, 260)).unwrap()).collect();
+    for (running, alone) in running.iter().zip(&alone) {
+        assert_eq!(running.wait().unwrap().tokens, *alone);
+    }
+    assert!(model.stats().preemptions > 0, "{:?}", model.stats());
+}
+
+#[test]
+fn idle_sessions_give_their_pages_to_who_needs_them() {
+    let (_home, model, _folder) = tight(1);
+    let prompt = |salt: u32| Prompt::Tokens((0..900).map(|i| (i * 3 + salt) % 300).collect());
+    let turn = |session: &Session, prompt: Prompt| {
+        let mut request = request(1, 5);
+        request.prompt = prompt;
+        session.generate(request).unwrap().wait().unwrap()
+    };
+    let sessions: Vec<Session> = (0..3).map(|_| Session::new(&model).unwrap()).collect();
+    for (salt, session) in sessions.iter().enumerate() {
+        turn(session, prompt(salt as u32));
+    }
+    // The third took the first's pages; the second still has its own.
+    let kept = turn(&sessions[1], Prompt::Tokens(vec![7]));
+    assert_eq!(kept.cached_tokens, 904);
+    let evicted = turn(&sessions[0], Prompt::Tokens(vec![7]));
+    assert_eq!(evicted.cached_tokens, 0);
+    let mut fresh = request(1, 5);
+    let tokens = sessions[0].tokens();
+    fresh.prompt = Prompt::Tokens(tokens[..tokens.len() - 5].to_vec());
+    assert_eq!(model.generate(fresh).unwrap().wait().unwrap().tokens, evicted.tokens);
+}
+
+#[test]
+fn the_cache_shrinks_when_idle() {
+    let (_home, model, _folder) = tight(3);
+    let running: Vec<Generation> = (0..10).map(|p| model.generate(request(p, 300)).unwrap()).collect();
+    running.iter().for_each(|r| assert_eq!(r.wait().unwrap().finish, Finish::Length));
+    assert!(model.stats().kv_bytes > 2 * MIB, "{:?}", model.stats());
+    let patience = std::time::Instant::now();
+    while model.stats().kv_bytes > 0 {
+        assert!(patience.elapsed().as_secs() < 20, "{:?}", model.stats());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn loading_can_be_cancelled_and_reports_its_progress() {
+    let home = Home::new(256 * MIB);
+    let path = fixture("gguf/llama3.q8_0.gguf");
+    let load = |progress: &mut dyn FnMut(LoadProgress) -> bool| {
+        Model::load(&home.0, &path, &ModelOptions::default(), Some(progress))
+    };
+    let error = load(&mut |_| false).err().unwrap();
+    assert_eq!(error.status(), Status::Cancelled);
+    assert_eq!(home.held(), 0);
+    let mut seen = Vec::new();
+    let model = load(&mut |progress| {
+        seen.push(progress);
+        true
+    })
+    .unwrap();
+    let last = seen.last().unwrap();
+    assert_eq!((last.done, last.done), (last.total, model.load_stats().file_bytes));
+    assert!(seen.windows(2).all(|w| w[0].done < w[1].done));
 }

@@ -95,7 +95,15 @@ pub fn build(hide: &[&str]) -> PathBuf {
     let local = if local.is_empty() { "nothing_hidden;".into() } else { local };
     std::fs::write(&script, format!("{{ local: {local} }};\n")).unwrap();
     let version = format!("-Wl,--version-script={}", script.display());
-    gcc(&["-shared", "-o", path.to_str().unwrap(), object().to_str().unwrap(), &version, "-lpthread"]);
+    gcc(&[
+        "-shared",
+        "-o",
+        path.to_str().unwrap(),
+        object().to_str().unwrap(),
+        &version,
+        "-Wl,-z,nodelete",
+        "-lpthread",
+    ]);
     std::fs::remove_file(script).unwrap();
     path
 }

@@ -199,6 +199,11 @@ impl Device for CudaDevice {
         self.space.place(address)
     }
 
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(PinnedBuffer::new(self, bytes)?))
+    }
+
     fn units(&self) -> &[Unit] {
         self.ladder.units()
     }

@@ -302,11 +302,6 @@ impl Gguf {
         Some((t, &self.bytes[t.start..t.start + t.len]))
     }
 
-    /// Whether the header has this key.
-    pub(in crate::llm) fn has_key(&self, key: &str) -> bool {
-        self.values.contains_key(key)
-    }
-
     fn get<T>(&self, key: &str, kind: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
         match self.values.get(key) {
             None => Ok(None),

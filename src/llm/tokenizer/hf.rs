@@ -88,6 +88,9 @@ fn named<'a>(files: &[&'a Value], key: &str) -> Option<&'a str> {
 }
 
 fn build(tokenizer: &[u8], files: &[&Value], ends: &[u32]) -> Result<Tokenizer> {
+    // The crate panics on some texts that are not JSON at all, so that is settled first.
+    serde_json::from_slice::<serde::de::IgnoredAny>(tokenizer)
+        .map_err(|e| Error::format(format!("tokenizer.json: {e}")))?;
     let mut t = guard("tokenizer.json", || tokenizers::Tokenizer::from_bytes(tokenizer))?;
     // What a training run once cut or filled texts to is no business of ours.
     t.with_padding(None);

@@ -1,0 +1,363 @@
+//! Products of many rows through cuBLASLt, when it is installed.
+//!
+//! Called through an own table of functions that answer plain numbers: a number that no enum knows, or a symbol that
+//! is missing, is an ordinary answer here. Quantized matrices are turned into f16 panel by panel in scratch memory;
+//! activations become f16 (of x / 16, so that 1e6 fits) or bf16; sums are f32. F32 stays f32 throughout, never TF32.
+//! Where the library has no algorithm, our own kernels do the product.
+
+use super::kernels::args;
+use super::simple::{blocks, suffix};
+use super::{CudaOps, pack};
+use crate::device::cuda::CudaDevice;
+use crate::device::{DevicePtr, Stream};
+use crate::ops::Product;
+use crate::quant::DType;
+use crate::{Error, Result, Status};
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// From this many rows on the library multiplies by a tiled type: below, unpacking the matrix costs more than it saves.
+const LEAST_ROWS: u32 = 64;
+/// The same for F32 and BF16, which need no unpacking.
+const LEAST_ROWS_PLAIN: u32 = 16;
+/// Most elements that are unpacked at once.
+const PANEL: u64 = 16 << 20;
+/// Scratch that the library may use.
+const WORKSPACE: u64 = 4 << 20;
+
+// From cublasLt.h and library_types.h.
+const COMPUTE_32F: u32 = 68;
+const R_32F: u32 = 0;
+const R_16F: u32 = 2;
+const R_16BF: u32 = 14;
+const DESC_TRANSA: u32 = 3;
+const OP_T: u32 = 1;
+const PREF_MAX_WORKSPACE: u32 = 1;
+
+type Handle = *mut c_void;
+
+/// `cublasLtMatmulHeuristicResult_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Heuristic {
+    algo: [u64; 8],
+    workspace: usize,
+    state: u32,
+    waves: f32,
+    reserved: [i32; 4],
+}
+
+type Matmul = unsafe extern "C" fn(
+    Handle,
+    Handle,
+    *const c_void,
+    *const c_void,
+    Handle,
+    *const c_void,
+    Handle,
+    *const c_void,
+    *const c_void,
+    Handle,
+    *mut c_void,
+    Handle,
+    *const c_void,
+    *mut c_void,
+    usize,
+    *mut c_void,
+) -> u32;
+type GetHeuristic = unsafe extern "C" fn(
+    Handle,
+    Handle,
+    Handle,
+    Handle,
+    Handle,
+    Handle,
+    Handle,
+    i32,
+    *mut Heuristic,
+    *mut i32,
+) -> u32;
+
+/// The functions that are used, of a library that stays loaded.
+struct Table {
+    create: unsafe extern "C" fn(*mut Handle) -> u32,
+    destroy: unsafe extern "C" fn(Handle) -> u32,
+    desc_create: unsafe extern "C" fn(*mut Handle, u32, u32) -> u32,
+    desc_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
+    desc_destroy: unsafe extern "C" fn(Handle) -> u32,
+    layout_create: unsafe extern "C" fn(*mut Handle, u32, u64, u64, i64) -> u32,
+    layout_destroy: unsafe extern "C" fn(Handle) -> u32,
+    pref_create: unsafe extern "C" fn(*mut Handle) -> u32,
+    pref_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
+    pref_destroy: unsafe extern "C" fn(Handle) -> u32,
+    heuristic: GetHeuristic,
+    matmul: Matmul,
+    _library: libloading::Library,
+}
+
+static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
+    ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"].into_iter().find_map(|name| {
+        // SAFETY: the library's initialisers are NVIDIA's own; loading it has no other effect.
+        let library = unsafe { libloading::Library::new(name) }.ok()?;
+        macro_rules! symbol {
+            ($name:literal) => {
+                // SAFETY: the type is that of cublasLt.h, enums and sizes as the numbers they are.
+                *unsafe { library.get(concat!($name, "\0").as_bytes()) }.ok()?
+            };
+        }
+        Some(Table {
+            create: symbol!("cublasLtCreate"),
+            destroy: symbol!("cublasLtDestroy"),
+            desc_create: symbol!("cublasLtMatmulDescCreate"),
+            desc_set: symbol!("cublasLtMatmulDescSetAttribute"),
+            desc_destroy: symbol!("cublasLtMatmulDescDestroy"),
+            layout_create: symbol!("cublasLtMatrixLayoutCreate"),
+            layout_destroy: symbol!("cublasLtMatrixLayoutDestroy"),
+            pref_create: symbol!("cublasLtMatmulPreferenceCreate"),
+            pref_set: symbol!("cublasLtMatmulPreferenceSetAttribute"),
+            pref_destroy: symbol!("cublasLtMatmulPreferenceDestroy"),
+            heuristic: symbol!("cublasLtMatmulAlgoGetHeuristic"),
+            matmul: symbol!("cublasLtMatmul"),
+            _library: library,
+        })
+    })
+});
+
+fn check(call: &str, code: u32) -> Result<()> {
+    match code {
+        0 => Ok(()),
+        code => Err(Error::new(Status::Driver, format!("{call} answered {code}")).with_driver_code(code)),
+    }
+}
+
+/// A handle of the library and the plans made so far.
+pub(super) struct Library {
+    table: &'static Table,
+    handle: Handle,
+    plans: Mutex<HashMap<Key, Option<Arc<Plan>>>>,
+}
+
+// SAFETY: a cuBLASLt handle may be used from several threads at once.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+/// Type, outputs, inputs, stride of a row of weights, outputs of the whole matrix, rows.
+type Key = (u32, u32, u32, u32, u32, u32);
+
+/// Descriptors of one product and the algorithm for it.
+struct Plan {
+    table: &'static Table,
+    desc: Handle,
+    a: Handle,
+    b: Handle,
+    c: Handle,
+    algo: [u64; 8],
+}
+
+// SAFETY: descriptors are only read after they were made.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        for (destroy, handle) in [
+            (self.table.desc_destroy, self.desc),
+            (self.table.layout_destroy, self.a),
+            (self.table.layout_destroy, self.b),
+            (self.table.layout_destroy, self.c),
+        ] {
+            if !handle.is_null() {
+                // SAFETY: made by the matching create, destroyed once.
+                unsafe { destroy(handle) };
+            }
+        }
+    }
+}
+
+impl Drop for Library {
+    fn drop(&mut self) {
+        self.plans.get_mut().clear();
+        // SAFETY: made once, its plans are gone.
+        unsafe { (self.table.destroy)(self.handle) };
+    }
+}
+
+impl Library {
+    /// The library, if it is installed and works with this driver.
+    pub(super) fn find(device: &CudaDevice) -> Result<Option<Library>> {
+        let Some(table) = TABLE.as_ref() else { return Ok(None) };
+        let _current = device.context().enter()?;
+        let mut handle = null_mut();
+        // SAFETY: `handle` outlives the call.
+        let code = unsafe { (table.create)(&mut handle) };
+        Ok((code == 0).then(|| Library { table, handle, plans: Default::default() }))
+    }
+
+    /// The plan for a product, or `None` when the library has no algorithm for it.
+    fn plan(&self, key: Key) -> Result<Option<Arc<Plan>>> {
+        let mut plans = self.plans.lock();
+        if let Some(plan) = plans.get(&key) {
+            return Ok(plan.clone());
+        }
+        let plan = self.make(key)?.map(Arc::new);
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    }
+
+    fn make(&self, (element, rows, cols, stride, out_stride, n): Key) -> Result<Option<Plan>> {
+        let t = self.table;
+        let null = null_mut();
+        let mut p = Plan { table: t, desc: null, a: null, b: null, c: null, algo: [0; 8] };
+        // Column-major: weights are [cols x rows] and taken transposed, activations [cols x n], out [rows x n].
+        // SAFETY: outputs outlive the calls; sizes are those of the values.
+        unsafe {
+            check("cublasLtMatmulDescCreate", (t.desc_create)(&mut p.desc, COMPUTE_32F, R_32F))?;
+            let transposed = OP_T;
+            let code = (t.desc_set)(p.desc, DESC_TRANSA, (&raw const transposed).cast(), 4);
+            check("cublasLtMatmulDescSetAttribute", code)?;
+            let mut layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
+                let code = (t.layout_create)(to, element, rows.into(), cols.into(), ld.into());
+                check("cublasLtMatrixLayoutCreate", code)
+            };
+            layout(&mut p.a, element, cols, rows, stride)?;
+            layout(&mut p.b, element, cols, n, cols)?;
+            layout(&mut p.c, R_32F, rows, n, out_stride)?;
+            let mut pref = null_mut();
+            check("cublasLtMatmulPreferenceCreate", (t.pref_create)(&mut pref))?;
+            let most = WORKSPACE as usize;
+            let set = (t.pref_set)(pref, PREF_MAX_WORKSPACE, (&raw const most).cast(), 8);
+            let mut found = Heuristic { algo: [0; 8], workspace: 0, state: 1, waves: 0.0, reserved: [0; 4] };
+            let mut count = 0;
+            let code =
+                (t.heuristic)(self.handle, p.desc, p.a, p.b, p.c, p.c, pref, 1, &mut found, &mut count);
+            (t.pref_destroy)(pref);
+            check("cublasLtMatmulPreferenceSetAttribute", set)?;
+            if code != 0 || count < 1 || found.state != 0 || found.workspace > most {
+                return Ok(None);
+            }
+            p.algo = found.algo;
+        }
+        Ok(Some(p))
+    }
+}
+
+/// Weights unpacked at once: whole tiles of 16 rows.
+fn panel_rows(rows: u32, cols: u32) -> u32 {
+    let most = (PANEL / u64::from(cols)).clamp(16, u64::from(u32::MAX)) as u32 / 16 * 16;
+    rows.min(most)
+}
+
+/// Scratch of one product: workspace, activations, panel.
+fn bytes(dtype: DType, n: u32, rows: u32, cols: u32) -> (u64, u64, u64) {
+    let x = (u64::from(n) * u64::from(cols) * 2).next_multiple_of(256);
+    match pack::tile(dtype) {
+        _ if dtype == DType::F32 => (WORKSPACE, 0, 0),
+        None => (WORKSPACE, x, 0),
+        Some(_) => (WORKSPACE, x, (u64::from(panel_rows(rows, cols)) * u64::from(cols) * 2).next_multiple_of(256)),
+    }
+}
+
+impl CudaOps {
+    /// Scratch that the library's products need for steps of up to `n` rows.
+    pub(super) fn library_bytes(&self, n: u32, cols: u32, outputs: u32) -> u64 {
+        if self.library.is_none() || n < LEAST_ROWS.min(LEAST_ROWS_PLAIN) {
+            return 0;
+        }
+        let dtype = if n < LEAST_ROWS { DType::BF16 } else { DType::Q8_0 };
+        // A matrix with fewer inputs may have a panel of more rows, but none has more elements than this.
+        let (w, x, p) = bytes(dtype, n, outputs, cols);
+        w + x + if p == 0 { 0 } else { p.max((u64::from(outputs) * u64::from(cols)).min(PANEL) * 2 + 256) }
+    }
+
+    /// Does one product by the library; false when it cannot or when our own kernels are the better choice.
+    pub(super) fn library_product(&self, x: DevicePtr, n: u32, p: &Product) -> Result<bool> {
+        let w = p.weight;
+        let least = if pack::tile(w.dtype).is_some() { LEAST_ROWS } else { LEAST_ROWS_PLAIN };
+        let Some(library) = self.library.as_ref().filter(|_| n >= least) else { return Ok(false) };
+        let element = match w.dtype {
+            DType::F32 => R_32F,
+            DType::BF16 => R_16BF,
+            _ => R_16F,
+        };
+        let (workspace_bytes, x_bytes, panel_bytes) = bytes(w.dtype, n, w.rows, w.cols);
+        let workspace = self.scratch(workspace_bytes + x_bytes + panel_bytes, "matmul")?;
+        let (narrow, panel) = (workspace + workspace_bytes, workspace + workspace_bytes + x_bytes);
+        let (at_once, stride) = match panel_bytes {
+            0 => (w.rows, pack::stride(w.cols)),
+            _ => (panel_rows(w.rows, w.cols), w.cols),
+        };
+        let mut plans = Vec::new();
+        for first in (0..w.rows).step_by(at_once as usize) {
+            let now = at_once.min(w.rows - first);
+            match library.plan((element, now, w.cols, stride, w.rows, n))? {
+                Some(plan) => plans.push((first, now, plan)),
+                None => return Ok(false),
+            }
+        }
+        let count = u64::from(n) * u64::from(w.cols);
+        let (b, alpha) = match element {
+            R_32F => (x, 1.0f32),
+            R_16BF => (narrow, 1.0),
+            _ => (narrow, 16.0),
+        };
+        if element != R_32F {
+            let name = if element == R_16F { "cw_to_f16" } else { "cw_to_bf16" };
+            // SAFETY: the arguments are those of the kernel; scratch holds `count` elements of 2 bytes.
+            unsafe { self.launch(name, blocks(count), 256, 0, args![x, narrow, count])? };
+        }
+        let beta = if p.add { 1.0f32 } else { 0.0 };
+        for (first, now, plan) in plans {
+            let a = match panel_bytes {
+                0 => w.ptr,
+                _ => {
+                    let (chunks, cols) = (pack::chunks(w.dtype, w.cols), w.cols as i32);
+                    let tile = pack::tile(w.dtype).map_or(0, |(_, bytes)| bytes);
+                    let from = w.ptr + u64::from(first / 16) * u64::from(chunks) * tile;
+                    let chunks = chunks as i32;
+                    let grid = [now, w.cols.div_ceil(256), 1];
+                    let name = format!("cw_unpack_{}", suffix(w.dtype));
+                    // SAFETY: as above; the panel holds `now` rows.
+                    unsafe { self.launch(&name, grid, 256, 0, args![from, panel, cols, chunks])? };
+                    panel
+                }
+            };
+            let out = p.out + u64::from(first) * 4;
+            let _current = self.cuda()?.context().enter()?;
+            // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha and
+            // beta are read during the call.
+            let code = unsafe {
+                (library.table.matmul)(
+                    library.handle,
+                    plan.desc,
+                    (&raw const alpha).cast(),
+                    a as *const c_void,
+                    plan.a,
+                    b as *const c_void,
+                    plan.b,
+                    (&raw const beta).cast(),
+                    out as *const c_void,
+                    plan.c,
+                    out as *mut c_void,
+                    plan.c,
+                    plan.algo.as_ptr().cast(),
+                    workspace as *mut c_void,
+                    workspace_bytes as usize,
+                    self.own_stream()?.raw(),
+                )
+            };
+            check("cublasLtMatmul", code)?;
+        }
+        if let Some(bias) = p.bias {
+            let (out, rows) = (p.out, w.rows as i32);
+            // SAFETY: as above.
+            unsafe { self.launch("cw_bias", [n, w.rows.div_ceil(256), 1], 256, 0, args![out, bias, rows])? };
+        }
+        Ok(true)
+    }
+}

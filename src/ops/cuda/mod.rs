@@ -1,0 +1,237 @@
+//! Operations on CUDA GPUs: the kernels of `kernels/`, launched on the tenant's stream.
+//!
+//! Results are the same from run to run on one device: nothing is added in an order that chance decides. A token's
+//! logits may differ in the last bits between steps of different shapes where a longer context is cut differently
+//! or cuBLASLt takes part; see [`products`](self) and the kernels' own comments.
+
+mod attention;
+mod kernels;
+mod library;
+mod pack;
+mod products;
+mod simple;
+mod step;
+
+use super::{
+    Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
+};
+use crate::device::cuda::{CudaDevice, CudaStream};
+use crate::device::{Device, DevicePtr, Stream};
+use crate::quant::DType;
+use crate::{Error, Result, Status};
+use kernels::Kernels;
+use parking_lot::Mutex;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Operations on one stream of a CUDA device.
+pub struct CudaOps {
+    // Fields drop in this order: recorded graphs before the stream and the device they belong to.
+    steps: Mutex<step::Steps>,
+    library: Option<library::Library>,
+    kernels: Arc<Kernels>,
+    stream: Arc<dyn Stream>,
+    device: Arc<dyn Device>,
+    scratch: Mutex<(DevicePtr, u64)>,
+    multiprocessors: u32,
+}
+
+impl CudaOps {
+    /// Operations on `stream`, a stream of `device`.
+    ///
+    /// Errors: `InvalidArgument` when either is no CUDA object; `Unsupported` when the image has no code for this GPU.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(device: &Arc<dyn Device>, stream: Arc<dyn Stream>) -> Result<Arc<dyn Ops>> {
+        let cuda = CudaDevice::of(device.as_ref(), "device")?;
+        CudaStream::of(stream.as_ref(), "stream")?;
+        Ok(Arc::new(CudaOps {
+            steps: Default::default(),
+            library: library::Library::find(cuda)?,
+            kernels: Kernels::of(cuda)?,
+            multiprocessors: cuda.info()?.multiprocessors.max(1),
+            stream,
+            device: device.clone(),
+            scratch: Mutex::new((0, 0)),
+        }))
+    }
+
+    fn cuda(&self) -> Result<&CudaDevice> {
+        CudaDevice::of(self.device.as_ref(), "device")
+    }
+
+    /// Queues a kernel.
+    ///
+    /// # Safety
+    /// As `Function::launch`.
+    unsafe fn launch(
+        &self,
+        name: &str,
+        grid: [u32; 3],
+        block: u32,
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(()); // nothing to do
+        }
+        // SAFETY: the caller's duty.
+        unsafe { self.kernels.launch(self.own_stream()?, name, grid, block, smem, args) }
+    }
+
+    /// The scratch memory, when it holds `bytes`.
+    fn scratch(&self, bytes: u64, what: &str) -> Result<DevicePtr> {
+        let (ptr, held) = *self.scratch.lock();
+        if bytes > held {
+            let text = format!("{what} needs {bytes} bytes of scratch, {held} were given");
+            return Err(Error::new(Status::Internal, text).advise("size it with scratch_bytes, set_scratch"));
+        }
+        Ok(ptr)
+    }
+}
+
+impl Ops for CudaOps {
+    fn stream(&self) -> &Arc<dyn Stream> {
+        &self.stream
+    }
+
+    fn packed_bytes(&self, dtype: DType, rows: u32, cols: u32) -> Result<u64> {
+        pack::packed_bytes(dtype, rows, cols)
+    }
+
+    fn pack(&self, dtype: DType, rows: u32, cols: u32, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        pack::pack(dtype, rows, cols, src, dst)
+    }
+
+    fn scratch_bytes(
+        &self,
+        rows: u32,
+        cols: u32,
+        outputs: u32,
+        _tokens: u32,
+        heads: u32,
+        head_dim: u32,
+    ) -> u64 {
+        // Operations run one after another, so they share it.
+        products::split_bytes(rows, cols)
+            .max(attention::parts_bytes(self.multiprocessors, rows, heads, head_dim))
+            .max(self.library_bytes(rows, cols, outputs))
+            .next_multiple_of(256)
+    }
+
+    fn set_scratch(&self, ptr: DevicePtr, bytes: u64) -> Result<()> {
+        if !ptr.is_multiple_of(256) {
+            return Err(Error::argument("ptr", "is not aligned to 256 bytes"));
+        }
+        // Records point into the old scratch.
+        self.forget();
+        *self.scratch.lock() = (ptr, bytes);
+        Ok(())
+    }
+
+    fn step(
+        &self,
+        key: Option<u64>,
+        uploads: &[Upload<'_>],
+        body: &mut (dyn FnMut() -> Result<()> + Send),
+        downloads: &mut [Download<'_>],
+    ) -> Result<StepTime> {
+        self.run_step(key, uploads, body, downloads)
+    }
+
+    fn forget(&self) {
+        *self.steps.lock() = Default::default();
+    }
+
+    fn embed(&self, table: &Weight, ids: DevicePtr, out: DevicePtr, n: u32) -> Result<()> {
+        self.run_embed(table, ids, out, n)
+    }
+
+    fn rms_norm(
+        &self,
+        x: DevicePtr,
+        weight: DevicePtr,
+        out: DevicePtr,
+        n: u32,
+        dim: u32,
+        eps: f32,
+    ) -> Result<()> {
+        self.run_rms_norm(x, weight, out, n, dim, eps)
+    }
+
+    fn layer_norm(
+        &self,
+        x: DevicePtr,
+        weight: DevicePtr,
+        bias: DevicePtr,
+        out: DevicePtr,
+        n: u32,
+        dim: u32,
+        eps: f32,
+    ) -> Result<()> {
+        self.run_layer_norm(x, weight, bias, out, n, dim, eps)
+    }
+
+    fn matmul(&self, x: DevicePtr, n: u32, products: &[Product]) -> Result<()> {
+        self.run_matmul(x, n, products)
+    }
+
+    fn rope_store(
+        &self,
+        rows: &Rows,
+        kv: &KvLayout,
+        layer: u32,
+        heads: u32,
+        q: DevicePtr,
+        k: DevicePtr,
+        v: DevicePtr,
+        frequencies: DevicePtr,
+        magnitude: f32,
+        style: RopeStyle,
+    ) -> Result<()> {
+        self.run_rope_store(rows, kv, layer, heads, q, k, v, frequencies, magnitude, style)
+    }
+
+    fn attention(
+        &self,
+        rows: &Rows,
+        kv: &KvLayout,
+        layer: u32,
+        how: &Attention,
+        q: DevicePtr,
+        out: DevicePtr,
+    ) -> Result<()> {
+        self.run_attention(rows, kv, layer, how, q, out)
+    }
+
+    fn attention_full(
+        &self,
+        q: DevicePtr,
+        k: DevicePtr,
+        v: DevicePtr,
+        out: DevicePtr,
+        starts: DevicePtr,
+        sequences: u32,
+        longest: u32,
+        heads: u32,
+        head_dim: u32,
+        scale: f32,
+    ) -> Result<()> {
+        self.run_attention_full(q, k, v, out, starts, sequences, longest, heads, head_dim, scale)
+    }
+
+    fn gated(&self, activation: Activation, gate: DevicePtr, up: DevicePtr, count: u64) -> Result<()> {
+        self.run_gated(activation, gate, up, count)
+    }
+
+    fn activate(&self, activation: Activation, x: DevicePtr, count: u64) -> Result<()> {
+        self.run_activate(activation, x, count)
+    }
+
+    fn add(&self, x: DevicePtr, y: DevicePtr, count: u64) -> Result<()> {
+        self.run_add(x, y, count)
+    }
+
+    fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()> {
+        self.run_gather(x, index, out, n, dim)
+    }
+}

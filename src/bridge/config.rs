@@ -188,7 +188,9 @@ mod tests {
         assert_eq!(read.stop, ["END", "##"]);
         assert_eq!(read.sampling.seed, Some(7));
         assert_eq!(placement(&map(&[("max_memory", "8")])).unwrap().memory_limit, Some(8 << 20));
-        for (key, value) in [("temperature", "hot"), ("top_k", "-1"), ("chat", "maybe"), ("temperature", "-1")] {
+        for (key, value) in
+            [("temperature", "hot"), ("top_k", "-1"), ("chat", "maybe"), ("temperature", "-1")]
+        {
             let e = generating(&map(&[(key, value)])).unwrap_err();
             assert!(e.message().contains(key), "{e}");
         }

@@ -252,7 +252,10 @@ impl Bridge {
         if let Some(named) = own.remove("task_type")
             && named != kind
         {
-            return Err(Error::argument("task_type", format!("is {named:?} while the task's type is {kind:?}")));
+            return Err(Error::argument(
+                "task_type",
+                format!("is {named:?} while the task's type is {kind:?}"),
+            ));
         }
         let priority = own.remove("priority").map_or(Ok(Priority::Normal), |p| Priority::from_name(&p))?;
         let task_id = own.remove("task_id");

@@ -66,7 +66,10 @@ impl Bridge {
         put("generated_tokens", stats.iter().map(|s| s.generated_tokens).sum::<u64>().to_string());
         put("prompt_tokens", stats.iter().map(|s| s.prompt_tokens).sum::<u64>().to_string());
         put("steps", stats.iter().map(|s| s.steps).sum::<u64>().to_string());
-        put("device_time_seconds", stats.iter().map(|s| s.device_time.as_secs_f64()).sum::<f64>().to_string());
+        put(
+            "device_time_seconds",
+            stats.iter().map(|s| s.device_time.as_secs_f64()).sum::<f64>().to_string(),
+        );
         Ok(out)
     }
 

@@ -18,6 +18,7 @@ compile_error!(
     "Cogniware must be built with panic = \"unwind\": a panic caught at the C border is an error there"
 );
 
+mod bridge;
 mod callback;
 mod device;
 mod error;
@@ -26,6 +27,7 @@ mod handle;
 mod kernel;
 mod map;
 mod memory;
+mod model;
 mod node;
 mod stream;
 mod system;

@@ -77,6 +77,17 @@ pub const CW_PARTITION_TEXTURE: i32 = 3;
 /// Per-thread memory of kernels.
 pub const CW_PARTITION_LOCAL: i32 = 4;
 
+/// The model ended its text.
+pub const CW_FINISH_STOP: i32 = 0;
+/// A stop string came.
+pub const CW_FINISH_STOP_STRING: i32 = 1;
+/// `max_tokens` were made, or the context is full.
+pub const CW_FINISH_LENGTH: i32 = 2;
+/// It was cancelled.
+pub const CW_FINISH_CANCELLED: i32 = 3;
+/// It failed.
+pub const CW_FINISH_ERROR: i32 = 4;
+
 /// Waiting for its turn or its needs.
 pub const CW_TASK_PENDING: i32 = 0;
 /// Its function runs.
@@ -123,6 +134,37 @@ pub struct cw_kernel {
 pub struct cw_driver {
     _opaque: [u8; 0],
 }
+
+/// A loaded model of a tenant.
+#[repr(C)]
+pub struct cw_model {
+    _opaque: [u8; 0],
+}
+
+/// A generation that runs or has ended.
+#[repr(C)]
+pub struct cw_generation {
+    _opaque: [u8; 0],
+}
+
+/// A bridge: registered LLMs, their arrays and their tasks.
+#[repr(C)]
+pub struct cw_bridge {
+    _opaque: [u8; 0],
+}
+
+/// An array of f32 in a tenant's memory.
+#[repr(C)]
+pub struct cw_array {
+    _opaque: [u8; 0],
+}
+
+/// Sees each piece of generated text: `piece` is NUL-terminated and may be empty, `token` is the token's id
+/// (`UINT32_MAX` for text that was held back and comes out at the end), `logprob` is NaN unless asked for. Returns 0
+/// to cancel the generation, anything else to go on.
+pub type cw_token_function = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, piece: *const c_char, token: u32, logprob: f32) -> i32,
+>;
 
 /// The work of a task: returns `CW_OK` or an error code; text by `cw_task_set_result`.
 pub type cw_task_function =
@@ -353,4 +395,82 @@ pub struct cw_partition_info {
     pub owner: [c_char; 128],
     /// Microseconds since 1970 when it was made.
     pub created_us: u64,
+}
+
+/// Parameters of a generation. Fill with `cw_generate_params_default`, then change what matters.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_generate_params {
+    /// `sizeof(cw_generate_params)`, set by the caller.
+    pub struct_size: usize,
+    /// What to continue, or `NULL`.
+    pub prompt: *const c_char,
+    /// Token ids to continue instead of a text, or `NULL`.
+    pub prompt_tokens: *const u32,
+    /// How many.
+    pub prompt_token_count: usize,
+    /// The system message of a chat, or `NULL`.
+    pub system: *const c_char,
+    /// Stop strings, or `NULL`: the text ends before the first of them.
+    pub stop: *const *const c_char,
+    /// How many.
+    pub stop_count: usize,
+    /// The seed, when `has_seed` is 1.
+    pub seed: u64,
+    /// 1 to use `seed`, 0 for a fresh one.
+    pub has_seed: i32,
+    /// 1 when `prompt` is a user's message, to be put through the model's chat template.
+    pub chat: i32,
+    /// 1 never to draw the tokens that end a text.
+    pub ignore_eos: i32,
+    /// 1 to report log-probabilities.
+    pub logprobs: i32,
+    /// The most tokens to make.
+    pub max_tokens: u32,
+    /// Only this many of the most likely tokens; 0 for all.
+    pub top_k: u32,
+    /// Divides the logits; 0 always takes the most likely token.
+    pub temperature: f32,
+    /// Only the most likely tokens that together have at least this probability; 1 for all.
+    pub top_p: f32,
+    /// Only tokens at least this fraction as likely as the most likely one; 0 for all.
+    pub min_p: f32,
+    /// Weakens tokens seen lately; 1 for none.
+    pub repeat_penalty: f32,
+    /// Taken once from the logit of each token that the answer holds; 0 for none.
+    pub presence_penalty: f32,
+    /// Taken from a token's logit for each time that the answer holds it; 0 for none.
+    pub frequency_penalty: f32,
+}
+
+/// How a generation went.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_generation_stats {
+    /// `sizeof(cw_generation_stats)`, set by the caller.
+    pub struct_size: usize,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Of these, tokens that were still in the cache.
+    pub cached_tokens: u32,
+    /// Tokens made.
+    pub generated_tokens: u32,
+    /// `CW_FINISH_*`.
+    pub finish: i32,
+    /// The error for `CW_FINISH_ERROR`.
+    pub status: cw_status,
+    /// The seed that was used.
+    pub seed: u64,
+    /// Milliseconds until it had a place in the batch.
+    pub queue_ms: f64,
+    /// Milliseconds from then until its first token.
+    pub prefill_ms: f64,
+    /// Milliseconds from its start to its first token.
+    pub ttft_ms: f64,
+    /// Milliseconds from its first token to its last.
+    pub decode_ms: f64,
+    /// Milliseconds from its start to its end.
+    pub total_ms: f64,
+    /// Tokens after the first, per second of `decode_ms`.
+    pub tokens_per_second: f64,
 }

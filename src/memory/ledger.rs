@@ -16,7 +16,7 @@ pub(super) trait Idle: Send + Sync {
 }
 
 #[derive(Default)]
-struct Books {
+pub(super) struct Books {
     accounts: Vec<Weak<Account>>,
     physical: u64,
 }
@@ -65,7 +65,13 @@ impl Ledger {
     }
 
     /// Sets `floor` bytes aside for tenant `name` instead of `had`: `commit` runs while nobody else can promise.
-    pub(super) fn promise(&self, name: &str, floor: u64, had: u64, commit: impl FnOnce(&mut Books)) -> Result<()> {
+    pub(super) fn promise(
+        &self,
+        name: &str,
+        floor: u64,
+        had: u64,
+        commit: impl FnOnce(&mut Books),
+    ) -> Result<()> {
         let mut books = self.books.lock();
         books.accounts.retain(|a| a.strong_count() > 0);
         let floors: u64 = books.accounts.iter().filter_map(Weak::upgrade).map(|a| a.floor()).sum();

@@ -10,9 +10,11 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
+#[cfg(not(feature = "cuda"))]
+use crate::Error;
+use crate::Result;
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
-use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 

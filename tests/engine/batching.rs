@@ -62,9 +62,8 @@ fn a_seed_gives_the_same_answer_in_every_batch() {
         (0..8).map(|p| (0..5 + p * 9).map(|i| (i * 31 + p * 17 + 5) % 300).collect()).collect();
     let options = ModelOptions { mixed_rows: Some(16), ..ModelOptions::default() };
     let (_home, model) = load_with(name, &options);
-    let alone: Vec<Output> = (0..8)
-        .map(|p| model.generate(request(&prompts[p], p as u64)).unwrap().wait().unwrap())
-        .collect();
+    let alone: Vec<Output> =
+        (0..8).map(|p| model.generate(request(&prompts[p], p as u64)).unwrap().wait().unwrap()).collect();
     assert!(alone.iter().all(|o| o.finish == Finish::Length && o.tokens.len() == 40));
     for batch in [2, 4, 8] {
         let running: Vec<Generation> =

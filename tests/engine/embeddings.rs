@@ -37,8 +37,7 @@ fn pooled_texts_agree_with_transformers() {
         ("cls_norm", Pooling::Cls, true),
         ("mean_norm", Pooling::Mean, true),
     ] {
-        let options =
-            EmbedOptions { pooling: Some(pooling), normalize: Some(normalize), truncate: false };
+        let options = EmbedOptions { pooling: Some(pooling), normalize: Some(normalize), truncate: false };
         let vectors = model.embed(&texts, &options).unwrap();
         let want = expected.floats(tensor);
         // Row 0 was computed with a second segment, which a single text does not have.

@@ -46,7 +46,10 @@ fn pieces_callback_and_output_agree() {
     assert_eq!(done.load(Ordering::SeqCst), 60);
     assert_eq!(output.seed, 5);
     let t = output.timings;
-    assert!(t.first_token >= t.queue && t.total >= t.first_token + t.decode && t.tokens_per_second > 0.0, "{t:?}");
+    assert!(
+        t.first_token >= t.queue && t.total >= t.first_token + t.decode && t.tokens_per_second > 0.0,
+        "{t:?}"
+    );
 }
 
 #[test]
@@ -131,7 +134,9 @@ fn a_callback_that_fails_or_panics_ends_its_own_request_only() {
         .generate(request(40).with_on_token(|_| Err(Error::new(Status::Callback, "disk full"))))
         .unwrap();
     let panicking = model
-        .generate(request(40).with_on_token(|piece| if piece.count > 3 { panic!("oh dear") } else { Ok(true) }))
+        .generate(
+            request(40).with_on_token(|piece| if piece.count > 3 { panic!("oh dear") } else { Ok(true) }),
+        )
         .unwrap();
     assert_eq!(good.wait().unwrap().text, alone.text);
     assert!(failing.wait().unwrap_err().to_string().contains("disk full"));
@@ -160,8 +165,12 @@ fn held(model: &Model) -> (Generation, mpsc::Sender<()>) {
 
 #[test]
 fn cancelling_works_while_queued_and_in_prefill() {
-    let options =
-        ModelOptions { max_sequences: Some(2), prefill_rows: Some(16), mixed_rows: Some(4), ..Default::default() };
+    let options = ModelOptions {
+        max_sequences: Some(2),
+        prefill_rows: Some(16),
+        mixed_rows: Some(4),
+        ..Default::default()
+    };
     let (_home, model) = load_with(NAME, &options);
     let (first, go) = held(&model);
     let long: Vec<u32> = (0..200).map(|i| i % 250).collect();

@@ -41,7 +41,12 @@ fn a_chat_renders_the_whole_and_reuses_the_beginning() {
     assert_eq!(session.messages().len(), 2);
     assert_eq!(session.messages()[1].content, first.text);
     let second = session.generate(request(turn("And now?"), 6)).unwrap().wait().unwrap();
-    assert!(second.cached_tokens >= first.prompt_tokens - 1, "{} of {}", second.cached_tokens, first.prompt_tokens);
+    assert!(
+        second.cached_tokens >= first.prompt_tokens - 1,
+        "{} of {}",
+        second.cached_tokens,
+        first.prompt_tokens
+    );
     let mut messages = session.messages();
     assert_eq!(messages.len(), 4);
     messages.pop();

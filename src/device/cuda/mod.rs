@@ -27,7 +27,9 @@ pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+};
 use crate::{Error, Result};
 use context::Context;
 use node::Ladder;

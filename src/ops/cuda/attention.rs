@@ -76,7 +76,9 @@ fn check_head(head_dim: u32) -> Result<()> {
 fn cache(rows: &Rows, kv: &KvLayout, layer: u32) -> Result<RawCache> {
     check_head(kv.head_dim)?;
     if !matches!(kv.dtype, DType::F16 | DType::F32) {
-        return Err(Error::unsupported(format!("a key/value cache of {:?}", kv.dtype)).advise("use F16 or F32"));
+        return Err(
+            Error::unsupported(format!("a key/value cache of {:?}", kv.dtype)).advise("use F16 or F32")
+        );
     }
     Ok(RawCache {
         base: kv.base + u64::from(layer) * 2 * kv.half_bytes(),

@@ -30,8 +30,10 @@ impl Kernels {
             return Ok(kernels);
         }
         let module = Module::load(device, IMAGE).map_err(|e| e.within("loading the kernels of Cogniware"))?;
-        let functions =
-            NAMES.lines().map(|name| Ok((name, module.function(name)?))).collect::<Result<HashMap<_, _>>>()?;
+        let functions = NAMES
+            .lines()
+            .map(|name| Ok((name, module.function(name)?)))
+            .collect::<Result<HashMap<_, _>>>()?;
         let kernels = Arc::new(Kernels { functions });
         loaded.retain(|_, k| k.strong_count() > 0);
         loaded.insert(key, Arc::downgrade(&kernels));
@@ -76,13 +78,25 @@ mod tests {
     fn the_image_has_every_kernel_that_is_asked_for() {
         let has: Vec<&str> = NAMES.lines().collect();
         let mut wanted: Vec<String> = [
-            "cw_activate", "cw_add", "cw_attend_join", "cw_bias", "cw_gated", "cw_gather", "cw_layer_norm",
-            "cw_rms_norm", "cw_rms_norm_small", "cw_rope_store_f16", "cw_rope_store_f32", "cw_split_rows",
-            "cw_to_bf16", "cw_to_f16",
+            "cw_activate",
+            "cw_add",
+            "cw_attend_join",
+            "cw_bias",
+            "cw_gated",
+            "cw_gather",
+            "cw_layer_norm",
+            "cw_rms_norm",
+            "cw_rms_norm_small",
+            "cw_rope_store_f16",
+            "cw_rope_store_f32",
+            "cw_split_rows",
+            "cw_to_bf16",
+            "cw_to_f16",
         ]
         .map(String::from)
         .into();
-        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K] {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K]
+        {
             wanted.push(super::super::simple::embed_kernel(dtype));
             wanted.extend(super::super::products::kernels(dtype));
         }

@@ -221,7 +221,7 @@ impl Library {
             let transposed = OP_T;
             let code = (t.desc_set)(p.desc, DESC_TRANSA, (&raw const transposed).cast(), 4);
             check("cublasLtMatmulDescSetAttribute", code)?;
-            let mut layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
+            let layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
                 let code = (t.layout_create)(to, element, rows.into(), cols.into(), ld.into());
                 check("cublasLtMatrixLayoutCreate", code)
             };
@@ -259,7 +259,9 @@ fn bytes(dtype: DType, n: u32, rows: u32, cols: u32) -> (u64, u64, u64) {
     match pack::tile(dtype) {
         _ if dtype == DType::F32 => (WORKSPACE, 0, 0),
         None => (WORKSPACE, x, 0),
-        Some(_) => (WORKSPACE, x, (u64::from(panel_rows(rows, cols)) * u64::from(cols) * 2).next_multiple_of(256)),
+        Some(_) => {
+            (WORKSPACE, x, (u64::from(panel_rows(rows, cols)) * u64::from(cols) * 2).next_multiple_of(256))
+        }
     }
 }
 

@@ -38,7 +38,9 @@ pub(crate) fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
         None => u64::from(rows)
             .checked_mul(u64::from(stride(cols)))
             .and_then(|n| n.checked_mul(if dtype == DType::F32 { 4 } else { 2 })),
-        Some((_, bytes)) => (u64::from(rows.div_ceil(16)) * u64::from(chunks(dtype, cols))).checked_mul(bytes),
+        Some((_, bytes)) => {
+            (u64::from(rows.div_ceil(16)) * u64::from(chunks(dtype, cols))).checked_mul(bytes)
+        }
     };
     bytes
         .and_then(|b| b.checked_next_multiple_of(256))
@@ -187,8 +189,8 @@ fn q6_k(part: &[u8], tile: &mut [u8], r: usize) {
             }
             nibbles(&codes, tile, r, b);
             for t in 0..4 {
-                let bits = (0..8)
-                    .fold(0u16, |bits, i| bits | (u16::from(codes[column(t, i)] >> 4) << (2 * i)));
+                let bits =
+                    (0..8).fold(0u16, |bits, i| bits | (u16::from(codes[column(t, i)] >> 4) << (2 * i)));
                 let at = 2048 + b / 4 * 512 + (g * 4 + t) * 16 + b % 4 * 4 + upper * 2;
                 tile[at..at + 2].copy_from_slice(&bits.to_le_bytes());
             }
@@ -225,9 +227,7 @@ mod tests {
                 let code = i32::from(tile[block * 512 + lane + upper * 8 + i]) - 128;
                 half_at(tile, 2048 + g * 16 + block * 4 + upper * 2) * code as f32
             }
-            DType::Q4_0 => {
-                half_at(tile, 2048 + g * 32 + block * 4 + upper * 2) * (nibble() as f32 - 8.0)
-            }
+            DType::Q4_0 => half_at(tile, 2048 + g * 32 + block * 4 + upper * 2) * (nibble() as f32 - 8.0),
             DType::Q4_K => {
                 let sub = 2048 + g * 32 + block * 4 + upper;
                 half_at(tile, 2304 + g * 8 + upper * 2) * f32::from(tile[sub]) * nibble() as f32
@@ -303,7 +303,8 @@ mod tests {
                 let (width, bytes) = tile(dtype).unwrap();
                 for r in 0..rows as usize {
                     for k in 0..cols as usize {
-                        let at = (r / 16 * chunks(dtype, cols) as usize + k / width as usize) * bytes as usize;
+                        let at =
+                            (r / 16 * chunks(dtype, cols) as usize + k / width as usize) * bytes as usize;
                         let got = element(dtype, &dst[at..], r % 16, k % width as usize);
                         let want = original(dtype, &src[r * row_bytes..], k);
                         assert_eq!(got.to_bits(), want.to_bits(), "{dtype:?} {rows}x{cols} at {r},{k}");

@@ -156,7 +156,8 @@ impl CudaOps {
         let groups = n.div_ceil(4).next_multiple_of(at_once);
         let blocks = chunks * width / 32;
         let split = self.scratch(u64::from(groups) * u64::from(blocks) * 512, "matmul")?;
-        let (rows, cols, block_count, aligned) = (n as i32, weight.cols as i32, blocks as i32, i32::from(wide));
+        let (rows, cols, block_count, aligned) =
+            (n as i32, weight.cols as i32, blocks as i32, i32::from(wide));
         let grid = [blocks.div_ceil(8), groups, 1];
         // SAFETY: as above; the scratch holds all groups.
         unsafe {

@@ -84,7 +84,9 @@ impl CudaOps {
         let width = dim as i32;
         let threads = if dim <= 512 { 128 } else { 512 };
         // SAFETY: as in `run_embed`.
-        unsafe { self.launch("cw_layer_norm", [n, 1, 1], threads, 0, args![x, weight, bias, out, width, eps]) }
+        unsafe {
+            self.launch("cw_layer_norm", [n, 1, 1], threads, 0, args![x, weight, bias, out, width, eps])
+        }
     }
 
     pub(super) fn run_gated(&self, a: Activation, gate: DevicePtr, up: DevicePtr, count: u64) -> Result<()> {

@@ -5,8 +5,8 @@
 
 use super::CudaOps;
 use crate::Result;
-use crate::device::cuda::{CudaStream, Graph, PinnedBuffer};
 use crate::device::DevicePtr;
+use crate::device::cuda::{CudaStream, Graph, PinnedBuffer};
 use crate::ops::{Download, StepTime, Upload};
 use std::collections::HashMap;
 
@@ -116,9 +116,8 @@ impl CudaOps {
     ) -> Result<Option<Graph>> {
         let mut failed = None;
         let graph = Graph::capture(self.own_stream()?, || {
-            let queued = self.queue(pinned, shape, offsets, &mut || {
-                body().inspect_err(|e| failed = Some(e.clone()))
-            });
+            let queued =
+                self.queue(pinned, shape, offsets, &mut || body().inspect_err(|e| failed = Some(e.clone())));
             queued
         });
         match (graph, failed) {

@@ -61,7 +61,7 @@ struct PieceSink {
 
 }  // namespace detail
 
-// Text that is being generated. Dropping the object leaves the work running; cancel() ends it. Usable from any thread.
+// Text that is being generated. Dropping the object before the end cancels the work. Usable from any thread.
 class Generation {
 public:
     explicit Generation(cw_generation* owned, std::shared_ptr<detail::PieceSink> sink = nullptr) noexcept
@@ -87,14 +87,14 @@ public:
     // Asks for the end, also while the prompt is still being read.
     void cancel() const { detail::check(cw_generation_cancel(generation_.get())); }
 
-    // The text so far.
+    // The whole text. Like the functions below it answers once the generation has ended.
     std::string text() const {
         return detail::read_text([this](char* buffer, std::size_t length, std::size_t* needed) {
             return cw_generation_text(generation_.get(), buffer, length, needed);
         });
     }
 
-    // Counts, the finish reason and timings in milliseconds; complete once it has ended.
+    // Counts, the finish reason and timings in milliseconds; and the seed that was used.
     cw_generation_stats stats() const {
         cw_generation_stats stats{};
         stats.struct_size = sizeof stats;
@@ -102,7 +102,7 @@ public:
         return stats;
     }
 
-    // The ids of the tokens so far.
+    // The ids of the tokens.
     std::vector<std::uint32_t> tokens() const { return list<std::uint32_t>(cw_generation_tokens); }
 
     // Their log-probabilities, when options.logprobs was set.
@@ -122,15 +122,13 @@ private:
 
     template <class T, class Call>
     std::vector<T> list(Call call) const {
-        std::vector<T> values;
-        std::size_t count = 0;
-        cw_status status = call(generation_.get(), nullptr, 0, &count);
-        while ((status == CW_OK || status == CW_ERROR_BUFFER_TOO_SMALL) && count > values.size()) {
-            values.resize(count);
-            status = call(generation_.get(), values.data(), values.size(), &count);
-        }
+        cw_status status = CW_OK;
+        auto values = detail::read_list<T>(
+            [&](T* elements, std::size_t capacity, std::size_t* count) {
+                return call(generation_.get(), elements, capacity, count);
+            },
+            &status);
         detail::check(status);
-        values.resize(count);
         return values;
     }
 

@@ -20,7 +20,7 @@ namespace cogniware {
 class Model {
 public:
     // Loads a GGUF file, a Hugging Face folder, or (with an empty text) the small model that ships with Cogniware.
-    // `options` are the library's text keys, such as {"context", "2048"}; unknown ones are refused by name.
+    // `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32"); unknown ones are refused by name.
     explicit Model(Tenant& tenant, const std::string& path = {}, const std::map<std::string, std::string>& options = {}) {
         cw_model* raw = nullptr;
         detail::check(cw_model_load(tenant.get(), path.empty() ? nullptr : path.c_str(), detail::to_c(options).get(), &raw));
@@ -58,13 +58,12 @@ public:
 
     // The ids of a text's tokens; with `add_special` also those that begin or end every text of this model.
     std::vector<std::uint32_t> tokenize(const std::string& text, bool add_special = false) const {
-        std::vector<std::uint32_t> ids;
-        std::size_t count = 0;
-        cw_status status = cw_model_tokenize(model_.get(), text.c_str(), add_special ? 1 : 0, nullptr, 0, &count);
-        if ((status == CW_OK || status == CW_ERROR_BUFFER_TOO_SMALL) && count > 0) {
-            ids.resize(count);
-            status = cw_model_tokenize(model_.get(), text.c_str(), add_special ? 1 : 0, ids.data(), ids.size(), &count);
-        }
+        cw_status status = CW_OK;
+        auto ids = detail::read_list<std::uint32_t>(
+            [&](std::uint32_t* elements, std::size_t capacity, std::size_t* count) {
+                return cw_model_tokenize(model_.get(), text.c_str(), add_special ? 1 : 0, elements, capacity, count);
+            },
+            &status);
         detail::check(status);
         return ids;
     }

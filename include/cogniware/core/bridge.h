@@ -7,13 +7,13 @@
 #include <cogniware/detail/lazy.hpp>
 #include <cogniware/detail/map.hpp>
 #include <cogniware/detail/task_status.hpp>
-#include <cogniware/generation.hpp>
+#include <cogniware/detail/read_options.hpp>
+#include <cogniware/detail/generate.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -83,9 +83,13 @@ public:
         return MemoryArray(array);
     }
 
-    // Gives the memory back once no copy of the array is held.
+    // Gives the memory back now: every copy of the array becomes empty, and pointers into it are dead.
     bool deallocateMemoryArray(const MemoryArray& array, const std::string& llmId) noexcept {
-        return cw_bridge_array_deallocate(bridge_.get(), array.get(), llmId.c_str()) == CW_OK;
+        if (cw_bridge_array_deallocate(bridge_.get(), array.get(), llmId.c_str()) != CW_OK) {
+            return false;
+        }
+        array.forget();
+        return true;
     }
 
     // Where the array lies for the device, or null.
@@ -108,13 +112,10 @@ public:
 
     // The ids of the nodes that nobody holds.
     std::vector<int> getAvailableComputeNodes() const {
-        std::vector<int> ids;
-        for (const auto& key : detail::keys(
-                 detail::read_map([this](cw_map** map) { return cw_bridge_available_nodes(bridge_.get(), map); }))) {
-            ids.push_back(std::atoi(key.c_str()));
-        }
-        std::sort(ids.begin(), ids.end());
-        return ids;
+        const auto raw = detail::read_list<std::uint32_t>([this](std::uint32_t* ids, std::size_t capacity, std::size_t* count) {
+            return cw_bridge_available_nodes(bridge_.get(), ids, capacity, count);
+        });
+        return std::vector<int>(raw.begin(), raw.end());
     }
 
     bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
@@ -123,6 +124,17 @@ public:
 
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
         return cw_bridge_node_deallocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
+    }
+
+    // More guaranteed memory, a node and a stream for the LLM; one an LLM.
+    bool createVirtualComputeNode(const std::string& llmId, std::size_t memorySize, std::size_t coreCount) noexcept {
+        const std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        return cw_bridge_virtual_node_create(bridge_.get(), llmId.c_str(), memorySize,
+                                             static_cast<std::uint32_t>(coreCount < most ? coreCount : most)) == CW_OK;
+    }
+
+    bool destroyVirtualComputeNode(const std::string& llmId) noexcept {
+        return cw_bridge_virtual_node_destroy(bridge_.get(), llmId.c_str()) == CW_OK;
     }
 
     // --- tasks ---
@@ -177,12 +189,6 @@ public:
         });
     }
 
-    // The ids of the LLM's tasks that have not ended.
-    std::vector<std::string> getActiveTasks(const std::string& llmId) const {
-        return detail::keys(detail::read_map(
-            [&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), llmId.c_str(), map); }));
-    }
-
     // --- text ---
 
     // Generates and waits. `parameters` as for an "inference" task, over the LLM's configuration. Throws Error.
@@ -202,19 +208,20 @@ public:
         return text;
     }
 
-    // The same, giving out each piece as it is made, on a thread of Cogniware; false from it ends the generation.
+    // The same, giving out each piece as it is made, on a thread of Cogniware; false from it ends the generation. What it
+    // throws ends the generation and is thrown from here.
     std::string generate(const std::string& llmId, const std::string& prompt, OnPiece callback,
                          const Map& parameters = {}) {
-        Map all = parameters;
-        all["prompt"] = prompt;
-        auto sink = std::make_shared<detail::PieceSink>();
-        sink->on_piece = std::move(callback);
-        auto user_data = std::make_unique<std::shared_ptr<detail::PieceSink>>(sink);
-        const detail::Map map = detail::to_c(all);
-        cw_generation* raw = nullptr;
-        detail::check(cw_bridge_generate(bridge_.get(), llmId.c_str(), map.get(), detail::PieceSink::run,
-                                         user_data.release(), detail::PieceSink::drop, &raw));
-        const Generation generation(raw, std::move(sink));
+        if (!isLLMActive(llmId)) {
+            detail::check(cw_bridge_llm_register(bridge_.get(), llmId.c_str(), nullptr));
+        }
+        GenerateOptions options;
+        detail::read_options(getLLMConfig(llmId), options, false);
+        detail::read_options(parameters, options, true);
+        cw_model* raw = nullptr;
+        detail::check(cw_bridge_model(bridge_.get(), llmId.c_str(), &raw));
+        const detail::Handle<cw_model, cw_model_free> model(raw);
+        const Generation generation = detail::start(model.get(), prompt, options, std::move(callback));
         generation.wait();
         return generation.text();
     }

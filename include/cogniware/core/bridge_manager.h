@@ -72,16 +72,6 @@ public:
         return getBridge()->scheduleTask(llmId, taskType, parameters);
     }
 
-    bool setBridgeConfiguration(const Map& configuration) noexcept {
-        return detail::attempt(
-            [&] { return cw_bridge_set_config(getBridge()->get(), detail::to_c(configuration).get()); });
-    }
-
-    Map getBridgeConfiguration() const {
-        const auto bridge = getBridge();
-        return detail::read_map([&](cw_map** map) { return cw_bridge_config(bridge->get(), map); });
-    }
-
 private:
     PythonCppBridgeManager() = default;
 

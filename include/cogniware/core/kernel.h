@@ -238,16 +238,11 @@ public:
     bool destroyStream(cudaStream_t stream) noexcept { return cw_kernel_stream_destroy(kernel_.get(), stream) == CW_OK; }
 
     std::vector<cudaStream_t> getStreamsForLLM(const std::string& llmId) const {
-        std::vector<void*> raw;
-        std::size_t count = 0;
-        cw_status status = cw_kernel_streams(kernel_.get(), llmId.c_str(), nullptr, 0, &count);
-        while ((status == CW_OK || status == CW_ERROR_BUFFER_TOO_SMALL) && count > raw.size()) {
-            raw.resize(count);
-            status = cw_kernel_streams(kernel_.get(), llmId.c_str(), raw.data(), raw.size(), &count);
-        }
         std::vector<cudaStream_t> streams;
-        for (std::size_t index = 0; status == CW_OK && index < count && index < raw.size(); ++index) {
-            streams.push_back(static_cast<cudaStream_t>(raw[index]));
+        for (void* stream : detail::read_list<void*>([&](void** list, std::size_t capacity, std::size_t* count) {
+                 return cw_kernel_streams(kernel_.get(), llmId.c_str(), list, capacity, count);
+             })) {
+            streams.push_back(static_cast<cudaStream_t>(stream));
         }
         return streams;
     }

@@ -56,23 +56,6 @@ public:
         return detail::read_numbers<std::size_t>(cw_system_usage);
     }
 
-    // Checked as a whole before anything of it is taken over.
-    bool setKernelConfiguration(const std::map<std::string, std::string>& configuration) noexcept {
-        return detail::attempt([&] { return cw_system_set_kernel_config(detail::to_c(configuration).get()); });
-    }
-
-    std::map<std::string, std::string> getKernelConfiguration() const {
-        return detail::read_map(cw_system_kernel_config);
-    }
-
-    bool setDriverConfiguration(const std::map<std::string, std::string>& configuration) noexcept {
-        return detail::attempt([&] { return cw_system_set_driver_config(detail::to_c(configuration).get()); });
-    }
-
-    std::map<std::string, std::string> getDriverConfiguration() const {
-        return detail::read_map(cw_system_driver_config);
-    }
-
 private:
     KernelDriverManager() = default;
 };

@@ -26,9 +26,8 @@ struct ArrayCast {
 
 }  // namespace detail
 
-// Copies share the memory. It goes back to the tenant when the array was deallocated or its LLM unregistered, and the
-// last copy is gone: a copy that is held stays readable. Elements are zero at first. Sharing between threads is safe as
-// for any array: reading together, writing alone.
+// Copies share the memory, which goes back to the tenant with the last of them, or when it is deallocated: then every
+// copy is empty and pointers into it are dead. Elements are zero at first. Threads may read together, and write alone.
 class MemoryArray {
 public:
     using value_type = float;
@@ -36,10 +35,12 @@ public:
     MemoryArray() noexcept = default;
 
     // Takes over a handle.
-    explicit MemoryArray(cw_array* owned) : array_(owned, detail::Freer<cw_array, cw_array_free>()) {
+    explicit MemoryArray(cw_array* owned) : shared_(std::make_shared<Shared>(owned)) {
         std::uint64_t count = 0;
-        detail::check(cw_array_data(owned, &data_, &count));
-        size_ = static_cast<std::size_t>(count);
+        float* data = nullptr;
+        detail::check(cw_array_data(owned, &data, &count));
+        shared_->data = data;
+        shared_->size = static_cast<std::size_t>(count);
     }
 
     template <class T, std::enable_if_t<detail::ArrayCast<T>::enabled, int> = 0>
@@ -50,29 +51,47 @@ public:
         return detail::ArrayCast<T>::to(*this);
     }
 
-    float* data() noexcept { return data_; }
-    const float* data() const noexcept { return data_; }
-    std::size_t size() const noexcept { return size_; }
-    std::vector<std::size_t> shape() const { return {size_}; }
+    float* data() noexcept { return shared_ ? shared_->data : nullptr; }
+    const float* data() const noexcept { return shared_ ? shared_->data : nullptr; }
+    std::size_t size() const noexcept { return shared_ ? shared_->size : 0; }
+    std::vector<std::size_t> shape() const { return {size()}; }
 
-    // True for what a failed allocation gives.
-    bool empty() const noexcept { return size_ == 0; }
+    // True for what a failed allocation gives, and after the memory was given back.
+    bool empty() const noexcept { return size() == 0; }
 
-    float* begin() noexcept { return data_; }
-    float* end() noexcept { return data_ + size_; }
-    const float* begin() const noexcept { return data_; }
-    const float* end() const noexcept { return data_ + size_; }
+    float* begin() noexcept { return data(); }
+    float* end() noexcept { return data() + size(); }
+    const float* begin() const noexcept { return data(); }
+    const float* end() const noexcept { return data() + size(); }
 
     // Not checked, as for std::vector.
-    float& operator[](std::size_t index) noexcept { return data_[index]; }
-    const float& operator[](std::size_t index) const noexcept { return data_[index]; }
+    float& operator[](std::size_t index) noexcept { return data()[index]; }
+    const float& operator[](std::size_t index) const noexcept { return data()[index]; }
 
-    cw_array* get() const noexcept { return array_.get(); }
+    cw_array* get() const noexcept { return shared_ ? shared_->array : nullptr; }
+
+    // For the bridge, once it has freed the handle.
+    void forget() const noexcept {
+        if (shared_) {
+            shared_->array = nullptr;
+            shared_->data = nullptr;
+            shared_->size = 0;
+        }
+    }
 
 private:
-    std::shared_ptr<cw_array> array_;
-    float* data_ = nullptr;
-    std::size_t size_ = 0;
+    struct Shared {
+        explicit Shared(cw_array* owned) noexcept : array(owned) {}
+        Shared(const Shared&) = delete;
+        Shared& operator=(const Shared&) = delete;
+        ~Shared() { static_cast<void>(cw_array_free(array)); }
+
+        cw_array* array;
+        float* data = nullptr;
+        std::size_t size = 0;
+    };
+
+    std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace cogniware

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace cogniware {
 namespace detail {
@@ -46,6 +47,24 @@ std::string read_text(Call&& call) {
         text.resize(needed == 0 ? 0 : needed - 1);
         return text;
     }
+}
+
+// The list that `call(elements, capacity, count)` writes; asks again when it grew meanwhile. Empty when the call fails,
+// whose status goes to `*status`.
+template <class T, class Call>
+std::vector<T> read_list(Call&& call, cw_status* status = nullptr) {
+    std::vector<T> list;
+    std::size_t count = 0;
+    cw_status answer = call(nullptr, 0, &count);
+    while ((answer == CW_OK || answer == CW_ERROR_BUFFER_TOO_SMALL) && count > list.size()) {
+        list.resize(count);
+        answer = call(list.data(), list.size(), &count);
+    }
+    list.resize(answer == CW_OK ? count : 0);
+    if (status != nullptr) {
+        *status = answer;
+    }
+    return list;
 }
 
 // Text in a fixed field of a C struct.

@@ -1,11 +1,12 @@
 //! What every exported function does first and last: catch panics, keep the last error, check pointers.
 
 use super::error::set_last;
-use super::types::cw_status;
+use super::types::{CW_OK, cw_status};
 use crate::{Error, Result, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs the body of the exported function `name`; a panic becomes an error. The thread's last error is set or cleared.
+/// Runs the body of the exported function `name`; a panic becomes an error. The thread's last error is set or cleared;
+/// a `_free` function that succeeds leaves it, so that cleaning up after a failure does not hide the failure.
 pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status {
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => None,
@@ -21,6 +22,9 @@ pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status 
             )
         }
     };
+    if error.is_none() && name.ends_with("_free") {
+        return CW_OK;
+    }
     set_last(error)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The contract, once for all of them:
 //! - A function returns a `cw_status`; 0 is success. What went wrong is in `cw_last_error` of the same thread until
-//!   its next call. Outputs are written only on success.
+//!   its next call; a `_free` that succeeds leaves it as it is. Outputs are written only on success.
 //! - Objects are handles. A handle that was freed, was never given out, or is of another type is an error
 //!   (`CW_ERROR_INVALID_ARGUMENT`), never a crash. Freeing `NULL` does nothing and succeeds. Every handle may be used
 //!   from any thread, also by several at a time.

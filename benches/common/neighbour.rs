@@ -53,7 +53,7 @@ impl Neighbour {
             let product = Product { weight, bias: None, out: y, add: false };
             let gate = Gate::of(&device);
             let node = tenant.node().expect("node");
-            let mut step = || {
+            let step = || {
                 let permit = gate.enter(tenant.share(), node.units(), &|| false).expect("the gate");
                 let time =
                     ops.step(None, &[], &mut || ops.matmul(x, n, &[product]), &mut []).expect("a product");

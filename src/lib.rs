@@ -7,13 +7,19 @@
 //! [`error`], [`device`], [`telemetry`], [`memory`], [`compute`], [`ops`], [`tenant`], [`llm`], then the managers
 //! and the C border.
 
+pub mod bridge;
 pub mod compute;
 pub mod device;
+pub mod driver;
 pub mod error;
+#[cfg(feature = "capi")]
+pub mod ffi;
+pub mod kernel;
 pub mod llm;
 pub mod memory;
 pub mod ops;
 pub mod quant;
+pub mod system;
 pub mod telemetry;
 pub mod tenant;
 

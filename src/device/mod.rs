@@ -8,9 +8,12 @@ pub mod cpu;
 pub mod cuda;
 mod info;
 mod registry;
+mod table;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use registry::{DeviceChoice, default_device, open, open_all, parse_choice};
+pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
+
+pub use table::PerDevice;
 
 use crate::Result;
 use std::any::Any;
@@ -115,6 +118,13 @@ pub trait Device: Send + Sync + Any {
     /// unless it lies in a range reserved by this device.
     fn place(&self, address: u64) -> Place;
 
+    /// Zeroed host memory that the device addresses directly, at the same address as the host. Devices whose own
+    /// memory is host memory have no need of it and answer [`crate::Status::Unsupported`].
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
+    }
+
     /// The smallest processors that can be given away one by one: single cores, or groups of SMs.
     fn units(&self) -> &[Unit];
 
@@ -126,6 +136,12 @@ pub trait Device: Send + Sync + Any {
 
     /// For implementations in this crate: the concrete type.
     fn as_any(&self) -> &dyn Any;
+}
+
+/// Host memory that a device addresses directly. Given back when dropped; no work that uses it may be in flight.
+pub trait HostMemory: Send + Sync {
+    /// Its first byte, for host and device alike.
+    fn address(&self) -> u64;
 }
 
 /// Processors on which streams run. Dropping the last reference gives them back; streams keep their node alive.

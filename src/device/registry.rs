@@ -68,6 +68,15 @@ pub fn open_all() -> Vec<Arc<dyn Device>> {
     all
 }
 
+/// The default device first, then every other that can be opened.
+pub fn list() -> Result<Vec<Arc<dyn Device>>> {
+    let first = default_device()?;
+    let mut all = open_all();
+    all.retain(|d| (d.kind(), d.ordinal()) != (first.kind(), first.ordinal()));
+    all.insert(0, first);
+    Ok(all)
+}
+
 fn opened(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
     let mut map = OPENED.lock();
     let key = (kind as u8, ordinal);

@@ -10,9 +10,9 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
+use crate::Result;
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
-use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,7 +281,7 @@ pub fn for_stream(
         DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
         #[cfg(feature = "cuda")]
         DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream),
-        #[allow(unreachable_patterns)]
-        kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind:?}"))),
+        #[cfg(not(feature = "cuda"))]
+        kind => Err(crate::Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
     }
 }

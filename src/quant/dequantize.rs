@@ -124,11 +124,8 @@ mod tests {
             let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
             let bytes = tensors.tensor("bytes").unwrap();
             let values = tensors.tensor("values").unwrap();
-            let want: Vec<f32> = values
-                .data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect();
+            let want: Vec<f32> =
+                values.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             assert!(want.len() >= 256, "{name}");
             let mut got = vec![0.0; want.len()];
             dequantize(dtype, bytes.data(), &mut got).unwrap();

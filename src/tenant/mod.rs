@@ -1,21 +1,28 @@
 //! Tenants: an account on a device, with its memory, its node, its streams and its share. An LLM (string id) and a
 //! virtual GPU (integer id) are both tenants.
 
-use crate::Result;
-use crate::compute::Share;
-use crate::device::{Device, Node, Stream};
-use crate::memory::{Account, Space};
-use crate::ops::Ops;
-use std::sync::Arc;
+mod copy;
+mod registry;
+
+pub use registry::{close, find, list, open, open_default};
+
+use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
+use crate::device::{Device, DeviceKind, Node, Stream};
+use crate::memory::{Account, Ledger, Space};
+use crate::ops::{self, Ops};
+use crate::{Error, Result, Status};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 /// What a tenant asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TenantConfig {
     /// The most bytes it may hold.
     pub memory_limit: u64,
     /// Bytes set aside for it.
     pub memory_floor: u64,
-    /// Cores or SMs of its own node, 0 for the default (an equal part for four tenants).
+    /// Cores or SMs of the node that is made for it when it was given none; 0 for a quarter of the device.
     pub processors: u32,
     /// Weight at the gate; 1 is normal.
     pub weight: f64,
@@ -23,40 +30,291 @@ pub struct TenantConfig {
     pub priority: u8,
 }
 
-/// An account on a device. Usable from any thread.
-pub struct Tenant {}
+impl TenantConfig {
+    /// The default on a device: a quarter of its memory as the limit, a quarter of its processors, normal weight and
+    /// priority. Four tenants fit side by side.
+    pub fn default_on(device: &Arc<dyn Device>) -> Result<TenantConfig> {
+        let (_, total) = device.memory()?;
+        let granularity = device.granularity();
+        let memory_limit = (total / 4 / granularity * granularity).max(granularity);
+        Ok(TenantConfig { memory_limit, memory_floor: 0, processors: 0, weight: 1.0, priority: 2 })
+    }
+}
+
+/// An account on a device. Usable from any thread. Everything it holds is given back when the last reference to it
+/// (and to models and arrays in its memory) is dropped after [`close`].
+pub struct Tenant {
+    id: String,
+    device: Arc<dyn Device>,
+    account: Arc<Account>,
+    space: Arc<Space>,
+    share: Arc<Share>,
+    processors: u32,
+    compute: Mutex<Compute>,
+    streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
+    made: Arc<Made>,
+}
+
+/// Every stream that was made for a tenant, while it lives.
+type Made = Mutex<Vec<Weak<dyn Stream>>>;
+
+/// The nodes a tenant holds, and the one node made of all their units on which its work runs.
+#[derive(Default)]
+struct Compute {
+    held: Vec<u32>,
+    node: Option<Arc<dyn Node>>,
+    version: u64,
+    next_stream: u64,
+}
 
 impl Tenant {
+    fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Tenant> {
+        if id.is_empty() {
+            return Err(Error::argument("llmId", "must not be empty"));
+        }
+        let share = Share::new(id, config.weight, config.priority)?;
+        let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
+        let space = Space::new(device.clone(), account.clone())?;
+        let made = Arc::<Made>::default();
+        let running = made.clone();
+        // Memory is unmapped only when this tenant's own work has passed; others need not wait for that.
+        space.set_fence(Box::new(move || {
+            let streams: Vec<_> = running.lock().iter().filter_map(Weak::upgrade).collect();
+            streams.iter().try_for_each(|s| s.synchronize())
+        }));
+        Ok(Tenant {
+            id: id.to_owned(),
+            device: device.clone(),
+            account,
+            space,
+            share,
+            processors: config.processors,
+            compute: Mutex::default(),
+            streams: Mutex::default(),
+            made,
+        })
+    }
+
     /// The tenant's id.
     pub fn id(&self) -> &str {
-        unimplemented!()
+        &self.id
     }
+
     /// The device it lives on.
     pub fn device(&self) -> &Arc<dyn Device> {
-        unimplemented!()
+        &self.device
     }
+
     /// Its account.
     pub fn account(&self) -> &Arc<Account> {
-        unimplemented!()
+        &self.account
     }
+
     /// Its space.
     pub fn space(&self) -> &Arc<Space> {
-        unimplemented!()
+        &self.space
     }
+
     /// Its standing at the gate.
     pub fn share(&self) -> &Arc<Share> {
-        unimplemented!()
+        &self.share
     }
-    /// Its node; made on first use when none was allocated.
+
+    /// The node on which its work runs: the units of all nodes it holds. When it holds none, a node of its own is
+    /// made (see [`TenantConfig::processors`]).
     pub fn node(&self) -> Result<Arc<dyn Node>> {
-        unimplemented!()
+        let mut compute = self.compute.lock();
+        if let Some(node) = &compute.node {
+            return Ok(node.clone());
+        }
+        let nodes = Nodes::of(&self.device);
+        if compute.held.is_empty() {
+            let (info, _) = nodes.create(&self.id, self.default_processors())?;
+            compute.held.push(info.id);
+        }
+        let mut units = Vec::new();
+        for &id in &compute.held {
+            units.extend(nodes.get(id)?.units);
+        }
+        units.sort_unstable();
+        units.dedup();
+        let node = self.device.node_create(&units)?;
+        compute.node = Some(node.clone());
+        Ok(node)
     }
-    /// A new stream on its node.
-    pub fn stream(&self) -> Result<Arc<dyn Stream>> {
-        unimplemented!()
+
+    /// Changes whenever [`Tenant::node`] does. Long-running work compares it between steps and moves.
+    pub fn node_version(&self) -> u64 {
+        self.compute.lock().version
     }
+
+    /// The ids of the nodes it holds.
+    pub fn nodes_held(&self) -> Vec<u32> {
+        self.compute.lock().held.clone()
+    }
+
+    /// Takes a free node of the device's ladder in addition to what it holds. Running work moves between two steps.
+    pub fn take_node(&self, id: u32) -> Result<()> {
+        let mut compute = self.compute.lock();
+        Nodes::of(&self.device).allocate(id, &self.id)?;
+        if !compute.held.contains(&id) {
+            compute.held.push(id);
+            compute.changed();
+        }
+        Ok(())
+    }
+
+    /// Makes a node of `processors` cores or SMs for it, in addition to what it holds; its id.
+    pub fn make_node(&self, processors: u32) -> Result<u32> {
+        let mut compute = self.compute.lock();
+        let (info, _) = Nodes::of(&self.device).create(&self.id, processors)?;
+        compute.held.push(info.id);
+        compute.changed();
+        Ok(info.id)
+    }
+
+    /// Gives a node back that it holds.
+    pub fn give_node(&self, id: u32) -> Result<()> {
+        let mut compute = self.compute.lock();
+        Nodes::of(&self.device).release(id, &self.id)?;
+        compute.held.retain(|&held| held != id);
+        compute.changed();
+        Ok(())
+    }
+
+    /// A new stream on its node, not known to [`Tenant::stream`].
+    pub fn new_stream(&self, priority: i32) -> Result<Arc<dyn Stream>> {
+        self.stream_on(&self.node()?, priority)
+    }
+
+    fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
+        let stream = node.stream_create(priority)?;
+        let mut made = self.made.lock();
+        made.retain(|s| s.strong_count() > 0);
+        made.push(Arc::downgrade(&stream));
+        Ok(stream)
+    }
+
     /// Tensor operations on a new stream of its node.
     pub fn ops(&self) -> Result<Arc<dyn Ops>> {
-        unimplemented!()
+        let node = self.node()?;
+        let stream = self.stream_on(&node, self.stream_priority())?;
+        ops::for_stream(&self.device, node, stream)
     }
+
+    /// Makes a stream that is kept under a number until [`Tenant::close_stream`]. Lower priorities run first.
+    pub fn open_stream(&self, priority: i32) -> Result<u64> {
+        let stream = self.new_stream(priority)?;
+        let id = {
+            let mut compute = self.compute.lock();
+            compute.next_stream += 1;
+            compute.next_stream
+        };
+        self.streams.lock().insert(id, stream);
+        Ok(id)
+    }
+
+    /// The stream with this number.
+    pub fn stream(&self, id: u64) -> Result<Arc<dyn Stream>> {
+        self.streams.lock().get(&id).cloned().ok_or_else(|| self.no_stream(id))
+    }
+
+    /// The numbers of its streams, ascending.
+    pub fn streams(&self) -> Vec<u64> {
+        self.streams.lock().keys().copied().collect()
+    }
+
+    /// Waits for what is queued on the stream, then forgets it.
+    pub fn close_stream(&self, id: u64) -> Result<()> {
+        let stream = self.streams.lock().remove(&id).ok_or_else(|| self.no_stream(id))?;
+        stream.synchronize()
+    }
+
+    /// Cores or SMs of the nodes it holds; 0 when it has none yet.
+    pub fn processors_now(&self) -> u32 {
+        let compute = self.compute.lock();
+        compute.node.as_ref().map_or(0, |n| n.processors())
+    }
+
+    /// Schedules a task of this tenant; see [`Tasks::schedule`].
+    pub fn schedule(
+        &self,
+        id: Option<String>,
+        kind: &str,
+        priority: Priority,
+        memory: u64,
+        cores: u32,
+        body: TaskBody,
+    ) -> Result<Task> {
+        let node = self.node()?;
+        let on_cpu = self.device.kind() == DeviceKind::Cpu;
+        let units = self.device.units();
+        // On the CPU device a task's own code counts as the tenant's work, so it stays on the tenant's cores.
+        let affinity = node.units().iter().filter(|_| on_cpu).filter_map(|&u| units.get(u as usize));
+        Tasks::global().schedule(TaskSpec {
+            id,
+            kind: kind.to_owned(),
+            tenant: self.id.clone(),
+            account: self.account.clone(),
+            share: self.share.clone(),
+            processors: node.processors(),
+            priority,
+            memory,
+            cores,
+            affinity: affinity.map(|u| u.os_index).collect(),
+            body,
+        })
+    }
+
+    fn no_stream(&self, id: u64) -> Error {
+        Error::not_found(format!("tenant {:?} has no stream {id}", self.id))
+    }
+
+    /// The stream priority that goes with its task priority: normal is 0, more urgent is lower.
+    fn stream_priority(&self) -> i32 {
+        i32::from(self.share.priority()) - 2
+    }
+
+    fn default_processors(&self) -> u32 {
+        if self.processors > 0 {
+            return self.processors;
+        }
+        let units = self.device.units();
+        let total: u32 = units.iter().map(|u| u.processors).sum();
+        let smallest = units.iter().map(|u| u.processors).max().unwrap_or(1).max(1);
+        (total / 4 / smallest * smallest).max(smallest)
+    }
+
+    fn release(&self) {
+        let streams = std::mem::take(&mut *self.streams.lock());
+        for stream in streams.values() {
+            // The stream is going away; an error of its last work has nobody left to go to.
+            let _ = stream.synchronize();
+        }
+        let mut compute = self.compute.lock();
+        let nodes = Nodes::of(&self.device);
+        for id in std::mem::take(&mut compute.held) {
+            // Ours by construction; nothing else can have released it.
+            let _ = nodes.release(id, &self.id);
+        }
+        compute.changed();
+    }
+}
+
+impl Compute {
+    fn changed(&mut self) {
+        self.node = None;
+        self.version += 1;
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The error for an id that nobody opened.
+fn unknown(id: &str) -> Error {
+    Error::new(Status::NotFound, format!("tenant {id:?} does not exist"))
 }

@@ -15,6 +15,7 @@ mod module;
 mod node;
 mod pinned;
 mod space;
+mod staging;
 mod stream;
 #[allow(missing_docs)]
 pub(crate) mod types;
@@ -27,7 +28,9 @@ pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+};
 use crate::{Error, Result};
 use context::Context;
 use node::Ladder;
@@ -42,7 +45,7 @@ pub struct CudaDevice {
     ordinal: u32,
     context: Arc<Context>,
     ladder: Ladder,
-    space: AddressSpace,
+    space: Arc<AddressSpace>,
     transfers: memory::Transfers,
     capabilities: Vec<Capability>,
     fixed_info: OnceCell<DeviceInfo>,
@@ -71,15 +74,15 @@ impl CudaDevice {
         // SAFETY: `device` outlives the call.
         unsafe { driver.cuDeviceGet(&mut device, ordinal as i32)? };
         let context = Context::retain(driver, device)?;
-        let space = AddressSpace::new(context.clone())?;
+        let space = Arc::new(AddressSpace::new(context.clone())?);
         let sms = info::attribute(&context, types::attribute::MULTIPROCESSORS)?;
         let ladder = Ladder::new(context.clone(), sms);
         let capabilities = capability::list(&context, &ladder, &space)?;
         Ok(Arc::new(CudaDevice {
             ordinal,
             ladder,
+            transfers: memory::Transfers::new(context.clone(), space.clone()),
             space,
-            transfers: memory::Transfers::new(context.clone()),
             capabilities,
             fixed_info: OnceCell::new(),
             context,
@@ -197,6 +200,11 @@ impl Device for CudaDevice {
 
     fn place(&self, address: u64) -> Place {
         self.space.place(address)
+    }
+
+    fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(PinnedBuffer::new(self, bytes)?))
     }
 
     fn units(&self) -> &[Unit] {

@@ -2,6 +2,7 @@
 
 use super::CudaDevice;
 use super::context::Context;
+use crate::device::HostMemory;
 use crate::{Error, Result};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -23,6 +24,12 @@ pub struct PinnedBuffer {
 unsafe impl Send for PinnedBuffer {}
 // SAFETY: as above.
 unsafe impl Sync for PinnedBuffer {}
+
+impl HostMemory for PinnedBuffer {
+    fn address(&self) -> u64 {
+        self.ptr as u64
+    }
+}
 
 impl PinnedBuffer {
     /// Allocates `bytes` (at least one).

@@ -71,6 +71,7 @@ impl CpuOps {
     /// [`Isa::choose`] names.
     ///
     /// Errors: a device or node of another kind; a level in `COGNIWARE_CPU_ISA` that does not exist here.
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(
         device: &Arc<dyn Device>,
         node: Arc<dyn Node>,
@@ -97,7 +98,10 @@ impl CpuOps {
         if scratch.ptr == 0 || bytes as u64 + kept > scratch.bytes {
             return Err(Error::new(
                 Status::Internal,
-                format!("operations need {bytes} bytes of scratch beside {kept}, they were given {}", scratch.bytes),
+                format!(
+                    "operations need {bytes} bytes of scratch beside {kept}, they were given {}",
+                    scratch.bytes
+                ),
             ));
         }
         Ok(scratch.ptr)
@@ -265,8 +269,7 @@ impl Ops for CpuOps {
             ));
         }
         let needs = products.iter().any(|p| kernels::takes_blocks(p.weight.dtype));
-        let scratch =
-            if needs { self.scratch(matmul::scratch_bytes(n as usize, cols as usize))? } else { 0 };
+        let scratch = if needs { self.scratch(matmul::scratch_bytes(n as usize, cols as usize))? } else { 0 };
         // SAFETY: the engine's tensors; the scratch was checked.
         unsafe { matmul::matmul(self.isa, &*self.crew, x, n as usize, products, scratch) };
         Ok(())

@@ -1,7 +1,7 @@
 //! One step on the stream's thread.
 
-use crate::ops::{Download, StepTime, Upload};
 use crate::device::Stream;
+use crate::ops::{Download, StepTime, Upload};
 use crate::{Error, Result, Status};
 use std::sync::mpsc;
 use std::time::Instant;
@@ -25,9 +25,8 @@ pub fn run(
     let job = Job { uploads, body, downloads };
     // SAFETY: only lifetimes change. The job is owned by the queued function, which the stream either runs or drops;
     // in both cases the sender is dropped after the job's last use, and this function does not return before that.
-    let job = unsafe {
-        std::mem::transmute::<Job<'_, '_, '_, '_>, Job<'static, 'static, 'static, 'static>>(job)
-    };
+    let job =
+        unsafe { std::mem::transmute::<Job<'_, '_, '_, '_>, Job<'static, 'static, 'static, 'static>>(job) };
     let (done, outcome) = mpsc::sync_channel(1);
     stream.host_fn(Box::new(move || {
         let result = job.run();

@@ -3,7 +3,7 @@
 use super::super::testing::{Buffer, Random, bits};
 use super::super::{Isa, rope};
 use super::{levels, ops};
-use crate::ops::{Attention, KvLayout, Ops, RopeStyle, Rows};
+use crate::ops::{Attention, KvLayout, RopeStyle, Rows};
 use crate::quant::DType;
 use half::f16;
 
@@ -38,11 +38,7 @@ impl Case {
     }
 
     fn how(&self) -> Attention {
-        Attention {
-            heads: self.heads as u32,
-            scale: 1.0 / (self.dim as f32).sqrt(),
-            window: self.window,
-        }
+        Attention { heads: self.heads as u32, scale: 1.0 / (self.dim as f32).sqrt(), window: self.window }
     }
 
     fn frequencies(&self) -> Vec<f32> {
@@ -65,14 +61,8 @@ impl Case {
             .enumerate()
             .flat_map(|(s, &length)| (0..length).map(move |p| (s, p)))
             .collect();
-        let scratch = ops.scratch_bytes(
-            rows as u32,
-            64,
-            64,
-            places.len() as u32,
-            self.heads as u32,
-            self.dim as u32,
-        );
+        let scratch =
+            ops.scratch_bytes(rows as u32, 64, 64, places.len() as u32, self.heads as u32, self.dim as u32);
         let scratch = Buffer::new(scratch as usize);
         ops.set_scratch(scratch.ptr(), scratch.floats().len() as u64 * 4).unwrap();
         let frequencies = Buffer::of(&self.frequencies());
@@ -85,7 +75,8 @@ impl Case {
             };
             let (q, k, v) = (part(0, self.heads), part(1, self.kv_heads), part(2, self.kv_heads));
             let out = Buffer::new(places.len() * self.heads * self.dim * 4);
-            let ints = |f: fn(&(usize, usize)) -> usize| places.iter().map(|p| f(p) as i32).collect::<Vec<_>>();
+            let ints =
+                |f: fn(&(usize, usize)) -> usize| places.iter().map(|p| f(p) as i32).collect::<Vec<_>>();
             let (positions, sequences) = (Buffer::of(&ints(|p| p.1)), Buffer::of(&ints(|p| p.0)));
             let rows = Rows {
                 n: places.len() as u32,
@@ -236,18 +227,7 @@ fn full_attention_sees_its_own_sequence_and_all_of_it() {
             let scale = 0.25;
             let mut body = || {
                 let (h, d) = (heads as u32, dim as u32);
-                ops.attention_full(
-                    qb.ptr(),
-                    kb.ptr(),
-                    vb.ptr(),
-                    out.ptr(),
-                    sb.ptr(),
-                    4,
-                    70,
-                    h,
-                    d,
-                    scale,
-                )
+                ops.attention_full(qb.ptr(), kb.ptr(), vb.ptr(), out.ptr(), sb.ptr(), 4, 70, h, d, scale)
             };
             ops.step(None, &[], &mut body, &mut []).unwrap();
             let got = out.floats();

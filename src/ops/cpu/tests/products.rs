@@ -22,8 +22,7 @@ impl Matrix {
     }
 
     fn of(dtype: DType, rows: usize, cols: usize, stored: Vec<u8>) -> Self {
-        let mut packed =
-            Buffer::new(pack::packed_bytes(dtype, rows as u32, cols as u32).unwrap() as usize);
+        let mut packed = Buffer::new(pack::packed_bytes(dtype, rows as u32, cols as u32).unwrap() as usize);
         pack::pack(dtype, rows as u32, cols as u32, &stored, packed.bytes_mut()).unwrap();
         Matrix { stored, packed, dtype, rows, cols }
     }
@@ -223,11 +222,11 @@ fn quantized_models_stay_close_to_the_float_product() {
     let mut random = Random::new(16);
     let (rows, cols) = (64, 1024);
     let (floats, x) = (random.floats(rows * cols), random.floats(cols));
-    let want: Vec<f64> = floats
-        .chunks_exact(cols)
-        .map(|w| w.iter().zip(&x).map(|(w, x)| f64::from(w * x)).sum())
-        .collect();
-    for (dtype, bound) in [(DType::F16, 1e-3), (DType::BF16, 6e-3), (DType::Q8_0, 1.5e-2), (DType::Q4_0, 0.15)] {
+    let want: Vec<f64> =
+        floats.chunks_exact(cols).map(|w| w.iter().zip(&x).map(|(w, x)| f64::from(w * x)).sum()).collect();
+    for (dtype, bound) in
+        [(DType::F16, 1e-3), (DType::BF16, 6e-3), (DType::Q8_0, 1.5e-2), (DType::Q4_0, 0.15)]
+    {
         let mut stored = vec![0; dtype.bytes(rows as u64, cols as u64).unwrap() as usize];
         quantize(dtype, &floats, &mut stored).unwrap();
         let w = Matrix::of(dtype, rows, cols, stored);

@@ -1,0 +1,42 @@
+#include "progress.hpp"
+
+#include "fleet.hpp"
+#include "report.hpp"
+
+#include <ostream>
+#include <sstream>
+
+namespace multi_llm {
+
+std::chrono::milliseconds Progress::interval() const { return std::chrono::milliseconds(terminal_ ? 100 : 1000); }
+
+void Progress::show(const Fleet& fleet) {
+    if (terminal_) {
+        const std::string text = table(fleet);
+        clear();
+        out_ << text << std::flush;
+        for (const char c : text) {
+            lines_ += c == '\n' ? 1 : 0;
+        }
+        return;
+    }
+    std::ostringstream line;
+    line.precision(1);
+    line << std::fixed << fleet.seconds() << " s:";
+    const auto figures = fleet.figures();
+    for (std::size_t at = 0; at < figures.size(); ++at) {
+        line << " " << fleet.members()[at].id << " " << figures[at].tokens << " tokens"
+             << (fleet.members()[at].ended ? " (done)" : "") << (at + 1 < figures.size() ? "," : "");
+    }
+    out_ << line.str() << std::endl;
+}
+
+void Progress::clear() {
+    if (lines_ > 0) {
+        // Up so many lines, to their start, and away with what is below.
+        out_ << "\x1b[" << lines_ << "F\x1b[J";
+        lines_ = 0;
+    }
+}
+
+}  // namespace multi_llm

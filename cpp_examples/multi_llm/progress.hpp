@@ -1,0 +1,29 @@
+// What is shown while the models run: a terminal gets a table that refreshes, a pipe gets a line now and then.
+#pragma once
+
+#include <chrono>
+#include <iosfwd>
+
+namespace multi_llm {
+
+class Fleet;
+
+class Progress {
+public:
+    Progress(std::ostream& out, bool terminal) : out_(out), terminal_(terminal) {}
+
+    // How long to wait between two calls of show().
+    std::chrono::milliseconds interval() const;
+
+    void show(const Fleet& fleet);
+
+    // Takes a table away again.
+    void clear();
+
+private:
+    std::ostream& out_;
+    bool terminal_;
+    std::size_t lines_ = 0;
+};
+
+}  // namespace multi_llm

@@ -1,0 +1,1378 @@
+/*
+ * Cogniware: one device, many models. The C interface.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ * See LICENSE beside the sources. Written from src/ffi by cbindgen; do not edit.
+ */
+/*
+ * The C border: the only place with exported functions.
+ *
+ * The contract, once for all of them:
+ * - A function returns a cw_status; 0 is success. What went wrong is in cw_last_error of the same thread until
+ *   its next call; a _free that succeeds leaves it as it is. Outputs are written only on success.
+ * - Objects are handles. A handle that was freed, was never given out, or is of another type is an error
+ *   (CW_ERROR_INVALID_ARGUMENT), never a crash. Freeing NULL does nothing and succeeds. Every handle may be used
+ *   from any thread, also by several at a time.
+ * - Text in is UTF-8, NUL-terminated, and borrowed for the call. Text out goes to a buffer of the caller: the
+ *   function writes as much as fits with a final NUL, sets *needed to the whole size with the NUL, and answers
+ *   CW_ERROR_BUFFER_TOO_SMALL when it did not fit. A length of 0 with a NULL buffer asks for the size.
+ * - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
+ *   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
+ * - A panic never crosses the border: it becomes CW_ERROR_PANIC.
+ */
+
+#ifndef COGNIWARE_COGNIWARE_H
+#define COGNIWARE_COGNIWARE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this header; cw_version_number tells the library's. */
+#define CW_VERSION_MAJOR 0
+#define CW_VERSION_MINOR 1
+#define CW_VERSION_PATCH 0
+#define CW_VERSION_NUMBER 1000
+
+#ifndef CW_API
+#if defined(__GNUC__) || defined(__clang__)
+#define CW_API __attribute__((visibility("default")))
+#else
+#define CW_API
+#endif
+#endif
+
+// The host's processor and memory.
+#define CW_DEVICE_CPU 0
+
+// An NVIDIA GPU.
+#define CW_DEVICE_CUDA 1
+
+// Before everything else.
+#define CW_PRIORITY_CRITICAL 0
+
+// Before normal work.
+#define CW_PRIORITY_HIGH 1
+
+// The default.
+#define CW_PRIORITY_NORMAL 2
+
+// After normal work.
+#define CW_PRIORITY_LOW 3
+
+// When nothing else wants to run.
+#define CW_PRIORITY_BACKGROUND 4
+
+// Device memory.
+#define CW_PARTITION_GLOBAL 0
+
+// Memory that another process can map.
+#define CW_PARTITION_SHARED 1
+
+// Memory that is written once, then read-only.
+#define CW_PARTITION_CONSTANT 2
+
+// Memory read through texture units.
+#define CW_PARTITION_TEXTURE 3
+
+// Per-thread memory of kernels.
+#define CW_PARTITION_LOCAL 4
+
+// The model ended its text.
+#define CW_FINISH_STOP 0
+
+// A stop string came.
+#define CW_FINISH_STOP_STRING 1
+
+// max_tokens were made, or the context is full.
+#define CW_FINISH_LENGTH 2
+
+// It was cancelled.
+#define CW_FINISH_CANCELLED 3
+
+// It failed.
+#define CW_FINISH_ERROR 4
+
+// Waiting for its turn or its needs.
+#define CW_TASK_PENDING 0
+
+// Its function runs.
+#define CW_TASK_RUNNING 1
+
+// It ended well.
+#define CW_TASK_COMPLETED 2
+
+// It ended with an error.
+#define CW_TASK_FAILED 3
+
+// It was cancelled.
+#define CW_TASK_CANCELLED 4
+
+// Result of every function: CW_OK or one of CW_ERROR_*.
+typedef int32_t cw_status;
+
+// A bridge: registered LLMs, their arrays and their tasks.
+typedef struct cw_bridge cw_bridge;
+
+// A text map: string keys to string values, in key order.
+typedef struct cw_map cw_map;
+
+// A loaded model of a tenant.
+typedef struct cw_model cw_model;
+
+// An array of f32 in a tenant's memory.
+typedef struct cw_array cw_array;
+
+// A scheduled task.
+typedef struct cw_task cw_task;
+
+// What is known about a device. Fields that have no meaning on a device, or cannot be read, are 0; see the Rust
+// DeviceInfo for what each means on the CPU device.
+typedef struct cw_device_info {
+    // sizeof(cw_device_info), set by the caller.
+    size_t struct_size;
+    // CW_DEVICE_*.
+    int32_t kind;
+    // Index among devices of its kind.
+    int32_t ordinal;
+    // Name, NUL-terminated, cut to fit.
+    char name[128];
+    // CPU: the SIMD level in use; GPU: sm_XY. NUL-terminated.
+    char isa[32];
+    // PCI address, or empty. NUL-terminated.
+    char pci_bus_id[32];
+    // Bytes of physical memory.
+    uint64_t total_memory;
+    // Bytes free now.
+    uint64_t free_memory;
+    // Major compute capability.
+    uint32_t compute_major;
+    // Minor compute capability.
+    uint32_t compute_minor;
+    // SMs, or cores this process may use.
+    uint32_t multiprocessors;
+    // FP32 lanes of the GPU.
+    uint32_t cuda_cores;
+    // Tensor cores of the GPU.
+    uint32_t tensor_cores;
+    // Threads per warp.
+    uint32_t warp_size;
+    // Threads per block.
+    uint32_t max_threads_per_block;
+    // Threads per SM.
+    uint32_t max_threads_per_multiprocessor;
+    // Block sizes.
+    uint32_t max_block_dim[3];
+    // Grid sizes.
+    uint32_t max_grid_dim[3];
+    // Bytes of shared memory per block.
+    uint32_t shared_memory_per_block;
+    // Bytes of shared memory per block after opting in.
+    uint32_t shared_memory_per_block_optin;
+    // Bytes of shared memory per SM.
+    uint32_t shared_memory_per_multiprocessor;
+    // 32-bit registers per block.
+    uint32_t registers_per_block;
+    // 32-bit registers per SM.
+    uint32_t registers_per_multiprocessor;
+    // Core clock in kHz.
+    uint32_t clock_khz;
+    // Memory clock in kHz.
+    uint32_t memory_clock_khz;
+    // Memory bus width in bits.
+    uint32_t memory_bus_bits;
+    // Bytes of L1 data cache per core (CPU).
+    uint64_t l1_cache;
+    // Bytes of L2 cache (CPU: per core).
+    uint64_t l2_cache;
+    // Bytes of last-level cache (CPU).
+    uint64_t l3_cache;
+    // Copy engines.
+    uint32_t async_engines;
+    // Driver version (13000 for 13.0).
+    uint32_t driver_version;
+    // 1 when ECC is on.
+    int32_t ecc;
+    // 1 when the device shares the host's memory.
+    int32_t integrated;
+    // 1 when host and device share one address space.
+    int32_t unified_addressing;
+    // 1 when kernels run side by side.
+    int32_t concurrent_kernels;
+    // 1 when managed memory is there.
+    int32_t managed_memory;
+    // NVLinks that are known (0 when NVML is absent).
+    uint32_t nvlink_count;
+    // NVLinks that are up, one bit a link.
+    uint32_t nvlink_active;
+    // For each link the CUDA ordinal at its other end, or -1.
+    int32_t nvlink_peers[32];
+} cw_device_info;
+
+// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+typedef struct cw_kernel cw_kernel;
+
+// One compute node of a device.
+typedef struct cw_node_info {
+    // sizeof(cw_node_info), set by the caller.
+    size_t struct_size;
+    // Identifier, unique on its device.
+    uint32_t id;
+    // Cores or SMs.
+    uint32_t processors;
+    // How many entries of units are meant (units beyond 64 are left out).
+    uint32_t unit_count;
+    // 1 when it was made for a tenant, 0 for a rung of the ladder.
+    int32_t is_virtual;
+    // Units it is made of: cores, or groups of SMs.
+    uint32_t units[64];
+    // The tenant that holds it, NUL-terminated, or empty.
+    char owner[128];
+    // Microseconds since 1970 when work last ran on it; 0 for never.
+    uint64_t last_used_us;
+} cw_node_info;
+
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
+// A task to schedule. Fill with cw_task_config_default.
+typedef struct cw_task_config {
+    // sizeof(cw_task_config), set by the caller.
+    size_t struct_size;
+    // The id to give it, or NULL for a new one.
+    const char *id;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // Cores or SMs it needs.
+    uint32_t cores;
+    // Bytes that must be free within the tenant's limit when it starts.
+    uint64_t memory;
+} cw_task_config;
+
+// What the function of a running task sees of its task. Valid only inside that function.
+typedef struct cw_task_context cw_task_context;
+
+// The work of a task: returns CW_OK or an error code; text by cw_task_set_result.
+typedef cw_status (*cw_task_function)(void *user_data, struct cw_task_context *context);
+
+// Gives user data back to the application.
+typedef void (*cw_drop_function)(void *user_data);
+
+// A tenant: an account on a device.
+typedef struct cw_tenant cw_tenant;
+
+// Parameters of a generation. Fill with cw_generate_params_default, then change what matters.
+typedef struct cw_generate_params {
+    // sizeof(cw_generate_params), set by the caller.
+    size_t struct_size;
+    // What to continue, or NULL.
+    const char *prompt;
+    // Token ids to continue instead of a text, or NULL.
+    const uint32_t *prompt_tokens;
+    // How many.
+    size_t prompt_token_count;
+    // The system message of a chat, or NULL.
+    const char *system;
+    // Stop strings, or NULL: the text ends before the first of them.
+    const char *const *stop;
+    // How many.
+    size_t stop_count;
+    // The seed, when has_seed is 1.
+    uint64_t seed;
+    // 1 to use seed, 0 for a fresh one.
+    int32_t has_seed;
+    // 1 when prompt is a user's message, to be put through the model's chat template.
+    int32_t chat;
+    // 1 never to draw the tokens that end a text.
+    int32_t ignore_eos;
+    // 1 to report log-probabilities.
+    int32_t logprobs;
+    // The most tokens to make.
+    uint32_t max_tokens;
+    // Only this many of the most likely tokens; 0 for all.
+    uint32_t top_k;
+    // Divides the logits; 0 always takes the most likely token.
+    float temperature;
+    // Only the most likely tokens that together have at least this probability; 1 for all.
+    float top_p;
+    // Only tokens at least this fraction as likely as the most likely one; 0 for all.
+    float min_p;
+    // Weakens tokens seen lately; 1 for none.
+    float repeat_penalty;
+    // Taken once from the logit of each token that the answer holds; 0 for none.
+    float presence_penalty;
+    // Taken from a token's logit for each time that the answer holds it; 0 for none.
+    float frequency_penalty;
+} cw_generate_params;
+
+// Sees each piece of generated text: piece is NUL-terminated and may be empty, token is the token's id
+// (UINT32_MAX for text that was held back and comes out at the end), logprob is NaN unless asked for. Returns 0
+// to cancel the generation, anything else to go on.
+typedef int32_t (*cw_token_function)(void *user_data, const char *piece, uint32_t token, float logprob);
+
+// A generation that runs or has ended.
+typedef struct cw_generation cw_generation;
+
+// How a generation went.
+typedef struct cw_generation_stats {
+    // sizeof(cw_generation_stats), set by the caller.
+    size_t struct_size;
+    // Tokens of the prompt.
+    uint32_t prompt_tokens;
+    // Of these, tokens that were still in the cache.
+    uint32_t cached_tokens;
+    // Tokens made.
+    uint32_t generated_tokens;
+    // CW_FINISH_*.
+    int32_t finish;
+    // The error for CW_FINISH_ERROR.
+    cw_status status;
+    // The seed that was used.
+    uint64_t seed;
+    // Milliseconds until it had a place in the batch.
+    double queue_ms;
+    // Milliseconds from then until its first token.
+    double prefill_ms;
+    // Milliseconds from its start to its first token.
+    double ttft_ms;
+    // Milliseconds from its first token to its last.
+    double decode_ms;
+    // Milliseconds from its start to its end.
+    double total_ms;
+    // Tokens after the first, per second of decode_ms.
+    double tokens_per_second;
+} cw_generation_stats;
+
+// A function called with the user data it was given together with.
+typedef void (*cw_function)(void *user_data);
+
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
+// What is known of a task.
+typedef struct cw_task_info {
+    // sizeof(cw_task_info), set by the caller.
+    size_t struct_size;
+    // CW_TASK_*.
+    int32_t state;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // Status it failed with, or CW_OK.
+    cw_status status;
+    // Cores it asked for.
+    uint32_t cores;
+    // Bytes it asked for.
+    uint64_t memory;
+    // Microseconds since 1970 when it was scheduled.
+    uint64_t created_us;
+    // Microseconds since 1970 when it started; 0 for not yet.
+    uint64_t started_us;
+    // Microseconds since 1970 when it ended; 0 for not yet.
+    uint64_t finished_us;
+} cw_task_info;
+
+// What a tenant asks for. Fill with cw_tenant_config_default, then change what matters.
+typedef struct cw_tenant_config {
+    // sizeof(cw_tenant_config), set by the caller.
+    size_t struct_size;
+    // The most bytes it may hold; 0 for a quarter of the device's memory.
+    uint64_t memory_limit;
+    // Bytes set aside for it.
+    uint64_t memory_floor;
+    // Weight of its share of contended processors; 1 is normal.
+    double weight;
+    // Cores or SMs of its own node; 0 for a quarter of the device.
+    uint32_t processors;
+    // CW_PRIORITY_*.
+    int32_t priority;
+} cw_tenant_config;
+
+// A tenant's figures.
+typedef struct cw_usage {
+    // sizeof(cw_usage), set by the caller.
+    size_t struct_size;
+    // The most bytes it may hold.
+    uint64_t memory_limit;
+    // Bytes charged now.
+    uint64_t memory_held;
+    // The most bytes ever charged.
+    uint64_t memory_peak;
+    // Of the bytes held: read-only weights that tenants with the same file share physically.
+    uint64_t memory_shared;
+    // Of the bytes held: growing regions (key/value cache).
+    uint64_t memory_regions;
+    // Physical bytes mapped for this tenant alone.
+    uint64_t memory_physical;
+    // Live allocations.
+    uint64_t allocations;
+    // Requests refused because of the limit.
+    uint64_t rejections;
+    // Measured device time used, in nanoseconds.
+    uint64_t device_time_ns;
+    // Time spent waiting for processors, in nanoseconds.
+    uint64_t wait_time_ns;
+    // How often it was let onto its processors.
+    uint64_t admissions;
+    // Cores or SMs of its node now; 0 when it has none yet.
+    uint32_t processors;
+} cw_usage;
+
+// Success.
+#define CW_OK 0
+
+// An argument is out of its domain: null, zero, overflow, a dead handle, not UTF-8.
+#define CW_ERROR_INVALID_ARGUMENT 1
+
+// No object has this id, name or path.
+#define CW_ERROR_NOT_FOUND 2
+
+// An object with this id exists already.
+#define CW_ERROR_ALREADY_EXISTS 3
+
+// The device or the host has no memory left.
+#define CW_ERROR_OUT_OF_MEMORY 4
+
+// The tenant's own limit would be exceeded; nothing was allocated.
+#define CW_ERROR_QUOTA_EXCEEDED 5
+
+// The pointer, stream or node belongs to nobody here or to another tenant.
+#define CW_ERROR_NOT_OWNER 6
+
+// The system, kernel, driver or bridge is not initialised or was shut down.
+#define CW_ERROR_NOT_INITIALIZED 7
+
+// This device, driver or build cannot do it.
+#define CW_ERROR_UNSUPPORTED 8
+
+// There is no such device, or its driver is not installed.
+#define CW_ERROR_NO_DEVICE 9
+
+// The device stopped answering.
+#define CW_ERROR_DEVICE_LOST 10
+
+// The device's driver answered an error that has no status of its own.
+#define CW_ERROR_DRIVER 11
+
+// The operating system refused.
+#define CW_ERROR_IO 12
+
+// A file or text does not follow its format.
+#define CW_ERROR_FORMAT 13
+
+// The work was cancelled before it finished.
+#define CW_ERROR_CANCELLED 14
+
+// The work did not finish in time.
+#define CW_ERROR_TIMEOUT 15
+
+// The object is in use.
+#define CW_ERROR_BUSY 16
+
+// A callback of the application failed.
+#define CW_ERROR_CALLBACK 17
+
+// A bug in Cogniware: a panic was caught.
+#define CW_ERROR_PANIC 18
+
+// A bug in Cogniware: an invariant did not hold.
+#define CW_ERROR_INTERNAL 19
+
+// The caller's buffer is too small; the needed size was written.
+#define CW_ERROR_BUFFER_TOO_SMALL 20
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Makes a bridge of its own, not initialised. Free it with cw_bridge_free.
+//
+// bridge must be valid for a write.
+CW_API cw_status cw_bridge_create(struct cw_bridge **bridge);
+
+// A handle to the process-wide bridge. Free it with cw_bridge_free; the bridge stays.
+//
+// bridge must be valid for a write.
+CW_API cw_status cw_bridge_global(struct cw_bridge **bridge);
+
+// Frees the handle. A bridge of its own is shut down when its last handle is freed. NULL is ignored.
+CW_API cw_status cw_bridge_free(struct cw_bridge *bridge);
+
+// Makes the bridge ready. Does nothing when that was done.
+CW_API cw_status cw_bridge_initialize(struct cw_bridge *bridge);
+
+// Unregisters every LLM: what they generate ends as cancelled. Does nothing when it is not initialised.
+CW_API cw_status cw_bridge_shutdown(struct cw_bridge *bridge);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_bridge_is_initialized(const struct cw_bridge *bridge, int32_t *initialized);
+
+// Registers an LLM: opens its tenant (or takes over the one with this id) and loads its model. config (may be
+// NULL) knows model_type (gpt, llama, default: the model that ships with Cogniware), model_path,
+// device, max_memory (MiB), max_cores, weight, priority (critical to background), context,
+// max_sequences, kv_type (f16, f32), and how it generates: max_tokens, temperature, top_k, top_p,
+// min_p, repeat_penalty, presence_penalty, frequency_penalty, seed, stop (one a line), ignore_eos,
+// chat, system, prompt, logprobs. Unknown keys are refused by name; on failure nothing is left behind.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_llm_register(struct cw_bridge *bridge,
+                                 const char *llm,
+                                 const struct cw_map *config);
+
+// Unregisters an LLM: what it generates ends as cancelled, its memory goes back.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_llm_unregister(struct cw_bridge *bridge, const char *llm);
+
+// The configuration of an LLM as registered and updated. Free the map.
+//
+// llm must be NUL-terminated, config valid for a write.
+CW_API
+cw_status cw_bridge_llm_config(const struct cw_bridge *bridge,
+                               const char *llm,
+                               struct cw_map **config);
+
+// Changes how an LLM generates, its weight, priority and max_memory. What can't change while it is registered is
+// refused by name.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_llm_update(struct cw_bridge *bridge,
+                               const char *llm,
+                               const struct cw_map *config);
+
+// The ids of the registered LLMs, each with its model's name. Free the map.
+//
+// llms must be valid for a write.
+CW_API cw_status cw_bridge_active_llms(const struct cw_bridge *bridge, struct cw_map **llms);
+
+// Writes 1 when an LLM with this id is registered, else 0.
+//
+// llm must be NUL-terminated, active valid for a write.
+CW_API cw_status cw_bridge_llm_is_active(const struct cw_bridge *bridge, const char *llm, int32_t *active);
+
+// A handle to the model of a registered LLM. Free it with cw_model_free.
+//
+// llm must be NUL-terminated, model valid for a write.
+CW_API cw_status cw_bridge_model(const struct cw_bridge *bridge, const char *llm, struct cw_model **model);
+
+// Makes an array of count f32, zero at first, in the memory of tenant llm (opened with default limits when there
+// is none). Free the handle with cw_array_free; with the last one the memory goes back.
+//
+// llm must be NUL-terminated, array valid for a write.
+CW_API
+cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
+                                   uint64_t count,
+                                   const char *llm,
+                                   struct cw_array **array);
+
+// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than llm.
+//
+// llm must be NUL-terminated. Nobody may use the array's memory any more.
+CW_API
+cw_status cw_bridge_array_deallocate(struct cw_bridge *bridge,
+                                     struct cw_array *array,
+                                     const char *llm);
+
+// Where the array's elements are and how many. Host code reads and writes them directly.
+//
+// data and count must be valid for a write. The elements are valid while the handle lives.
+CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint64_t *count);
+
+// Frees the handle; the array's memory goes back. NULL is ignored.
+//
+// Nobody may use the array's memory any more.
+CW_API cw_status cw_array_free(struct cw_array *array);
+
+// The array's address for host and device alike.
+//
+// pointer must be valid for a write.
+CW_API
+cw_status cw_bridge_array_pointer(const struct cw_bridge *bridge,
+                                  const struct cw_array *array,
+                                  void **pointer);
+
+// Copies the whole array to memory of its tenant (its own included: then nothing moves) or of the host, and waits.
+//
+// A host range must be valid for writes of the array's size.
+CW_API
+cw_status cw_bridge_copy_to_gpu(struct cw_bridge *bridge,
+                                const struct cw_array *array,
+                                void *destination);
+
+// Fills the whole array from memory of its tenant (its own included: then nothing moves) or of the host, and waits.
+//
+// A host range must be valid for reads of the array's size.
+CW_API
+cw_status cw_bridge_copy_from_gpu(struct cw_bridge *bridge,
+                                  const void *source,
+                                  struct cw_array *array);
+
+// How many compute nodes of the current device nobody holds: writes up to capacity of their ids to nodes and how
+// many there are to *count.
+//
+// nodes must be valid for capacity writes, count for one.
+CW_API
+cw_status cw_bridge_available_nodes(const struct cw_bridge *bridge,
+                                    uint32_t *nodes,
+                                    size_t capacity,
+                                    size_t *count);
+
+// Gives a free compute node to tenant llm (opened with default limits when there is none).
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+
+// Takes a compute node back from tenant llm, which must hold it.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+
+// Schedules work of an LLM (registered with defaults when nobody did): inference (params: how to generate; the
+// task's result is the text), embedding or tokenize (params: text; the result is a JSON array). params also
+// knows task_type, task_id and priority. Free the task.
+//
+// Texts must be NUL-terminated, task valid for a write.
+CW_API
+cw_status cw_bridge_task_schedule(struct cw_bridge *bridge,
+                                  const char *llm,
+                                  const char *type,
+                                  const struct cw_map *params,
+                                  struct cw_task **task);
+
+// What the tenant of an LLM uses: bytes, seconds, shares, tokens, units in the names. Free the map.
+//
+// llm must be NUL-terminated, usage valid for a write.
+CW_API
+cw_status cw_bridge_resource_usage(const struct cw_bridge *bridge,
+                                   const char *llm,
+                                   struct cw_map **usage);
+
+// The memory of an LLM's tenant, in bytes and counts. Free the map.
+//
+// llm must be NUL-terminated, usage valid for a write.
+CW_API
+cw_status cw_bridge_memory_usage(const struct cw_bridge *bridge,
+                                 const char *llm,
+                                 struct cw_map **usage);
+
+// Figures of all LLMs together. Free the map.
+//
+// metrics must be valid for a write.
+CW_API cw_status cw_bridge_metrics(const struct cw_bridge *bridge, struct cw_map **metrics);
+
+// The device in use and the library. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_bridge_system_info(const struct cw_bridge *bridge, struct cw_map **info);
+
+// Makes the slice of tenant llm on the process-wide kernel manager; see cw_kernel_virtual_node_create.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
+                                        const char *llm,
+                                        uint64_t bytes,
+                                        uint32_t cores);
+
+// Gives the slice of tenant llm back.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
+
+// How many devices there are: the default device first, then the others, GPUs before the CPU.
+//
+// count must be valid for a write.
+CW_API cw_status cw_device_count(size_t *count);
+
+// The figures of the device at index (0 to count - 1; 0 is the default device). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_device_info_at(size_t index,
+                            struct cw_device_info *info);
+
+// The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
+// that succeeded. Does not change the last error itself.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error(char *buffer,
+                        size_t length,
+                        size_t *needed);
+
+// The status of the last error of this thread, CW_OK after a call that succeeded.
+CW_API cw_status cw_last_status(void);
+
+// The raw code of the device's driver behind the last error of this thread (a CUresult), or 0.
+CW_API uint32_t cw_last_driver_code(void);
+
+// A short stable name of a status, such as quota_exceeded; unknown for a number that is none. Never null.
+CW_API const char *cw_status_name(cw_status status);
+
+// The version of the library that is loaded, such as 0.1.0. Never null.
+CW_API const char *cw_version(void);
+
+// The version of the library that is loaded as major * 1000000 + minor * 1000 + patch, to compare with
+// CW_VERSION_NUMBER of the header.
+//
+// version must point to a writable number.
+CW_API cw_status cw_version_number(uint32_t *version);
+
+// Makes a kernel manager of its own, not initialised. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_kernel_create(struct cw_kernel **kernel);
+
+// Frees the handle. A manager of its own is shut down when its last handle is freed. NULL is ignored.
+CW_API cw_status cw_kernel_free(struct cw_kernel *kernel);
+
+// Finds the devices; the default device becomes the current one. Does nothing when it was done.
+CW_API cw_status cw_kernel_initialize(struct cw_kernel *kernel);
+
+// Ends everything that was made through this manager. Does nothing when it is not initialised.
+CW_API cw_status cw_kernel_shutdown(struct cw_kernel *kernel);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_kernel_is_initialized(const struct cw_kernel *kernel, int32_t *initialized);
+
+// How many devices there are, the default one first.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_device_count(const struct cw_kernel *kernel, size_t *count);
+
+// The figures of the device at index. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_device_info(const struct cw_kernel *kernel,
+                                size_t index,
+                                struct cw_device_info *info);
+
+// Makes the device at index the one on which tenants are opened from now on.
+CW_API cw_status cw_kernel_select_device(struct cw_kernel *kernel, int32_t index);
+
+// The index of the current device.
+//
+// index must be valid for a write.
+CW_API cw_status cw_kernel_current_device(const struct cw_kernel *kernel, int32_t *index);
+
+// How many compute nodes the current device has.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_node_count(const struct cw_kernel *kernel, size_t *count);
+
+// The compute node at index of the current device. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_node_info_at(const struct cw_kernel *kernel,
+                                 size_t index,
+                                 struct cw_node_info *info);
+
+// Gives a free compute node to the tenant llm, which is opened with default limits when there is none.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node, const char *llm);
+
+// Takes a compute node of the current device back from whoever holds it.
+CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
+
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
+// Allocates bytes of the memory of tenant llm.
+//
+// llm must be NUL-terminated, memory valid for a write.
+CW_API
+cw_status cw_kernel_memory_alloc(struct cw_kernel *kernel,
+                                 uint64_t bytes,
+                                 const char *llm,
+                                 void **memory);
+
+// Frees an allocation of any tenant by its pointer. NULL is an error here: nothing was meant.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_memory_free(struct cw_kernel *kernel, void *memory);
+
+// Copies between host memory and memory of one tenant, in any direction, and waits.
+//
+// Host ranges must be valid for bytes bytes.
+CW_API
+cw_status cw_kernel_memory_copy(struct cw_kernel *kernel,
+                                void *destination,
+                                const void *source,
+                                uint64_t bytes);
+
+// Queues a copy on a stream of cw_kernel_stream_create.
+//
+// As for cw_kernel_memory_copy, until the copy has run.
+CW_API
+cw_status cw_kernel_memory_copy_async(struct cw_kernel *kernel,
+                                      void *destination,
+                                      const void *source,
+                                      uint64_t bytes,
+                                      void *stream);
+
+// Schedules a function as a task of tenant llm; see cw_task_schedule.
+//
+// As for cw_task_schedule.
+CW_API
+cw_status cw_kernel_task_schedule(struct cw_kernel *kernel,
+                                  const char *llm,
+                                  const struct cw_task_config *config,
+                                  cw_task_function function,
+                                  void *user_data,
+                                  cw_drop_function drop,
+                                  struct cw_task **task);
+
+// Tasks that have not ended, of tenant llm or (with NULL) of all: their ids, each with its state. Free the map.
+//
+// llm must be null or NUL-terminated, tasks valid for a write.
+CW_API
+cw_status cw_kernel_active_tasks(const struct cw_kernel *kernel,
+                                 const char *llm,
+                                 struct cw_map **tasks);
+
+// Makes a stream of tenant llm: the CUstream on a CUDA device; on the CPU a value that only these functions
+// understand. Never NULL.
+//
+// llm must be NUL-terminated, stream valid for a write.
+CW_API
+cw_status cw_kernel_stream_create(struct cw_kernel *kernel,
+                                  const char *llm,
+                                  void **stream);
+
+// Waits for everything queued on the stream.
+CW_API cw_status cw_kernel_stream_synchronize(struct cw_kernel *kernel, void *stream);
+
+// Waits for everything queued on the stream, then ends it.
+CW_API cw_status cw_kernel_stream_destroy(struct cw_kernel *kernel, void *stream);
+
+// The streams of tenant llm: writes up to capacity of them and to *count how many there are.
+//
+// streams must be valid for capacity writes, count for one.
+CW_API
+cw_status cw_kernel_streams(const struct cw_kernel *kernel,
+                            const char *llm,
+                            void **streams,
+                            size_t capacity,
+                            size_t *count);
+
+// Makes the slice of tenant llm: bytes more of guaranteed memory, a node of cores cores or SMs (at most what
+// the device has; whole groups of SMs on a GPU), a stream on it. One a tenant.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_virtual_node_create(struct cw_kernel *kernel,
+                                        const char *llm,
+                                        uint64_t bytes,
+                                        uint32_t cores);
+
+// Gives the slice of tenant llm back.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_kernel_virtual_node_destroy(struct cw_kernel *kernel, const char *llm);
+
+// The ids of all tenants, each with its device (cpu:0, cuda:1). Free the map.
+//
+// llms must be valid for a write.
+CW_API cw_status cw_kernel_active_llms(const struct cw_kernel *kernel, struct cw_map **llms);
+
+// Performance figures of the system, units in the names: seconds, shares from 0 to 1, counts. Free the map.
+//
+// metrics must be valid for a write.
+CW_API cw_status cw_kernel_metrics(const struct cw_kernel *kernel, struct cw_map **metrics);
+
+// Resources in use: bytes and counts. Free the map.
+//
+// usage must be valid for a write.
+CW_API cw_status cw_kernel_usage(const struct cw_kernel *kernel, struct cw_map **usage);
+
+// Makes an empty map. Free it with cw_map_free.
+//
+// map must be valid for a write.
+CW_API cw_status cw_map_create(struct cw_map **map);
+
+// Sets key to value, replacing what was there.
+//
+// key and value must be NUL-terminated.
+CW_API cw_status cw_map_set(struct cw_map *map, const char *key, const char *value);
+
+// The value of key, to the caller's buffer; CW_ERROR_NOT_FOUND when there is none.
+//
+// key must be NUL-terminated; the buffer as the contract says.
+CW_API
+cw_status cw_map_get(const struct cw_map *map,
+                     const char *key,
+                     char *buffer,
+                     size_t length,
+                     size_t *needed);
+
+// How many keys the map has.
+//
+// count must be valid for a write.
+CW_API cw_status cw_map_count(const struct cw_map *map, size_t *count);
+
+// The key at index (0 to count - 1, in the order of the keys), to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_map_key(const struct cw_map *map,
+                     size_t index,
+                     char *buffer,
+                     size_t length,
+                     size_t *needed);
+
+// Frees a map. NULL is ignored.
+CW_API cw_status cw_map_free(struct cw_map *map);
+
+// Allocates bytes of the tenant's memory, aligned to 256 bytes. tag (may be NULL) names it in reports. On the
+// CPU device the pointer is an ordinary address; on a GPU it is a device address. Free it with cw_memory_free.
+//
+// tag must be null or NUL-terminated, pointer valid for a write.
+CW_API
+cw_status cw_memory_alloc(struct cw_tenant *tenant,
+                          uint64_t bytes,
+                          const char *tag,
+                          void **pointer);
+
+// Frees what cw_memory_alloc gave this tenant. NULL is ignored. Foreign, freed, inner and other tenants'
+// pointers are refused, saying which of these it is.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_memory_free(struct cw_tenant *tenant, void *pointer);
+
+// Copies bytes bytes between host memory and memory of the tenant, in any direction. With stream 0 the call waits
+// for the copy; else it is queued on that stream of the tenant and both ranges must stay valid until it has run.
+//
+// Host ranges must be valid for bytes bytes.
+CW_API
+cw_status cw_memory_copy(struct cw_tenant *tenant,
+                         void *destination,
+                         const void *source,
+                         uint64_t bytes,
+                         uint64_t stream);
+
+// Sets bytes bytes of the tenant's memory to the low byte of value; stream as for cw_memory_copy.
+//
+// No other work that uses the memory may be in flight.
+CW_API
+cw_status cw_memory_fill(struct cw_tenant *tenant,
+                         void *destination,
+                         int32_t value,
+                         uint64_t bytes,
+                         uint64_t stream);
+
+// Loads a model for a tenant: path is a .gguf file or a Hugging Face folder, or the name of the model that ships
+// with Cogniware (default, also NULL). options (may be NULL) knows context, max_sequences and kv_type
+// (f16, f32). All of the model's memory counts against the tenant's limit. Free it with cw_model_free.
+//
+// path must be null or NUL-terminated, model valid for a write.
+CW_API
+cw_status cw_model_load(struct cw_tenant *tenant,
+                        const char *path,
+                        const struct cw_map *options,
+                        struct cw_model **model);
+
+// Frees the handle. With the last one the model's requests are cancelled and its memory goes back to the tenant.
+// NULL is ignored.
+CW_API
+cw_status cw_model_free(struct cw_model *model);
+
+// What the model is and how it was loaded: name, path, architecture, vocab, dim, layers, context,
+// parameters, weights_bytes, scratch_bytes, kv_cache_bytes, weights_shared, load_seconds,
+// load_bytes_per_second, generated_tokens, device_time_seconds. Free the map.
+//
+// info must be valid for a write.
+CW_API
+cw_status cw_model_info(const struct cw_model *model,
+                        struct cw_map **info);
+
+// The tokens of a text: up to capacity of them to ids, and to *count how many there are. With add_special the
+// tokens that a text starts (and ends) with are added.
+//
+// text must be NUL-terminated, ids valid for capacity writes, count for one.
+CW_API
+cw_status cw_model_tokenize(const struct cw_model *model,
+                            const char *text,
+                            int32_t add_special,
+                            uint32_t *ids,
+                            size_t capacity,
+                            size_t *count);
+
+// The text of tokens, special ones left out, to the caller's buffer.
+//
+// ids must be valid for count reads; the buffer as the contract says.
+CW_API
+cw_status cw_model_detokenize(const struct cw_model *model,
+                              const uint32_t *ids,
+                              size_t count,
+                              char *buffer,
+                              size_t length,
+                              size_t *needed);
+
+// Fills the parameters of a generation with defaults: an empty prompt, up to 128 tokens, temperature 0.8, top-k 40,
+// top-p 0.95, no penalties, a fresh seed.
+//
+// params must be valid for a write.
+CW_API
+cw_status cw_generate_params_default(struct cw_generate_params *params);
+
+// Starts a generation. on_token (may be NULL) sees each piece of text on a thread of the model: be quick there,
+// and do not wait for a generation of the same model. drop runs once, after the last call of on_token, or when
+// starting fails. Wait with cw_generation_wait, free with cw_generation_free.
+//
+// params and what it points to must be valid during the call; on_token must be callable with user_data from
+// another thread.
+CW_API
+cw_status cw_model_generate(struct cw_model *model,
+                            const struct cw_generate_params *params,
+                            cw_token_function on_token,
+                            void *user_data,
+                            cw_drop_function drop,
+                            struct cw_generation **generation);
+
+// Waits for the end, at most timeout_ms milliseconds (negative: without end); CW_ERROR_TIMEOUT when it has not
+// ended by then. A generation that failed answers its error; how it ended is in cw_generation_get_stats.
+CW_API
+cw_status cw_generation_wait(const struct cw_generation *generation,
+                             int64_t timeout_ms);
+
+// Asks for the generation's end; it ends between two steps, also while its prompt is read.
+CW_API cw_status cw_generation_cancel(const struct cw_generation *generation);
+
+// The whole text of an ended generation, to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_generation_text(const struct cw_generation *generation,
+                             char *buffer,
+                             size_t length,
+                             size_t *needed);
+
+// The tokens of an ended generation: up to capacity of them, and to *count how many there are.
+//
+// ids must be valid for capacity writes, count for one.
+CW_API
+cw_status cw_generation_tokens(const struct cw_generation *generation,
+                               uint32_t *ids,
+                               size_t capacity,
+                               size_t *count);
+
+// The natural logarithms of the probabilities of an ended generation's tokens, when logprobs was set; else none.
+//
+// logprobs must be valid for capacity writes, count for one.
+CW_API
+cw_status cw_generation_logprobs(const struct cw_generation *generation,
+                                 float *logprobs,
+                                 size_t capacity,
+                                 size_t *count);
+
+// How an ended generation went. Set stats->struct_size first.
+//
+// stats must be valid for reads and writes.
+CW_API
+cw_status cw_generation_get_stats(const struct cw_generation *generation,
+                                  struct cw_generation_stats *stats);
+
+// Frees the handle; a generation that has not ended is cancelled. NULL is ignored.
+CW_API cw_status cw_generation_free(struct cw_generation *generation);
+
+// One vector for each of count texts. Writes to *dim the elements of a vector and, when capacity is at least
+// count * dim, the vectors one after the other to vectors. pooling: mean, cls, last, or NULL for what
+// the model's files say. normalize: 1 or 0, negative for what the model's files say.
+//
+// texts must hold count NUL-terminated texts, vectors be valid for capacity writes, dim for one.
+CW_API
+cw_status cw_model_embed(struct cw_model *model,
+                         const char *const *texts,
+                         size_t count,
+                         const char *pooling,
+                         int32_t normalize,
+                         float *vectors,
+                         size_t capacity,
+                         size_t *dim);
+
+// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
+//
+// device must be null (default device) or NUL-terminated, count valid for a write.
+CW_API
+cw_status cw_node_count(const char *device,
+                        size_t *count);
+
+// The compute node at index (0 to count - 1) of a device. Set info->struct_size first.
+//
+// device must be null (default device) or NUL-terminated, info valid for reads and writes.
+CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
+
+// Gives the tenant a free node of its device's ladder, in addition to what it holds.
+CW_API cw_status cw_node_take(struct cw_tenant *tenant, uint32_t node);
+
+// Makes a node of processors cores or SMs for the tenant (a GPU rounds up to whole groups of SMs), in addition to
+// what it holds; *node gets its id.
+//
+// node must be valid for a write.
+CW_API
+cw_status cw_node_make(struct cw_tenant *tenant,
+                       uint32_t processors,
+                       uint32_t *node);
+
+// Takes a node back from the tenant that holds it.
+CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
+
+// Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
+//
+// stream must be valid for a write.
+CW_API cw_status cw_stream_create(struct cw_tenant *tenant, int32_t priority, uint64_t *stream);
+
+// Waits for everything queued on the stream; reports an error that it raised.
+CW_API cw_status cw_stream_synchronize(struct cw_tenant *tenant, uint64_t stream);
+
+// Waits for everything queued on the stream, then ends it.
+CW_API cw_status cw_stream_destroy(struct cw_tenant *tenant, uint64_t stream);
+
+// Queues a function on the stream: it runs when everything before it has, on a thread of the device. It must not wait
+// for the stream it runs on. drop runs once, after the function or when queueing fails.
+//
+// The function must be callable with user_data from another thread.
+CW_API
+cw_status cw_stream_call(struct cw_tenant *tenant,
+                         uint64_t stream,
+                         cw_function function,
+                         void *user_data,
+                         cw_drop_function drop);
+
+// The device's own stream object behind a stream: a CUstream on a CUDA device, NULL on the CPU.
+//
+// native must be valid for a write. The object belongs to Cogniware.
+CW_API cw_status cw_stream_native(struct cw_tenant *tenant, uint64_t stream, void **native);
+
+// Initialises the process-wide kernel and driver managers. Does nothing when that was done.
+CW_API cw_status cw_system_initialize(void);
+
+// Shuts the process-wide managers down: what was made through them ends. Does nothing when they are not initialised.
+CW_API
+cw_status cw_system_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_system_is_initialized(int32_t *initialized);
+
+// A handle to the process-wide kernel manager. Free it with cw_kernel_free; the manager stays.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_system_kernel(struct cw_kernel **kernel);
+
+// A handle to the process-wide driver manager. Free it with cw_driver_free; the manager stays.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_system_driver(struct cw_driver **driver);
+
+// Performance figures of the system; see cw_kernel_metrics. Free the map.
+//
+// metrics must be valid for a write.
+CW_API cw_status cw_system_metrics(struct cw_map **metrics);
+
+// Resources in use; see cw_kernel_usage. Free the map.
+//
+// usage must be valid for a write.
+CW_API cw_status cw_system_usage(struct cw_map **usage);
+
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
+// Fills a task's configuration with defaults: a new id, normal priority, no needs.
+//
+// config must be valid for a write.
+CW_API cw_status cw_task_config_default(struct cw_task_config *config);
+
+// Schedules a function as a task of the tenant. It runs on a thread of Cogniware once the tenant has the memory and
+// the cores it asks for; what it returns other than CW_OK makes the task fail with the text it set. config may be
+// NULL. drop runs once, after the function, when the task is cancelled before it starts, or when scheduling
+// fails. Free the handle with cw_task_free.
+//
+// The function must be callable with user_data from another thread.
+CW_API
+cw_status cw_task_schedule(struct cw_tenant *tenant,
+                           const struct cw_task_config *config,
+                           cw_task_function function,
+                           void *user_data,
+                           cw_drop_function drop,
+                           struct cw_task **task);
+
+// Sets the text of the running task: its result, or what is wrong when its function is about to return an error.
+//
+// context must be the one that the function got, and the function must not have returned.
+CW_API
+cw_status cw_task_set_result(struct cw_task_context *context,
+                             const char *result);
+
+// Writes 1 to *cancelled when somebody asked for the end of the running task.
+//
+// context as for cw_task_set_result; cancelled must be valid for a write.
+CW_API cw_status cw_task_is_cancelled(struct cw_task_context *context, int32_t *cancelled);
+
+// Another handle to the task with this id: waiting, running, or one of the last few thousand that ended.
+//
+// id must be NUL-terminated, task valid for a write.
+CW_API cw_status cw_task_find(const char *id, struct cw_task **task);
+
+// What is known of the task now. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_task_get_info(const struct cw_task *task, struct cw_task_info *info);
+
+// The task's id, to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
+// The task's result, or the text of its error; empty while it has not ended.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_result(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
+// Waits for the task's end, at most timeout_ms milliseconds (negative: without end); CW_ERROR_TIMEOUT when it has
+// not ended by then. How it ended is in cw_task_get_info.
+CW_API
+cw_status cw_task_wait(const struct cw_task *task,
+                       int64_t timeout_ms);
+
+// Asks for the task's end: what has not started never will, a running function is told. An error when it had ended.
+CW_API
+cw_status cw_task_cancel(const struct cw_task *task);
+
+// Frees the handle; the task goes on. NULL is ignored.
+CW_API cw_status cw_task_free(struct cw_task *task);
+
+// Fills a configuration with defaults: a quarter of the device each of memory and processors, normal standing.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_tenant_config_default(struct cw_tenant_config *config);
+
+// Opens a tenant on device (cpu, cuda, cuda:N, auto; NULL for the default device) under a new id.
+// config may be NULL for defaults. End it with cw_tenant_close.
+//
+// Texts must be NUL-terminated, config null or valid, tenant valid for a write.
+CW_API
+cw_status cw_tenant_open(const char *id,
+                         const char *device,
+                         const struct cw_tenant_config *config,
+                         struct cw_tenant **tenant);
+
+// Another handle to the tenant with this id. Free it with cw_tenant_free.
+//
+// id must be NUL-terminated, tenant valid for a write.
+CW_API cw_status cw_tenant_find(const char *id, struct cw_tenant **tenant);
+
+// Frees a handle; the tenant lives on. NULL is ignored.
+CW_API cw_status cw_tenant_free(struct cw_tenant *tenant);
+
+// Closes the tenant and frees the handle: its tasks end as cancelled, its nodes and streams are given back, its id
+// is free again. *leaked (may be NULL) gets the bytes that were still allocated; they go back to the device too
+// once no model of the tenant is loaded any more.
+//
+// leaked must be null or valid for a write.
+CW_API
+cw_status cw_tenant_close(struct cw_tenant *tenant,
+                          uint64_t *leaked);
+
+// The tenant's figures. Set usage->struct_size first.
+//
+// usage must be valid for reads and writes.
+CW_API cw_status cw_tenant_usage(const struct cw_tenant *tenant, struct cw_usage *usage);
+
+// What the tenant has allocated, as JSON: [{"address": …, "bytes": …, "tag": "…", "age_ms": …}, …], oldest first.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_tenant_allocations(const struct cw_tenant *tenant,
+                                char *buffer,
+                                size_t length,
+                                size_t *needed);
+
+// Changes the most bytes the tenant may hold; refused when it holds more.
+CW_API cw_status cw_tenant_set_memory_limit(struct cw_tenant *tenant, uint64_t bytes);
+
+// Changes the tenant's weight (above 0) from now on.
+CW_API cw_status cw_tenant_set_weight(struct cw_tenant *tenant, double weight);
+
+// Changes the tenant's priority (CW_PRIORITY_*) from now on.
+CW_API cw_status cw_tenant_set_priority(struct cw_tenant *tenant, int32_t priority);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* COGNIWARE_COGNIWARE_H */

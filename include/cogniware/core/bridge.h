@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// AdvancedPythonCppBridge: LLMs by name, their arrays, nodes and tasks, under the documented names.
+#ifndef COGNIWARE_CORE_BRIDGE_H
+#define COGNIWARE_CORE_BRIDGE_H
+
+#include <cogniware/core/memory_array.hpp>
+#include <cogniware/detail/lazy.hpp>
+#include <cogniware/detail/map.hpp>
+#include <cogniware/detail/task_status.hpp>
+#include <cogniware/detail/read_options.hpp>
+#include <cogniware/detail/generate.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cogniware {
+
+// Methods that return bool never throw: false means that nothing was done, and cogniware::last_error() says why. Methods
+// that return lists, maps or text give empty ones then; generate throws. Usable from any thread. An LLM that nobody
+// registered is opened with defaults on first use. Sizes are bytes unless they count elements.
+class AdvancedPythonCppBridge {
+public:
+    using Map = std::map<std::string, std::string>;
+
+    // A bridge of its own; PythonCppBridgeManager::getBridge() gives the process-wide one.
+    AdvancedPythonCppBridge() noexcept : bridge_(cw_bridge_create) {}
+    explicit AdvancedPythonCppBridge(cw_bridge* owned) noexcept : bridge_(owned) {}
+
+    bool initialize() noexcept { return cw_bridge_initialize(bridge_.get()) == CW_OK; }
+
+    // Unregisters every LLM: what they generate ends as cancelled.
+    void shutdown() noexcept { static_cast<void>(cw_bridge_shutdown(bridge_.get())); }
+
+    bool isInitialized() const noexcept {
+        std::int32_t initialized = 0;
+        return cw_bridge_is_initialized(bridge_.get(), &initialized) == CW_OK && initialized != 0;
+    }
+
+    // --- LLMs ---
+
+    // Opens the LLM's tenant and loads its model. Keys that are not known are refused by name.
+    bool registerLLM(const std::string& llmId, const Map& config) noexcept {
+        return detail::attempt([&] { return cw_bridge_llm_register(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+    }
+
+    // What it generates ends as cancelled; its memory goes back.
+    bool unregisterLLM(const std::string& llmId) noexcept {
+        return cw_bridge_llm_unregister(bridge_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    Map getLLMConfig(const std::string& llmId) const {
+        return detail::read_map([&](cw_map** map) { return cw_bridge_llm_config(bridge_.get(), llmId.c_str(), map); });
+    }
+
+    // Changes keys; the others stay.
+    bool updateLLMConfig(const std::string& llmId, const Map& config) noexcept {
+        return detail::attempt([&] { return cw_bridge_llm_update(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+    }
+
+    std::vector<std::string> getActiveLLMs() const {
+        return detail::keys(detail::read_map([this](cw_map** map) { return cw_bridge_active_llms(bridge_.get(), map); }));
+    }
+
+    bool isLLMActive(const std::string& llmId) const noexcept {
+        std::int32_t active = 0;
+        return cw_bridge_llm_is_active(bridge_.get(), llmId.c_str(), &active) == CW_OK && active != 0;
+    }
+
+    // --- arrays ---
+
+    // `size` floats, zero at first, in the LLM's memory; an empty array when that failed.
+    MemoryArray allocateMemoryArray(std::size_t size, const std::string& llmId) {
+        cw_array* array = nullptr;
+        if (cw_bridge_array_allocate(bridge_.get(), size, llmId.c_str(), &array) != CW_OK) {
+            return {};
+        }
+        return MemoryArray(array);
+    }
+
+    // Gives the memory back now: every copy of the array becomes empty, and pointers into it are dead.
+    bool deallocateMemoryArray(const MemoryArray& array, const std::string& llmId) noexcept {
+        if (cw_bridge_array_deallocate(bridge_.get(), array.get(), llmId.c_str()) != CW_OK) {
+            return false;
+        }
+        array.forget();
+        return true;
+    }
+
+    // Where the array lies for the device, or null.
+    void* getMemoryPointer(const MemoryArray& array) const noexcept {
+        void* pointer = nullptr;
+        return cw_bridge_array_pointer(bridge_.get(), array.get(), &pointer) == CW_OK ? pointer : nullptr;
+    }
+
+    // Copies the whole array to memory of the same LLM or of the host. The array's own pointer is allowed.
+    bool copyToGPU(const MemoryArray& array, void* gpuPtr) noexcept {
+        return cw_bridge_copy_to_gpu(bridge_.get(), array.get(), gpuPtr) == CW_OK;
+    }
+
+    // Fills the whole array from there.
+    bool copyFromGPU(const void* gpuPtr, const MemoryArray& array) noexcept {
+        return cw_bridge_copy_from_gpu(bridge_.get(), gpuPtr, array.get()) == CW_OK;
+    }
+
+    // --- compute nodes of the current device ---
+
+    // The ids of the nodes that nobody holds.
+    std::vector<int> getAvailableComputeNodes() const {
+        const auto raw = detail::read_list<std::uint32_t>([this](std::uint32_t* ids, std::size_t capacity, std::size_t* count) {
+            return cw_bridge_available_nodes(bridge_.get(), ids, capacity, count);
+        });
+        return std::vector<int>(raw.begin(), raw.end());
+    }
+
+    bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
+        return cw_bridge_node_allocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
+    }
+
+    bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
+        return cw_bridge_node_deallocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
+    }
+
+    // More guaranteed memory, a node and a stream for the LLM; one an LLM.
+    bool createVirtualComputeNode(const std::string& llmId, std::size_t memorySize, std::size_t coreCount) noexcept {
+        const std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        return cw_bridge_virtual_node_create(bridge_.get(), llmId.c_str(), memorySize,
+                                             static_cast<std::uint32_t>(coreCount < most ? coreCount : most)) == CW_OK;
+    }
+
+    bool destroyVirtualComputeNode(const std::string& llmId) noexcept {
+        return cw_bridge_virtual_node_destroy(bridge_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // --- tasks ---
+
+    // Types: "inference" (the prompt and how to generate are parameters, over the LLM's configuration; the result is the
+    // text), "embedding" and "tokenize" (parameter "text"). Returns the id, or nothing on an error.
+    std::string scheduleTask(const std::string& llmId, const std::string& taskType, const Map& parameters) {
+        cw_task* task = nullptr;
+        const detail::Map map = detail::to_c(parameters);
+        if (cw_bridge_task_schedule(bridge_.get(), llmId.c_str(), taskType.c_str(), map.get(), &task) != CW_OK) {
+            return {};
+        }
+        return detail::task_id(detail::TaskHandle(task));
+    }
+
+    bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
+
+    // task_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
+    // what is wrong with one that did not; created_us, started_us, finished_us: microseconds since 1970, 0 for not yet.
+    Map getTaskStatus(const std::string& taskId) const {
+        const detail::TaskHandle task = detail::find_task(taskId);
+        if (!task) {
+            return {};
+        }
+        const cw_task_info info = detail::task_info(task);
+        const std::string text = detail::task_result(task);
+        const bool good = info.state == CW_TASK_COMPLETED;
+        return {{"task_id", taskId},
+                {"status", detail::state_name(info.state)},
+                {"result", good ? text : std::string()},
+                {"error", good ? std::string() : text},
+                {"created_us", std::to_string(info.created_us)},
+                {"started_us", std::to_string(info.started_us)},
+                {"finished_us", std::to_string(info.finished_us)}};
+    }
+
+    // The text of a task that completed; empty for any other.
+    std::string getTaskResult(const std::string& taskId) const {
+        const detail::TaskHandle task = detail::find_task(taskId);
+        if (!task || detail::task_info(task).state != CW_TASK_COMPLETED) {
+            return {};
+        }
+        return detail::task_result(task);
+    }
+
+    // Waits for a task's end, at most so long (negative: without end); false when it has not ended or is unknown.
+    bool waitForTask(const std::string& taskId,
+                     std::chrono::milliseconds timeout = std::chrono::milliseconds(-1)) const noexcept {
+        return detail::attempt([&] {
+            const detail::TaskHandle task = detail::find_task(taskId);
+            return task ? cw_task_wait(task.get(), timeout.count()) : cw_last_status();
+        });
+    }
+
+    // --- text ---
+
+    // Generates and waits. `parameters` as for an "inference" task, over the LLM's configuration. Throws Error.
+    std::string generate(const std::string& llmId, const std::string& prompt, const Map& parameters = {}) {
+        Map all = parameters;
+        all["prompt"] = prompt;
+        cw_task* raw = nullptr;
+        const detail::Map map = detail::to_c(all);
+        detail::check(cw_bridge_task_schedule(bridge_.get(), llmId.c_str(), "inference", map.get(), &raw));
+        const detail::TaskHandle task(raw);
+        detail::check(cw_task_wait(task.get(), -1));
+        const cw_task_info info = detail::task_info(task);
+        const std::string text = detail::task_result(task);
+        if (info.state != CW_TASK_COMPLETED) {
+            throw Error(info.status == CW_OK ? CW_ERROR_CANCELLED : info.status, text);
+        }
+        return text;
+    }
+
+    // The same, giving out each piece as it is made, on a thread of Cogniware; false from it ends the generation. What it
+    // throws ends the generation and is thrown from here.
+    std::string generate(const std::string& llmId, const std::string& prompt, OnPiece callback,
+                         const Map& parameters = {}) {
+        if (!isLLMActive(llmId)) {
+            detail::check(cw_bridge_llm_register(bridge_.get(), llmId.c_str(), nullptr));
+        }
+        GenerateOptions options;
+        detail::read_options(getLLMConfig(llmId), options, false);
+        detail::read_options(parameters, options, true);
+        cw_model* raw = nullptr;
+        detail::check(cw_bridge_model(bridge_.get(), llmId.c_str(), &raw));
+        const detail::Handle<cw_model, cw_model_free> model(raw);
+        const Generation generation = detail::start(model.get(), prompt, options, std::move(callback));
+        generation.wait();
+        return generation.text();
+    }
+
+    // --- figures ---
+
+    std::map<std::string, std::size_t> getResourceUsage(const std::string& llmId) const {
+        return detail::read_numbers<std::size_t>(
+            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });
+    }
+
+    std::map<std::string, std::size_t> getMemoryUsage(const std::string& llmId) const {
+        return detail::read_numbers<std::size_t>(
+            [&](cw_map** map) { return cw_bridge_memory_usage(bridge_.get(), llmId.c_str(), map); });
+    }
+
+    std::map<std::string, double> getPerformanceMetrics() const {
+        return detail::read_numbers<double>([this](cw_map** map) { return cw_bridge_metrics(bridge_.get(), map); });
+    }
+
+    Map getSystemInfo() const {
+        return detail::read_map([this](cw_map** map) { return cw_bridge_system_info(bridge_.get(), map); });
+    }
+
+    cw_bridge* get() const noexcept { return bridge_.get(); }
+
+private:
+    detail::Lazy<cw_bridge, cw_bridge_free> bridge_;
+};
+
+}  // namespace cogniware
+
+#endif

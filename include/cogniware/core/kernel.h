@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// AdvancedCustomizedKernel: devices, compute nodes, memory, tasks and streams under the documented names.
+#ifndef COGNIWARE_CORE_KERNEL_H
+#define COGNIWARE_CORE_KERNEL_H
+
+#include <cogniware/core/kernel_types.h>
+#include <cogniware/cuda_compat.h>
+#include <cogniware/detail/callback.hpp>
+#include <cogniware/detail/kernel_convert.hpp>
+#include <cogniware/detail/lazy.hpp>
+#include <cogniware/detail/map.hpp>
+#include <cogniware/detail/task_status.hpp>
+
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cogniware {
+
+// Methods that return bool never throw: false means that nothing was done, and cogniware::last_error() says why. Methods
+// that return lists, structs or text give empty ones then (ids of -1). Objects may be used from any thread. An `llmId`
+// names a tenant; one that nobody registered is opened with default limits on first use. Sizes are bytes.
+class AdvancedCustomizedKernel {
+public:
+    // A kernel manager of its own; KernelDriverManager::getKernel() gives the process-wide one.
+    AdvancedCustomizedKernel() noexcept : kernel_(cw_kernel_create) {}
+    explicit AdvancedCustomizedKernel(cw_kernel* owned) noexcept : kernel_(owned) {}
+
+    // Finds the devices; the default one becomes the current one.
+    bool initialize() noexcept { return cw_kernel_initialize(kernel_.get()) == CW_OK; }
+
+    // Ends what was made through this manager. A manager of its own does so too when it ends.
+    void shutdown() noexcept { static_cast<void>(cw_kernel_shutdown(kernel_.get())); }
+
+    bool isInitialized() const noexcept {
+        std::int32_t initialized = 0;
+        return cw_kernel_is_initialized(kernel_.get(), &initialized) == CW_OK && initialized != 0;
+    }
+
+    // --- devices ---
+
+    // Every device, the default one first. The CPU is a device too.
+    std::vector<GPUDeviceInfo> getAvailableDevices() const {
+        std::vector<GPUDeviceInfo> devices;
+        std::size_t count = 0;
+        if (cw_kernel_device_count(kernel_.get(), &count) != CW_OK) {
+            return devices;
+        }
+        for (std::size_t index = 0; index < count; ++index) {
+            cw_device_info info{};
+            if (read_device(index, info)) {
+                devices.push_back(detail::to_cpp(info, static_cast<int>(index)));
+            }
+        }
+        return devices;
+    }
+
+    // Tenants opened from now on are on this device.
+    bool selectDevice(int deviceId) noexcept { return cw_kernel_select_device(kernel_.get(), deviceId) == CW_OK; }
+
+    GPUDeviceInfo getCurrentDevice() const {
+        std::int32_t index = -1;
+        cw_device_info info{};
+        if (!read_current(index, info)) {
+            return {};
+        }
+        return detail::to_cpp(info, index);
+    }
+
+    // --- compute nodes of the current device ---
+
+    // The nodes that nobody holds.
+    std::vector<ComputeNode> getAvailableComputeNodes() const {
+        std::vector<ComputeNode> free_nodes;
+        for (auto& node : all_nodes()) {
+            if (!node.isAllocated) {
+                free_nodes.push_back(std::move(node));
+            }
+        }
+        return free_nodes;
+    }
+
+    bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
+        return cw_kernel_node_allocate(kernel_.get(), number(nodeId), llmId.c_str()) == CW_OK;
+    }
+
+    bool deallocateComputeNode(int nodeId) noexcept {
+        return cw_kernel_node_deallocate(kernel_.get(), number(nodeId)) == CW_OK;
+    }
+
+    // The node with this id, held or free.
+    ComputeNode getComputeNode(int nodeId) const {
+        for (auto& node : all_nodes()) {
+            if (node.nodeId == nodeId) {
+                return node;
+            }
+        }
+        return {};
+    }
+
+    // --- memory ---
+
+    std::vector<MemoryPartition> getMemoryPartitions() const {
+        std::vector<MemoryPartition> partitions;
+        std::size_t count = 0;
+        if (cw_kernel_partition_count(kernel_.get(), &count) != CW_OK) {
+            return partitions;
+        }
+        for (std::size_t index = 0; index < count; ++index) {
+            cw_partition_info info{};
+            info.struct_size = sizeof info;
+            if (cw_kernel_partition_info_at(kernel_.get(), index, &info) == CW_OK) {
+                partitions.push_back(detail::to_cpp(info));
+            }
+        }
+        return partitions;
+    }
+
+    // Reserves `size` bytes of the tenant's memory; getMemoryPartitions() lists it with its id.
+    bool createMemoryPartition(std::size_t size, MemoryPartitionType type, const std::string& llmId) noexcept {
+        std::int32_t id = 0;
+        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), llmId.c_str(), &id) ==
+               CW_OK;
+    }
+
+    // No work that uses the memory may be in flight.
+    bool destroyMemoryPartition(int partitionId) noexcept {
+        return cw_kernel_partition_destroy(kernel_.get(), partitionId) == CW_OK;
+    }
+
+    MemoryPartition getMemoryPartition(int partitionId) const {
+        for (auto& partition : getMemoryPartitions()) {
+            if (partition.partitionId == partitionId) {
+                return partition;
+            }
+        }
+        return {};
+    }
+
+    // Memory of the tenant, or null. On a GPU this is a device address, for copies and kernels only.
+    void* allocateMemory(std::size_t size, const std::string& llmId) noexcept {
+        void* memory = nullptr;
+        return cw_kernel_memory_alloc(kernel_.get(), size, llmId.c_str(), &memory) == CW_OK ? memory : nullptr;
+    }
+
+    bool deallocateMemory(void* memory) noexcept { return cw_kernel_memory_free(kernel_.get(), memory) == CW_OK; }
+
+    // Between host memory and memory of one tenant, in any direction; waits.
+    bool copyMemory(void* destination, const void* source, std::size_t size) noexcept {
+        return cw_kernel_memory_copy(kernel_.get(), destination, source, size) == CW_OK;
+    }
+
+    // The same, queued on a stream of createStream; both ranges must stay valid until it has run.
+    bool copyMemoryAsync(void* destination, const void* source, std::size_t size, cudaStream_t stream) noexcept {
+        return cw_kernel_memory_copy_async(kernel_.get(), destination, source, size, stream) == CW_OK;
+    }
+
+    // --- tasks ---
+
+    // Runs task.taskFunction on a thread of Cogniware once its needs are met. Returns the id, or nothing on an error.
+    // An exception that the function throws ends the task as failed with its text, and does nothing else.
+    std::string scheduleTask(const ComputeTask& task) {
+        if (!task.taskFunction) {
+            // A null function is what the C interface refuses, with the argument's name.
+            static_cast<void>(
+                cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr, nullptr, nullptr));
+            return {};
+        }
+        cw_task_config config{};
+        detail::check(cw_task_config_default(&config));
+        config.id = task.taskId.empty() ? nullptr : task.taskId.c_str();
+        config.priority = static_cast<std::int32_t>(task.priority);
+        const std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        config.cores = static_cast<std::uint32_t>(task.requiredCores < most ? task.requiredCores : most);
+        config.memory = task.requiredMemory;
+        cw_task* raw = nullptr;
+        const auto work = task.taskFunction;
+        if (cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), &config, detail::TaskCallback::run,
+                                    detail::task_user_data([work](TaskContext&) { work(); }),
+                                    detail::TaskCallback::drop, &raw) != CW_OK) {
+            return {};
+        }
+        return detail::task_id(detail::TaskHandle(raw));
+    }
+
+    // What has not started never will. False when the task had ended or is unknown.
+    bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
+
+    // What is known of a task: waiting, running, or one of the last few thousand that ended. An empty taskId: unknown.
+    ComputeTask getTaskStatus(const std::string& taskId) const {
+        ComputeTask task;
+        const detail::TaskHandle found = detail::find_task(taskId);
+        if (!found) {
+            return task;
+        }
+        const cw_task_info info = detail::task_info(found);
+        task.taskId = taskId;
+        task.priority = static_cast<TaskPriority>(info.priority);
+        task.requiredMemory = info.memory;
+        task.requiredCores = info.cores;
+        task.createdAt = detail::time_point(info.created_us);
+        task.scheduledAt = detail::time_point(info.started_us);
+        task.completedAt = detail::time_point(info.finished_us);
+        task.isCompleted = info.state == CW_TASK_COMPLETED;
+        task.result = detail::task_result(found);
+        return task;
+    }
+
+    // Tasks that have not ended, of all tenants.
+    std::vector<ComputeTask> getActiveTasks() const {
+        std::vector<ComputeTask> tasks;
+        for (const auto& task : detail::read_map(
+                 [this](cw_map** map) { return cw_kernel_active_tasks(kernel_.get(), nullptr, map); })) {
+            tasks.push_back(getTaskStatus(task.first));
+        }
+        return tasks;
+    }
+
+    // --- streams ---
+
+    // An ordered queue on the tenant's node, or null. CUDA's own stream on a GPU; on the CPU a value that only these
+    // methods understand.
+    cudaStream_t createStream(const std::string& llmId) noexcept {
+        void* stream = nullptr;
+        return cw_kernel_stream_create(kernel_.get(), llmId.c_str(), &stream) == CW_OK ? static_cast<cudaStream_t>(stream)
+                                                                                        : nullptr;
+    }
+
+    // Waits for everything queued; false also when that raised an error.
+    bool synchronizeStream(cudaStream_t stream) noexcept {
+        return cw_kernel_stream_synchronize(kernel_.get(), stream) == CW_OK;
+    }
+
+    // Waits for everything queued, then ends the stream.
+    bool destroyStream(cudaStream_t stream) noexcept { return cw_kernel_stream_destroy(kernel_.get(), stream) == CW_OK; }
+
+    std::vector<cudaStream_t> getStreamsForLLM(const std::string& llmId) const {
+        std::vector<cudaStream_t> streams;
+        for (void* stream : detail::read_list<void*>([&](void** list, std::size_t capacity, std::size_t* count) {
+                 return cw_kernel_streams(kernel_.get(), llmId.c_str(), list, capacity, count);
+             })) {
+            streams.push_back(static_cast<cudaStream_t>(stream));
+        }
+        return streams;
+    }
+
+    // --- slices, tenants, figures ---
+
+    // More guaranteed memory, a node and a stream for the tenant; one a tenant.
+    bool createVirtualComputeNode(const std::string& llmId, std::size_t memorySize, std::size_t coreCount) noexcept {
+        const std::size_t most = std::numeric_limits<std::uint32_t>::max();
+        return cw_kernel_virtual_node_create(kernel_.get(), llmId.c_str(), memorySize,
+                                             static_cast<std::uint32_t>(coreCount < most ? coreCount : most)) == CW_OK;
+    }
+
+    bool destroyVirtualComputeNode(const std::string& llmId) noexcept {
+        return cw_kernel_virtual_node_destroy(kernel_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // The ids of all tenants.
+    std::vector<std::string> getActiveLLMs() const {
+        return detail::keys(
+            detail::read_map([this](cw_map** map) { return cw_kernel_active_llms(kernel_.get(), map); }));
+    }
+
+    // Figures with their unit in the name: seconds, shares from 0 to 1, counts.
+    std::map<std::string, double> getPerformanceMetrics() const {
+        return detail::read_numbers<double>([this](cw_map** map) { return cw_kernel_metrics(kernel_.get(), map); });
+    }
+
+    // Bytes and counts in use.
+    std::map<std::string, std::size_t> getResourceUsage() const {
+        return detail::read_numbers<std::size_t>([this](cw_map** map) { return cw_kernel_usage(kernel_.get(), map); });
+    }
+
+    cw_kernel* get() const noexcept { return kernel_.get(); }
+
+private:
+    // A negative id is no node's: as the largest number it is refused like any other that does not exist.
+    static std::uint32_t number(int id) noexcept { return static_cast<std::uint32_t>(id); }
+
+    bool read_device(std::size_t index, cw_device_info& info) const noexcept {
+        info.struct_size = sizeof info;
+        return cw_kernel_device_info(kernel_.get(), index, &info) == CW_OK;
+    }
+
+    bool read_current(std::int32_t& index, cw_device_info& info) const noexcept {
+        return cw_kernel_current_device(kernel_.get(), &index) == CW_OK && read_device(static_cast<std::size_t>(index), info);
+    }
+
+    std::vector<ComputeNode> all_nodes() const {
+        std::vector<ComputeNode> nodes;
+        std::int32_t index = -1;
+        cw_device_info device{};
+        std::size_t count = 0;
+        if (!read_current(index, device) || cw_kernel_node_count(kernel_.get(), &count) != CW_OK) {
+            return nodes;
+        }
+        for (std::size_t at = 0; at < count; ++at) {
+            cw_node_info info{};
+            info.struct_size = sizeof info;
+            if (cw_kernel_node_info_at(kernel_.get(), at, &info) == CW_OK) {
+                nodes.push_back(detail::to_cpp(info, device));
+            }
+        }
+        return nodes;
+    }
+
+    detail::Lazy<cw_kernel, cw_kernel_free> kernel_;
+};
+
+}  // namespace cogniware
+
+#endif

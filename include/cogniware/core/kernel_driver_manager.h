@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// KernelDriverManager: the process-wide kernel and driver managers.
+#ifndef COGNIWARE_CORE_KERNEL_DRIVER_MANAGER_H
+#define COGNIWARE_CORE_KERNEL_DRIVER_MANAGER_H
+
+#include <cogniware/core/driver.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace cogniware {
+
+// Methods that return bool never throw; false leaves its reason in cogniware::last_error(). Usable from any thread.
+class KernelDriverManager {
+public:
+    static KernelDriverManager& getInstance() noexcept {
+        static KernelDriverManager instance;
+        return instance;
+    }
+    KernelDriverManager(const KernelDriverManager&) = delete;
+    KernelDriverManager& operator=(const KernelDriverManager&) = delete;
+
+    // Finds the devices. Does nothing when that was done.
+    bool initializeSystem() noexcept { return cw_system_initialize() == CW_OK; }
+
+    // What was made through the process-wide managers ends. May be initialised again.
+    void shutdownSystem() noexcept { static_cast<void>(cw_system_shutdown()); }
+
+    bool isSystemInitialized() const noexcept {
+        std::int32_t initialized = 0;
+        return cw_system_is_initialized(&initialized) == CW_OK && initialized != 0;
+    }
+
+    // Never null; before initializeSystem() its methods fail and say so.
+    std::shared_ptr<AdvancedCustomizedKernel> getKernel() const {
+        cw_kernel* kernel = nullptr;
+        static_cast<void>(cw_system_kernel(&kernel));
+        return std::make_shared<AdvancedCustomizedKernel>(kernel);
+    }
+
+    // Never null.
+    std::shared_ptr<AdvancedCustomizedDriver> getDriver() const {
+        cw_driver* driver = nullptr;
+        static_cast<void>(cw_system_driver(&driver));
+        return std::make_shared<AdvancedCustomizedDriver>(driver);
+    }
+
+    // Figures with their unit in the name: seconds, shares from 0 to 1, counts.
+    std::map<std::string, double> getSystemPerformanceMetrics() const {
+        return detail::read_numbers<double>(cw_system_metrics);
+    }
+
+    // Bytes and counts in use.
+    std::map<std::string, std::size_t> getSystemResourceUsage() const {
+        return detail::read_numbers<std::size_t>(cw_system_usage);
+    }
+
+private:
+    KernelDriverManager() = default;
+};
+
+}  // namespace cogniware
+
+#endif

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Starts a generation of a C model handle.
+#ifndef COGNIWARE_DETAIL_GENERATE_HPP
+#define COGNIWARE_DETAIL_GENERATE_HPP
+
+#include <cogniware/generation.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cogniware {
+namespace detail {
+
+template <class Field, class Value>
+void set_if(Field& field, const std::optional<Value>& value) {
+    if (value) {
+        field = *value;
+    }
+}
+
+inline Generation start(cw_model* model, const std::string& prompt, const GenerateOptions& options, OnPiece on_piece) {
+    cw_generate_params params{};
+    check(cw_generate_params_default(&params));
+    std::vector<const char*> stop;
+    for (const auto& text : options.stop) {
+        stop.push_back(text.c_str());
+    }
+    params.prompt = prompt.c_str();
+    params.chat = options.chat ? 1 : 0;
+    params.system = options.system.empty() ? nullptr : options.system.c_str();
+    set_if(params.max_tokens, options.max_tokens);
+    set_if(params.temperature, options.temperature);
+    set_if(params.top_k, options.top_k);
+    set_if(params.top_p, options.top_p);
+    set_if(params.min_p, options.min_p);
+    set_if(params.repeat_penalty, options.repeat_penalty);
+    set_if(params.presence_penalty, options.presence_penalty);
+    set_if(params.frequency_penalty, options.frequency_penalty);
+    set_if(params.seed, options.seed);
+    params.has_seed = options.seed ? 1 : 0;
+    params.stop = stop.data();
+    params.stop_count = stop.size();
+    params.ignore_eos = options.ignore_eos ? 1 : 0;
+    params.logprobs = options.logprobs ? 1 : 0;
+
+    cw_generation* raw = nullptr;
+    if (!on_piece) {
+        check(cw_model_generate(model, &params, nullptr, nullptr, nullptr, &raw));
+        return Generation(raw);
+    }
+    auto sink = std::make_shared<PieceSink>();
+    sink->on_piece = std::move(on_piece);
+    auto user_data = std::make_unique<std::shared_ptr<PieceSink>>(sink);
+    // From here on the callee drops it, also when it fails.
+    check(cw_model_generate(model, &params, PieceSink::run, user_data.release(), PieceSink::drop, &raw));
+    return Generation(raw, std::move(sink));
+}
+
+}  // namespace detail
+}  // namespace cogniware
+
+#endif

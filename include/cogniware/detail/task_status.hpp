@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// What the kernel and the bridge ask about tasks by their ids.
+#ifndef COGNIWARE_DETAIL_TASK_STATUS_HPP
+#define COGNIWARE_DETAIL_TASK_STATUS_HPP
+
+#include <cogniware/detail/check.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace cogniware {
+namespace detail {
+
+using TaskHandle = Handle<cw_task, cw_task_free>;
+
+// The task with this id, or null with the reason in last_error().
+inline TaskHandle find_task(const std::string& id) {
+    cw_task* raw = nullptr;
+    return TaskHandle(cw_task_find(id.c_str(), &raw) == CW_OK ? raw : nullptr);
+}
+
+inline cw_task_info task_info(const TaskHandle& task) {
+    cw_task_info info{};
+    info.struct_size = sizeof info;
+    check(cw_task_get_info(task.get(), &info));
+    return info;
+}
+
+inline std::string task_result(const TaskHandle& task) {
+    return read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
+        return cw_task_result(task.get(), buffer, length, needed);
+    });
+}
+
+inline std::string task_id(const TaskHandle& task) {
+    return read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
+        return cw_task_id(task.get(), buffer, length, needed);
+    });
+}
+
+inline bool cancel_task(const std::string& id) noexcept {
+    return attempt([&] {
+        const TaskHandle task = find_task(id);
+        return task ? cw_task_cancel(task.get()) : cw_last_status();
+    });
+}
+
+inline const char* state_name(std::int32_t state) noexcept {
+    switch (state) {
+        case CW_TASK_PENDING: return "pending";
+        case CW_TASK_RUNNING: return "running";
+        case CW_TASK_COMPLETED: return "completed";
+        case CW_TASK_FAILED: return "failed";
+        case CW_TASK_CANCELLED: return "cancelled";
+        default: return "unknown";
+    }
+}
+
+}  // namespace detail
+}  // namespace cogniware
+
+#endif

@@ -1,0 +1,204 @@
+//! The configuration of an LLM: text keys to values, checked.
+
+use crate::compute::Priority;
+use crate::llm::{ModelOptions, Sampling};
+use crate::quant::DType;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Configurations and parameters: keys to values.
+pub type Map = BTreeMap<String, String>;
+
+const MIB: u64 = 1 << 20;
+
+/// Keys that say where and how an LLM lives. They are read when it is registered.
+pub const TENANT_KEYS: [&str; 10] = [
+    "model_type",
+    "model_path",
+    "device",
+    "max_memory",
+    "max_cores",
+    "weight",
+    "priority",
+    "context",
+    "max_sequences",
+    "kv_type",
+];
+
+/// Keys that say how it generates. They can be given at registration, changed later, and overridden by each task.
+pub const GENERATION_KEYS: [&str; 15] = [
+    "max_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "stop",
+    "ignore_eos",
+    "chat",
+    "system",
+    "prompt",
+    "logprobs",
+];
+
+/// Where and how an LLM lives.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Name of the model, when no path is given.
+    pub model_type: String,
+    /// Path of the model.
+    pub model_path: Option<PathBuf>,
+    /// `cpu`, `cuda`, `cuda:N`; `None` for the current device.
+    pub device: Option<String>,
+    /// The most bytes it may hold (`max_memory` is in MiB).
+    pub memory_limit: Option<u64>,
+    /// Cores or SMs of its own node.
+    pub processors: u32,
+    /// Its weight.
+    pub weight: Option<f64>,
+    /// Its priority.
+    pub priority: Option<Priority>,
+    /// How its model is run.
+    pub options: ModelOptions,
+}
+
+/// How an LLM generates.
+#[derive(Clone, Debug)]
+pub struct Generating {
+    /// What to continue or answer; `None` starts from nothing.
+    pub prompt: Option<String>,
+    /// The prompt is a user's message, put through the model's chat template.
+    pub chat: bool,
+    /// The system message of a chat.
+    pub system: Option<String>,
+    /// The most tokens to make.
+    pub max_tokens: Option<u32>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Stop strings (the value holds one a line).
+    pub stop: Vec<String>,
+    /// Never draw the tokens that end a text.
+    pub ignore_eos: bool,
+    /// Alternatives whose log-probabilities are reported.
+    pub logprobs: Option<u32>,
+}
+
+/// Refuses keys that are not in `known`, by name.
+pub fn check_keys(map: &Map, known: &[&[&str]]) -> Result<()> {
+    match map.keys().find(|key| !known.iter().any(|list| list.contains(&key.as_str()))) {
+        None => Ok(()),
+        Some(key) => {
+            let mut list: Vec<_> = known.concat();
+            list.sort_unstable();
+            Err(Error::argument(key, "is no known key").advise(format!("known are: {}", list.join(", "))))
+        }
+    }
+}
+
+/// Reads [`TENANT_KEYS`].
+pub fn placement(map: &Map) -> Result<Placement> {
+    let kv = match map.get("kv_type").map(String::as_str) {
+        None => None,
+        Some("f16") => Some(DType::F16),
+        Some("f32") => Some(DType::F32),
+        Some(other) => return Err(Error::argument("kv_type", format!("{other:?} is not f16 or f32"))),
+    };
+    let memory_limit = match number::<u64>(map, "max_memory")? {
+        None => None,
+        Some(0) => return Err(Error::argument("max_memory", "must not be 0 (it is in MiB)")),
+        Some(mib) => Some(mib.checked_mul(MIB).ok_or_else(|| Error::argument("max_memory", "is too large"))?),
+    };
+    let text = |key: &str| map.get(key).filter(|v| !v.is_empty()).cloned();
+    Ok(Placement {
+        model_type: text("model_type").unwrap_or_default(),
+        model_path: text("model_path").map(PathBuf::from),
+        device: text("device"),
+        memory_limit,
+        processors: number(map, "max_cores")?.unwrap_or(0),
+        weight: number(map, "weight")?,
+        priority: map.get("priority").map(|p| Priority::from_name(p)).transpose()?,
+        options: ModelOptions {
+            context: number(map, "context")?,
+            max_sequences: number(map, "max_sequences")?,
+            kv,
+            ..ModelOptions::default()
+        },
+    })
+}
+
+/// Reads [`GENERATION_KEYS`]; what is not given has the engine's default.
+pub fn generating(map: &Map) -> Result<Generating> {
+    let default = Sampling::default();
+    let sampling = Sampling {
+        temperature: number(map, "temperature")?.unwrap_or(default.temperature),
+        top_k: number(map, "top_k")?.unwrap_or(default.top_k),
+        top_p: number(map, "top_p")?.unwrap_or(default.top_p),
+        min_p: number(map, "min_p")?.unwrap_or(default.min_p),
+        repeat_penalty: number(map, "repeat_penalty")?.unwrap_or(default.repeat_penalty),
+        presence_penalty: number(map, "presence_penalty")?.unwrap_or(default.presence_penalty),
+        frequency_penalty: number(map, "frequency_penalty")?.unwrap_or(default.frequency_penalty),
+        seed: number(map, "seed")?,
+        ..default
+    };
+    sampling.check(u32::MAX)?;
+    let stop = map.get("stop").map_or("", String::as_str);
+    Ok(Generating {
+        prompt: map.get("prompt").cloned(),
+        chat: flag(map, "chat")?,
+        system: map.get("system").cloned(),
+        max_tokens: number(map, "max_tokens")?,
+        sampling,
+        stop: stop.lines().filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        ignore_eos: flag(map, "ignore_eos")?,
+        logprobs: number(map, "logprobs")?,
+    })
+}
+
+fn number<T: FromStr>(map: &Map, key: &str) -> Result<Option<T>> {
+    let Some(text) = map.get(key) else { return Ok(None) };
+    let read = text.trim().parse().map(Some);
+    read.map_err(|_| Error::argument(key, format!("{text:?} is no {}", std::any::type_name::<T>())))
+}
+
+fn flag(map: &Map, key: &str) -> Result<bool> {
+    match map.get(key).map(String::as_str) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(Error::argument(key, format!("{other:?} is not true or false"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> Map {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn values_are_read_and_bad_ones_named() {
+        let read = generating(&map(&[("temperature", "0.7"), ("stop", "\nEND\n##"), ("seed", "7")])).unwrap();
+        assert_eq!(read.sampling.temperature, 0.7);
+        assert_eq!(read.stop, ["END", "##"]);
+        assert_eq!(read.sampling.seed, Some(7));
+        assert_eq!(placement(&map(&[("max_memory", "8")])).unwrap().memory_limit, Some(8 << 20));
+        for (key, value) in
+            [("temperature", "hot"), ("top_k", "-1"), ("chat", "maybe"), ("temperature", "-1")]
+        {
+            let e = generating(&map(&[(key, value)])).unwrap_err();
+            assert!(e.message().contains(key), "{e}");
+        }
+        for (key, value) in [("max_memory", "0"), ("max_memory", "99999999999999999"), ("kv_type", "int3")] {
+            let e = placement(&map(&[(key, value)])).unwrap_err();
+            assert!(e.message().contains(key), "{e}");
+        }
+        let e = check_keys(&map(&[("temprature", "1")]), &[&GENERATION_KEYS]).unwrap_err();
+        assert!(e.message().contains("temprature") && e.advice().unwrap().contains("temperature"));
+    }
+}

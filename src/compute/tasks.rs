@@ -1,0 +1,573 @@
+//! Tasks: units of work with a priority, a weight and needs, admitted when the needs can be met.
+//!
+//! A task's body runs on a worker thread of the scheduler (never on a device's queue, so it may call anything in
+//! Cogniware). It starts when its tenant has the memory and the cores that it asked for, counting what other running
+//! tasks of that tenant were promised; among those that could start, the more urgent priority goes first, then the
+//! tenant whose tasks have run least (run time over weight), then the oldest.
+
+use super::Share;
+use crate::memory::Account;
+use crate::{Error, Result, Status};
+use once_cell::sync::Lazy;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Most worker threads at a time. A generation task mostly waits, so there are more than cores.
+const MAX_WORKERS: usize = 64;
+/// An idle worker ends after this.
+const IDLE: Duration = Duration::from_secs(2);
+/// While tasks wait for memory, what tenants freed is looked at this often.
+const POLL: Duration = Duration::from_millis(5);
+/// Finished tasks that can still be asked about.
+const HISTORY: usize = 4096;
+
+/// How urgent a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Priority {
+    /// Before everything else.
+    Critical = 0,
+    /// Before normal work.
+    High = 1,
+    /// The default.
+    Normal = 2,
+    /// After normal work.
+    Low = 3,
+    /// When nothing else wants to run.
+    Background = 4,
+}
+
+impl Priority {
+    /// The priority with this number (0 critical to 4 background).
+    pub fn from_number(n: i32) -> Result<Priority> {
+        Ok(match n {
+            0 => Priority::Critical,
+            1 => Priority::High,
+            2 => Priority::Normal,
+            3 => Priority::Low,
+            4 => Priority::Background,
+            _ => {
+                return Err(Error::argument(
+                    "priority",
+                    format!("{n} is not in 0 (critical) to 4 (background)"),
+                ));
+            }
+        })
+    }
+
+    /// The priority with this name: critical, high, normal, low, background.
+    pub fn from_name(name: &str) -> Result<Priority> {
+        Ok(match name {
+            "critical" => Priority::Critical,
+            "high" => Priority::High,
+            "normal" => Priority::Normal,
+            "low" => Priority::Low,
+            "background" => Priority::Background,
+            _ => {
+                let known = "critical, high, normal, low or background";
+                return Err(Error::argument("priority", format!("{name:?} is not {known}")));
+            }
+        })
+    }
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Waiting for its turn or its needs.
+    Pending,
+    /// Its body runs.
+    Running,
+    /// Its body returned a result.
+    Completed,
+    /// Its body returned an error or panicked; the message is the result.
+    Failed,
+    /// Cancelled before or while it ran.
+    Cancelled,
+}
+
+impl TaskState {
+    /// pending, running, completed, failed or cancelled.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskState::Pending => "pending",
+            TaskState::Running => "running",
+            TaskState::Completed => "completed",
+            TaskState::Failed => "failed",
+            TaskState::Cancelled => "cancelled",
+        }
+    }
+
+    /// Completed, failed or cancelled.
+    pub fn is_final(self) -> bool {
+        matches!(self, TaskState::Completed | TaskState::Failed | TaskState::Cancelled)
+    }
+}
+
+/// The work of a task: gets a context by which it can see that it was cancelled, returns its result.
+pub type TaskBody = Box<dyn FnOnce(&TaskContext) -> Result<String> + Send>;
+
+/// A task to schedule.
+pub struct TaskSpec {
+    /// The id to give it, or `None` for a new one. An id that is in use by an unfinished task is refused.
+    pub id: Option<String>,
+    /// What kind of work it is, for people.
+    pub kind: String,
+    /// The tenant's id.
+    pub tenant: String,
+    /// The tenant's account, for the memory it needs.
+    pub account: Arc<Account>,
+    /// The tenant's standing, whose weight orders tasks of one priority.
+    pub share: Arc<Share>,
+    /// Cores or SMs that the tenant's tasks may use at the same time.
+    pub processors: u32,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Bytes that must be free within the tenant's limit when it starts.
+    pub memory: u64,
+    /// Cores or SMs it needs.
+    pub cores: u32,
+    /// Where the body's thread may run (operating system core numbers); empty for anywhere.
+    pub affinity: Vec<u32>,
+    /// The work.
+    pub body: TaskBody,
+}
+
+/// What a running body sees of its task.
+pub struct TaskContext {
+    cancelled: AtomicBool,
+    on_cancel: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl TaskContext {
+    /// Whether somebody asked for the end of this task. A body that returns an error after this counts as cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(SeqCst)
+    }
+
+    /// Calls `f` when the task is cancelled (at once if it was already), on the thread of whoever cancels.
+    pub fn on_cancel(&self, f: impl FnOnce() + Send + 'static) {
+        let mut slot = self.on_cancel.lock();
+        if self.is_cancelled() {
+            drop(slot);
+            f();
+        } else {
+            *slot = Some(Box::new(f));
+        }
+    }
+
+    fn cancel(&self) {
+        let hook = {
+            let mut slot = self.on_cancel.lock();
+            self.cancelled.store(true, SeqCst);
+            slot.take()
+        };
+        if let Some(f) = hook {
+            f();
+        }
+    }
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug)]
+pub struct TaskInfo {
+    /// Its id.
+    pub id: String,
+    /// Its tenant.
+    pub tenant: String,
+    /// What kind of work it is.
+    pub kind: String,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Bytes it asked for.
+    pub memory: u64,
+    /// Cores it asked for.
+    pub cores: u32,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// When it was scheduled by the caller.
+    pub created: SystemTime,
+    /// When its body started.
+    pub started: Option<SystemTime>,
+    /// When it ended.
+    pub finished: Option<SystemTime>,
+    /// The body's result, or the error's message.
+    pub result: String,
+    /// The error's status when it failed or was cancelled.
+    pub status: Option<Status>,
+}
+
+/// A scheduled task. Dropping the handle does not cancel it.
+#[derive(Clone)]
+pub struct Task {
+    entry: Arc<Entry>,
+    tasks: Weak<Shared>,
+}
+
+struct Entry {
+    info: Mutex<TaskInfo>,
+    ended: Condvar,
+    context: TaskContext,
+    seq: u64,
+}
+
+impl Task {
+    /// The task's id.
+    pub fn id(&self) -> String {
+        self.entry.info.lock().id.clone()
+    }
+
+    /// What is known of it now.
+    pub fn info(&self) -> TaskInfo {
+        self.entry.info.lock().clone()
+    }
+
+    /// Asks for its end. Work that has not started never will; a running body is told. False when it had ended.
+    pub fn cancel(&self) -> bool {
+        if self.entry.info.lock().state.is_final() {
+            return false;
+        }
+        self.entry.context.cancel();
+        if let Some(shared) = self.tasks.upgrade() {
+            shared.withdraw(&self.entry);
+        }
+        true
+    }
+
+    /// Waits for its end, at most `timeout`; the information it then has.
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<TaskInfo> {
+        let deadline = timeout.map(|t| Instant::now() + t);
+        let mut info = self.entry.info.lock();
+        while !info.state.is_final() {
+            match deadline {
+                None => self.entry.ended.wait(&mut info),
+                Some(at) => {
+                    if self.entry.ended.wait_until(&mut info, at).timed_out() && !info.state.is_final() {
+                        return Err(Error::new(
+                            Status::Timeout,
+                            format!("task {:?} has not ended yet", info.id),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(info.clone())
+    }
+}
+
+/// Tasks that have ended, by how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// With a result.
+    pub completed: u64,
+    /// With an error.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+}
+
+/// The scheduler of tasks. One per process is enough: [`Tasks::global`].
+pub struct Tasks(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pending: Vec<Pending>,
+    known: HashMap<String, Arc<Entry>>,
+    history: VecDeque<String>,
+    tenants: BTreeMap<String, Promised>,
+    workers: usize,
+    idle: usize,
+    next: u64,
+    ended: Ended,
+}
+
+/// What running tasks of a tenant were promised, and how long its tasks have run.
+#[derive(Default)]
+struct Promised {
+    memory: u64,
+    cores: u32,
+    ran: f64,
+}
+
+struct Pending {
+    entry: Arc<Entry>,
+    spec: TaskSpec,
+}
+
+static GLOBAL: Lazy<Tasks> = Lazy::new(Tasks::new);
+
+impl Tasks {
+    /// A scheduler of its own (for tests).
+    pub fn new() -> Tasks {
+        Tasks(Arc::new(Shared { state: Mutex::default(), work: Condvar::new() }))
+    }
+
+    /// The scheduler of this process.
+    pub fn global() -> &'static Tasks {
+        &GLOBAL
+    }
+
+    /// Schedules a task. Refused at once: needs that can never be met, an id that is in use.
+    pub fn schedule(&self, spec: TaskSpec) -> Result<Task> {
+        let limit = spec.account.limit();
+        if spec.memory > limit {
+            return Err(Error::new(
+                Status::QuotaExceeded,
+                format!(
+                    "task of tenant {:?} asks for {} bytes of memory, the tenant's limit is {limit}",
+                    spec.tenant, spec.memory
+                ),
+            )
+            .advise("ask for less (requiredMemory), or raise the tenant's limit"));
+        }
+        if spec.cores > spec.processors {
+            return Err(Error::argument(
+                "requiredCores",
+                format!("{} asked for, the tenant's node has {}", spec.cores, spec.processors),
+            ));
+        }
+        let mut state = self.0.state.lock();
+        state.next += 1;
+        let id = spec.id.clone().unwrap_or_else(|| format!("task-{}", state.next));
+        if id.is_empty() {
+            return Err(Error::argument("taskId", "must not be empty"));
+        }
+        if state.known.get(&id).is_some_and(|e| !e.info.lock().state.is_final()) {
+            return Err(Error::new(Status::AlreadyExists, format!("task {id:?} exists and has not ended")));
+        }
+        let info = TaskInfo {
+            id: id.clone(),
+            tenant: spec.tenant.clone(),
+            kind: spec.kind.clone(),
+            priority: spec.priority,
+            memory: spec.memory,
+            cores: spec.cores,
+            state: TaskState::Pending,
+            created: SystemTime::now(),
+            started: None,
+            finished: None,
+            result: String::new(),
+            status: None,
+        };
+        let context = TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) };
+        let entry =
+            Arc::new(Entry { info: Mutex::new(info), ended: Condvar::new(), context, seq: state.next });
+        state.known.insert(id, entry.clone());
+        state.pending.push(Pending { entry: entry.clone(), spec });
+        if state.idle == 0 && state.workers < MAX_WORKERS {
+            let shared = self.0.clone();
+            let spawned = std::thread::Builder::new().name("cw-task".into()).spawn(move || shared.work());
+            match spawned {
+                Ok(_) => state.workers += 1,
+                // With another worker alive the task only waits longer; with none it would never run.
+                Err(e) if state.workers == 0 => {
+                    state.pending.pop();
+                    let id = entry.info.lock().id.clone();
+                    state.known.remove(&id);
+                    return Err(Error::io("starting a task thread", e));
+                }
+                Err(_) => {}
+            }
+        }
+        drop(state);
+        self.0.work.notify_one();
+        Ok(Task { entry, tasks: Arc::downgrade(&self.0) })
+    }
+
+    /// The task with this id: waiting, running, or one of the last few thousand that ended.
+    pub fn get(&self, id: &str) -> Result<Task> {
+        let state = self.0.state.lock();
+        let entry =
+            state.known.get(id).ok_or_else(|| Error::not_found(format!("task {id:?} is not known")))?;
+        Ok(Task { entry: entry.clone(), tasks: Arc::downgrade(&self.0) })
+    }
+
+    /// Tasks that have not ended, oldest first; of one tenant or of all.
+    pub fn active(&self, tenant: Option<&str>) -> Vec<TaskInfo> {
+        let state = self.0.state.lock();
+        let mut entries: Vec<_> = state.known.values().cloned().collect();
+        drop(state);
+        entries.sort_by_key(|e| e.seq);
+        let infos = entries.into_iter().map(|e| e.info.lock().clone());
+        infos.filter(|i| !i.state.is_final() && tenant.is_none_or(|t| t == i.tenant)).collect()
+    }
+
+    /// How many tasks have ended, and how.
+    pub fn ended(&self) -> Ended {
+        self.0.state.lock().ended
+    }
+
+    /// Cancels every task of a tenant (or of all) and waits for those that run.
+    pub fn cancel_all(&self, tenant: Option<&str>) {
+        let tasks: Vec<_> = self.active(tenant).iter().filter_map(|i| self.get(&i.id).ok()).collect();
+        for task in &tasks {
+            task.cancel();
+        }
+        for task in &tasks {
+            // Without a timeout there is nothing to fail.
+            let _ = task.wait(None);
+        }
+    }
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Tasks::new()
+    }
+}
+
+impl Shared {
+    fn work(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(next) = state.take() {
+                drop(state);
+                self.run(next);
+                state = self.state.lock();
+                continue;
+            }
+            state.idle += 1;
+            let wait = if state.pending.is_empty() { IDLE } else { POLL };
+            let timed_out = self.work.wait_for(&mut state, wait).timed_out();
+            state.idle -= 1;
+            if timed_out && state.pending.is_empty() {
+                state.workers -= 1;
+                return;
+            }
+        }
+    }
+
+    fn run(&self, Pending { entry, spec }: Pending) {
+        let begun = Instant::now();
+        let saved = pin(&spec.affinity);
+        let outcome = catch_unwind(AssertUnwindSafe(|| (spec.body)(&entry.context)));
+        unpin(saved);
+        let cancelled = entry.context.is_cancelled();
+        let (end, result, status) = match outcome {
+            Ok(Ok(result)) => (TaskState::Completed, result, None),
+            Ok(Err(e)) if cancelled || e.status() == Status::Cancelled => {
+                (TaskState::Cancelled, e.to_string(), Some(Status::Cancelled))
+            }
+            Ok(Err(e)) => (TaskState::Failed, e.to_string(), Some(e.status())),
+            Err(panic) => (TaskState::Failed, panic_text(&*panic), Some(Status::Panic)),
+        };
+        let mut state = self.state.lock();
+        let weight = spec.share.weight();
+        if let Some(promised) = state.tenants.get_mut(&spec.tenant) {
+            promised.memory -= spec.memory;
+            promised.cores -= spec.cores;
+            promised.ran += begun.elapsed().as_secs_f64() / weight;
+        }
+        state.end(&entry, end, result, status);
+        drop(state);
+        self.work.notify_all();
+    }
+
+    /// Takes a task that has not started out of the queue.
+    fn withdraw(&self, entry: &Arc<Entry>) {
+        let mut state = self.state.lock();
+        let Some(at) = state.pending.iter().position(|p| Arc::ptr_eq(&p.entry, entry)) else { return };
+        let withdrawn = state.pending.remove(at);
+        let text = "cancelled before it started".to_owned();
+        state.end(entry, TaskState::Cancelled, text, Some(Status::Cancelled));
+        drop(state);
+        // The body may own callbacks with destructors of the application: never under the lock.
+        drop(withdrawn);
+    }
+}
+
+impl State {
+    /// The task to start now, its needs promised; none when nothing can start.
+    fn take(&mut self) -> Option<Pending> {
+        let ran = |tenant: &str| self.tenants.get(tenant).map_or(0.0, |p| p.ran);
+        let fits = |p: &Pending| {
+            let none = Promised::default();
+            let promised = self.tenants.get(&p.spec.tenant).unwrap_or(&none);
+            let free = p.spec.account.limit().saturating_sub(p.spec.account.held());
+            p.spec.memory.saturating_add(promised.memory) <= free
+                && p.spec.cores.saturating_add(promised.cores) <= p.spec.processors.max(p.spec.cores)
+        };
+        let order = |p: &Pending| (p.spec.priority, ran(&p.spec.tenant), p.entry.seq);
+        let best = (0..self.pending.len()).filter(|&i| fits(&self.pending[i])).min_by(|&a, &b| {
+            let (a, b) = (order(&self.pending[a]), order(&self.pending[b]));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+        })?;
+        let taken = self.pending.remove(best);
+        // A tenant that is new or was idle starts level with the least of those that wait.
+        let level = self.pending.iter().map(|p| ran(&p.spec.tenant)).min_by(f64::total_cmp).unwrap_or(0.0);
+        let promised = self.tenants.entry(taken.spec.tenant.clone()).or_default();
+        promised.ran = promised.ran.max(level.min(f64::MAX));
+        promised.memory += taken.spec.memory;
+        promised.cores += taken.spec.cores;
+        let mut info = taken.entry.info.lock();
+        info.state = TaskState::Running;
+        info.started = Some(SystemTime::now());
+        drop(info);
+        Some(taken)
+    }
+
+    fn end(&mut self, entry: &Entry, end: TaskState, result: String, status: Option<Status>) {
+        match end {
+            TaskState::Failed => self.ended.failed += 1,
+            TaskState::Cancelled => self.ended.cancelled += 1,
+            _ => self.ended.completed += 1,
+        }
+        let mut info = entry.info.lock();
+        info.state = end;
+        info.result = result;
+        info.status = status;
+        info.finished = Some(SystemTime::now());
+        self.history.push_back(info.id.clone());
+        drop(info);
+        entry.ended.notify_all();
+        while self.history.len() > HISTORY {
+            if let Some(old) = self.history.pop_front()
+                && self.known.get(&old).is_some_and(|e| e.info.lock().state.is_final())
+            {
+                self.known.remove(&old);
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the task panicked: {}", text.as_deref().unwrap_or("no message"))
+}
+
+/// Restricts this thread to `cores`; returns the affinity it had. Best effort: a core that is gone changes nothing.
+fn pin(cores: &[u32]) -> Option<libc::cpu_set_t> {
+    if cores.is_empty() {
+        return None;
+    }
+    // SAFETY: plain system calls on sets that live on this stack frame; a zeroed cpu_set_t is the empty set.
+    unsafe {
+        let mut before: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size, &mut before) != 0 {
+            return None;
+        }
+        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
+        for &core in cores.iter().filter(|&&c| (c as usize) < 8 * size) {
+            libc::CPU_SET(core as usize, &mut wanted);
+        }
+        (libc::sched_setaffinity(0, size, &wanted) == 0).then_some(before)
+    }
+}
+
+fn unpin(before: Option<libc::cpu_set_t>) {
+    if let Some(set) = before {
+        // SAFETY: the set was filled by sched_getaffinity.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    }
+}

@@ -1,0 +1,106 @@
+//! Devices across the border.
+
+use super::guard::{guard, out};
+use super::text::{fixed, optional_text};
+use super::types::{CW_DEVICE_CPU, CW_DEVICE_CUDA, cw_device_info, cw_status};
+use crate::device::{self, Device, DeviceInfo, DeviceKind};
+use crate::{Error, Result};
+use std::ffi::c_char;
+use std::sync::Arc;
+
+/// The device that a caller's text names; null means the default device (`COGNIWARE_DEVICE`, else `auto`).
+///
+/// # Safety
+/// As for [`optional_text`].
+pub(super) unsafe fn chosen(argument: &str, name: *const c_char) -> Result<Arc<dyn Device>> {
+    // SAFETY: the caller's promise.
+    match unsafe { optional_text(argument, name)? } {
+        None => device::default_device(),
+        Some(name) => device::open(device::parse_choice(argument, name)?),
+    }
+}
+
+/// How many devices there are: the default device first, then the others, GPUs before the CPU.
+///
+/// # Safety
+/// `count` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_device_count(count: *mut usize) -> cw_status {
+    guard("cw_device_count", || {
+        // SAFETY: the caller's promise.
+        *unsafe { out("count", count)? } = device::list()?.len();
+        Ok(())
+    })
+}
+
+/// The figures of the device at `index` (0 to count - 1; 0 is the default device). Set `info->struct_size` first.
+///
+/// # Safety
+/// `info` must be valid for reads and writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_device_info_at(index: usize, info: *mut cw_device_info) -> cw_status {
+    guard("cw_device_info_at", || {
+        // SAFETY: the caller's promise.
+        let info = unsafe { out("info", info)? };
+        super::guard::struct_size::<cw_device_info>("info", info.struct_size)?;
+        let devices = device::list()?;
+        let device = devices.get(index).ok_or_else(|| {
+            Error::argument("index", format!("{index} is beyond the {} devices", devices.len()))
+        })?;
+        *info = to_c(device, &device.info()?, info.struct_size);
+        Ok(())
+    })
+}
+
+pub(super) fn to_c(device: &Arc<dyn Device>, info: &DeviceInfo, struct_size: usize) -> cw_device_info {
+    let mut nvlink_peers = [-1; 32];
+    let mut nvlink_active = 0;
+    for link in info.nvlinks.iter().filter(|l| l.link < 32) {
+        nvlink_peers[link.link as usize] = link.peer.map_or(-1, |p| p as i32);
+        nvlink_active |= u32::from(link.active) << link.link;
+    }
+    cw_device_info {
+        struct_size,
+        kind: match device.kind() {
+            DeviceKind::Cpu => CW_DEVICE_CPU,
+            DeviceKind::Cuda => CW_DEVICE_CUDA,
+        },
+        ordinal: device.ordinal() as i32,
+        name: fixed(&info.name),
+        isa: fixed(&info.isa),
+        pci_bus_id: fixed(&info.pci_bus_id),
+        total_memory: info.total_memory,
+        free_memory: info.free_memory,
+        compute_major: info.compute_major,
+        compute_minor: info.compute_minor,
+        multiprocessors: info.multiprocessors,
+        cuda_cores: info.cuda_cores,
+        tensor_cores: info.tensor_cores,
+        warp_size: info.warp_size,
+        max_threads_per_block: info.max_threads_per_block,
+        max_threads_per_multiprocessor: info.max_threads_per_multiprocessor,
+        max_block_dim: info.max_block_dim,
+        max_grid_dim: info.max_grid_dim,
+        shared_memory_per_block: info.shared_memory_per_block,
+        shared_memory_per_block_optin: info.shared_memory_per_block_optin,
+        shared_memory_per_multiprocessor: info.shared_memory_per_multiprocessor,
+        registers_per_block: info.registers_per_block,
+        registers_per_multiprocessor: info.registers_per_multiprocessor,
+        clock_khz: info.clock_khz,
+        memory_clock_khz: info.memory_clock_khz,
+        memory_bus_bits: info.memory_bus_bits,
+        l1_cache: info.l1_cache,
+        l2_cache: info.l2_cache,
+        l3_cache: info.l3_cache,
+        async_engines: info.async_engines,
+        driver_version: info.driver_version,
+        ecc: i32::from(info.ecc),
+        integrated: i32::from(info.integrated),
+        unified_addressing: i32::from(info.unified_addressing),
+        concurrent_kernels: i32::from(info.concurrent_kernels),
+        managed_memory: i32::from(info.managed_memory),
+        nvlink_count: info.nvlinks.len() as u32,
+        nvlink_active,
+        nvlink_peers,
+    }
+}

@@ -1,0 +1,121 @@
+//! What every exported function does first and last: catch panics, keep the last error, check pointers.
+
+use super::error::set_last;
+use super::types::{CW_OK, cw_status};
+use crate::{Error, Result, Status};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs the body of the exported function `name`; a panic becomes an error. The thread's last error is set or cleared;
+/// a `_free` function that succeeds leaves it, so that cleaning up after a failure does not hide the failure.
+pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status {
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => None,
+        Ok(Err(e)) => Some(e.within(name)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            // The payload's own destructor may panic; it must not do so here.
+            std::mem::forget(panic);
+            Some(
+                Error::new(Status::Panic, format!("{name}: bug in Cogniware: {text}"))
+                    .advise("please report it; the call had no effect that can be relied on"),
+            )
+        }
+    };
+    if error.is_none() && name.ends_with("_free") {
+        return CW_OK;
+    }
+    set_last(error)
+}
+
+/// The caller's place for an output.
+///
+/// # Safety
+/// A pointer that is not null must be valid for writes and not be aliased during the call.
+pub(super) unsafe fn out<'a, T>(name: &str, pointer: *mut T) -> Result<&'a mut T> {
+    aligned(name, pointer)?;
+    // SAFETY: not null, aligned, and valid by the caller's promise.
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(name))
+}
+
+/// A struct or value that the caller passes by pointer.
+///
+/// # Safety
+/// A pointer that is not null must be valid for reads.
+pub(super) unsafe fn input<'a, T>(name: &str, pointer: *const T) -> Result<&'a T> {
+    aligned(name, pointer)?;
+    // SAFETY: not null, aligned, and valid by the caller's promise.
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// An array: pointer and length. A length of 0 allows any pointer.
+///
+/// # Safety
+/// With a length above 0 the pointer must be valid for reads of that many elements.
+pub(super) unsafe fn slice<'a, T>(name: &str, pointer: *const T, length: usize) -> Result<&'a [T]> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    aligned(name, pointer)?;
+    if length.checked_mul(size_of::<T>().max(1)).is_none_or(|bytes| bytes > isize::MAX as usize) {
+        return Err(Error::argument(name, format!("{length} elements overflow the address space")));
+    }
+    // SAFETY: not null, aligned, bounded, and valid by the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
+}
+
+/// Writes a list to the caller's array: as many as fit, and to `count` how many there are. More than fit is an error.
+///
+/// # Safety
+/// With a capacity above 0 the pointer must be valid for writes of that many elements.
+pub(super) unsafe fn write_list<T: Copy>(
+    name: &str,
+    list: &[T],
+    pointer: *mut T,
+    capacity: usize,
+    count: &mut usize,
+) -> Result<()> {
+    *count = list.len();
+    if capacity == 0 && pointer.is_null() {
+        return Ok(());
+    }
+    if pointer.is_null() {
+        return Err(null(name));
+    }
+    aligned(name, pointer)?;
+    // SAFETY: not more than the caller's capacity.
+    unsafe { std::ptr::copy_nonoverlapping(list.as_ptr(), pointer, list.len().min(capacity)) };
+    if list.len() <= capacity {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::BufferTooSmall,
+        format!("argument `{name}`: has room for {capacity}, there are {}", list.len()),
+    ))
+}
+
+/// Checks the `struct_size` that the caller set: it must be at least what this version needs to read or write.
+pub(super) fn struct_size<T>(name: &str, given: usize) -> Result<()> {
+    if given >= size_of::<T>() {
+        return Ok(());
+    }
+    Err(Error::argument(
+        name,
+        format!("struct_size is {given}, this version of the library needs {}", size_of::<T>()),
+    )
+    .advise("set struct_size to sizeof of the struct, or fill it with its _default function"))
+}
+
+fn aligned<T>(name: &str, pointer: *const T) -> Result<()> {
+    if pointer.is_aligned() {
+        return Ok(());
+    }
+    Err(Error::argument(name, format!("{pointer:p} is not aligned to {} bytes", align_of::<T>())))
+}
+
+fn null(name: &str) -> Error {
+    Error::argument(name, "is NULL")
+}

@@ -1,0 +1,81 @@
+//! Memory by pointer: the tenant is found by the address.
+
+use super::Kernel;
+use crate::device::Place;
+use crate::memory;
+use crate::tenant::{self, Tenant};
+use crate::{Error, Result, Status};
+use std::sync::Arc;
+
+impl Kernel {
+    /// Allocates `bytes` of the tenant's memory.
+    pub fn alloc(&self, bytes: u64, llm: &str) -> Result<u64> {
+        if bytes == 0 {
+            return Err(Error::argument("size", "must not be 0"));
+        }
+        self.tenant(llm)?.space().alloc(bytes, 256, "allocateMemory")
+    }
+
+    /// Frees an allocation of any tenant by its pointer.
+    pub fn free(&self, ptr: u64) -> Result<()> {
+        self.read(|_| Ok(()))?;
+        let owner = owner("ptr", ptr)?.ok_or_else(|| {
+            Error::new(
+                Status::NotOwner,
+                format!("argument `ptr`: {ptr:#x} is no live allocation of any tenant"),
+            )
+            .advise("it was freed already, or never came from allocateMemory")
+        })?;
+        owner.space().free(ptr)
+    }
+
+    /// Copies between host memory and memory of one tenant, in any direction, and waits.
+    ///
+    /// # Safety
+    /// Host ranges must be valid for `bytes` bytes.
+    pub unsafe fn copy(&self, dst: u64, src: u64, bytes: u64) -> Result<()> {
+        let tenant = self.party(dst, src)?;
+        // SAFETY: the caller's promise about host ranges.
+        unsafe { tenant.copy(dst, src, bytes, None) }
+    }
+
+    /// Queues a copy on a stream that [`Kernel::create_stream`] made; the stream's tenant must be the memory's.
+    ///
+    /// # Safety
+    /// As for [`Kernel::copy`], until the copy has run.
+    pub unsafe fn copy_async(&self, dst: u64, src: u64, bytes: u64, stream: u64) -> Result<()> {
+        let (tenant, stream) = self.stream(stream)?;
+        // SAFETY: the caller's promise about host ranges.
+        unsafe { tenant.copy(dst, src, bytes, Some(&*stream)) }
+    }
+
+    /// The tenant on whose behalf a copy runs: the owner of either end.
+    fn party(&self, dst: u64, src: u64) -> Result<Arc<Tenant>> {
+        let (_, device) = self.current_device()?;
+        for (argument, address) in [("dst", dst), ("src", src)] {
+            if address == 0 {
+                return Err(Error::argument(argument, "is null"));
+            }
+            if let Some(tenant) = owner(argument, address)? {
+                return Ok(tenant);
+            }
+            if device.place(address) == Place::Device {
+                return Err(Error::new(
+                    Status::NotOwner,
+                    format!("argument `{argument}`: {address:#x} is device memory that no tenant holds"),
+                ));
+            }
+        }
+        Err(Error::argument("dst", "neither end of the copy is memory of a tenant")
+            .advise("use memcpy for copies within the program's own memory"))
+    }
+}
+
+fn owner(argument: &str, address: u64) -> Result<Option<Arc<Tenant>>> {
+    match memory::owner_of(address) {
+        None => Ok(None),
+        Some((_, name, _)) => {
+            tenant::find(&name).map(Some).map_err(|e| e.within(format!("argument `{argument}`")))
+        }
+    }
+}

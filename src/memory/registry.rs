@@ -1,0 +1,80 @@
+//! Which tenant an address belongs to, over all devices of the process.
+
+use super::Allocation;
+use super::space::Space;
+use crate::device::{Device, DevicePtr};
+use once_cell::sync::Lazy;
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// What a registered address range is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pool,
+    Region,
+    Shared,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Pool => "pool",
+            Kind::Region => "region",
+            Kind::Shared => "shared mapping",
+        }
+    }
+}
+
+/// Owner of an address range.
+pub(super) trait Owner: Send + Sync {
+    fn kind(&self) -> Kind;
+    /// The tenant's name.
+    fn tenant(&self) -> &str;
+    fn device(&self) -> &Arc<dyn Device>;
+    /// Whether it belongs to this space.
+    fn is_of(&self, space: &Space) -> bool;
+    /// What lies at an address of its range.
+    fn lookup(&self, address: DevicePtr) -> Option<Allocation>;
+}
+
+struct Entry {
+    bytes: u64,
+    owner: Weak<dyn Owner>,
+}
+
+static RANGES: Lazy<RwLock<BTreeMap<u64, Entry>>> = Lazy::new(RwLock::default);
+
+pub(super) fn add(base: DevicePtr, bytes: u64, owner: Weak<dyn Owner>) {
+    RANGES.write().insert(base, Entry { bytes, owner });
+}
+
+/// Must come before the range is given back to the device: another thread may get the same addresses then.
+pub(super) fn remove(base: DevicePtr) {
+    RANGES.write().remove(&base);
+}
+
+pub(super) fn owner(address: DevicePtr) -> Option<Arc<dyn Owner>> {
+    let ranges = RANGES.read();
+    let (base, entry) = ranges.range(..=address).next_back()?;
+    (address - base < entry.bytes).then(|| entry.owner.upgrade())?
+}
+
+/// The regions and shared mappings of a space.
+pub(super) fn beside(space: &Space) -> Vec<Allocation> {
+    let owners: Vec<_> =
+        RANGES.read().iter().filter_map(|(base, e)| Some((*base, e.owner.upgrade()?))).collect();
+    owners
+        .iter()
+        .filter(|(_, o)| o.kind() != Kind::Pool && o.is_of(space))
+        .filter_map(|(base, o)| o.lookup(*base))
+        .collect()
+}
+
+/// The device, the tenant's name and the live allocation that holds `address`, whoever it belongs to: a pool
+/// allocation, the mapped part of a region, or a shared mapping. `None` for memory that no tenant holds.
+pub fn owner_of(address: DevicePtr) -> Option<(Arc<dyn Device>, String, Allocation)> {
+    let owner = owner(address)?;
+    let allocation = owner.lookup(address)?;
+    Some((owner.device().clone(), owner.tenant().to_string(), allocation))
+}

@@ -1,0 +1,108 @@
+//! Where granules come from: the account's bound, the ledger and the device are asked in this order, and what was
+//! taken is given back when a later one refuses.
+//!
+//! **Scrubbing.** Memory of a device whose new granules are not zero by themselves is set to zero when it is created,
+//! before anybody sees its address. Doing it at this end, and not when memory is given back, covers every way by which
+//! it can have got its content: a tenant that freed it, one that died, another library, another process. Granules go
+//! from a tenant straight back to the device, never to another tenant, so there is no second way.
+
+use super::{Account, Ledger};
+use crate::device::{Access, Device, DeviceKind, DevicePtr, Granule};
+use crate::{Error, Result, Status};
+use std::sync::Arc;
+
+pub(super) struct Source {
+    pub device: Arc<dyn Device>,
+    pub ledger: Arc<Ledger>,
+}
+
+/// A granule with the address at which it is mapped.
+pub(super) struct Piece {
+    pub address: DevicePtr,
+    pub granule: Granule,
+}
+
+/// Why there is no granule.
+pub(super) enum Shortage {
+    /// The account has as many granules as it may.
+    Account,
+    /// The device has no memory left, or all that is left is set aside.
+    Device(Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl Source {
+    /// Creates `bytes` of memory for `account` (or for all) and maps it at `address`, with zeros in it.
+    pub fn take(
+        &self,
+        account: Option<&Account>,
+        address: DevicePtr,
+        bytes: u64,
+    ) -> std::result::Result<Piece, Shortage> {
+        if account.is_some_and(|a| !a.take_footprint(bytes)) {
+            return Err(Shortage::Account);
+        }
+        let given = self
+            .ledger
+            .take(account, bytes)
+            .and_then(|()| self.create(address, bytes).inspect_err(|_| self.ledger.give(bytes)));
+        given.map_err(|e| {
+            if let Some(a) = account {
+                a.give_footprint(bytes);
+            }
+            if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
+        })
+    }
+
+    fn create(&self, address: DevicePtr, bytes: u64) -> Result<Piece> {
+        let granule = self.device.granule_create(bytes)?;
+        if let Err(e) = self.device.map(address, &granule, Access::ReadWrite) {
+            self.device.granule_release(granule);
+            return Err(e);
+        }
+        if let Err(e) = self.scrub(address, bytes) {
+            // An unmap that fails too leaves the granule mapped; releasing it is still right, the driver keeps it
+            // until the mapping goes.
+            let _ = self.device.unmap(address, bytes);
+            self.device.granule_release(granule);
+            return Err(e);
+        }
+        Ok(Piece { address, granule })
+    }
+
+    fn scrub(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        if self.device.kind() == DeviceKind::Cpu {
+            return Ok(());
+        }
+        // SAFETY: mapped writable just now, and nobody else knows the address.
+        unsafe { self.device.fill(address, 0, bytes, None) }
+    }
+
+    /// Unmaps and gives back. When the device refuses to unmap, the piece comes back with the error.
+    pub fn give(&self, account: Option<&Account>, piece: Piece) -> std::result::Result<(), (Piece, Error)> {
+        let bytes = piece.granule.bytes;
+        if let Err(e) = self.device.unmap(piece.address, bytes) {
+            return Err((piece, e));
+        }
+        self.release(account, piece.granule);
+        Ok(())
+    }
+
+    /// Gives back a granule that is mapped nowhere.
+    pub fn release(&self, account: Option<&Account>, granule: Granule) {
+        let bytes = granule.bytes;
+        self.device.granule_release(granule);
+        self.ledger.give(bytes);
+        if let Some(a) = account {
+            a.give_footprint(bytes);
+        }
+    }
+
+    /// Gives back without a way to go on when the device refuses: used when the owner is being dropped.
+    pub fn abandon(&self, account: Option<&Account>, piece: Piece) {
+        if let Err((piece, _)) = self.give(account, piece) {
+            self.release(account, piece.granule);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A tenant's address range and the pool in it.
+
+use super::growth::Maps;
+use super::heap::{Block, Heap};
+use super::ledger::Idle;
+use super::registry::{self, Kind, Owner};
+use super::source::Source;
+use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
+use crate::device::{Device, DevicePtr};
+use crate::{Error, Result, Status};
+use parking_lot::{Mutex, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Waits until work in flight of a tenant no longer touches memory that it has freed.
+pub type Fence = Box<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// A tenant's address range and what is mapped in it.
+///
+/// The range is reserved once, larger than the device's memory; granules are mapped into it as they are needed, and
+/// allocations are cut out of them. Dropping the space gives everything in it back, live allocations too.
+pub struct Space {
+    pub(super) source: Source,
+    pub(super) account: Arc<Account>,
+    pub(super) base: DevicePtr,
+    pub(super) bytes: u64,
+    /// Units in a granule.
+    pub(super) slot: u32,
+    pub(super) heap: Mutex<Heap>,
+    /// Taken before `heap`, never after it.
+    pub(super) maps: Mutex<Maps>,
+    /// Units that are mapped.
+    pub(super) mapped: AtomicU64,
+    fence: RwLock<Option<Fence>>,
+    this: Weak<Space>,
+}
+
+impl Space {
+    /// A space on a device, charged to `account`.
+    pub fn new(device: Arc<dyn Device>, account: Arc<Account>) -> Result<Arc<Space>> {
+        let granularity = device.granularity();
+        if !granularity.is_power_of_two() || granularity < UNIT {
+            return Err(Error::new(
+                Status::Internal,
+                format!("a device with granules of {granularity} bytes"),
+            ));
+        }
+        let (base, bytes) = reserve(&*device, &account, granularity)?;
+        let slot = (granularity / UNIT) as u32;
+        let space = Arc::new_cyclic(|this: &Weak<Space>| Space {
+            source: Source { device, ledger: account.ledger().clone() },
+            account,
+            base,
+            bytes,
+            slot,
+            heap: Mutex::new(Heap::new(slot, base / UNIT)),
+            maps: Mutex::default(),
+            mapped: AtomicU64::new(0),
+            fence: RwLock::new(None),
+            this: this.clone(),
+        });
+        registry::add(base, bytes, space.this.clone());
+        space.source.ledger.register(space.this.clone());
+        Ok(space)
+    }
+
+    /// The first address of its range.
+    pub fn base(&self) -> DevicePtr {
+        self.base
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.source.device
+    }
+
+    /// The account that is charged.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Sets what to wait for before granules are unmapped: the tenant's own streams. Without it the space waits for
+    /// the whole device.
+    pub fn set_fence(&self, fence: Fence) {
+        *self.fence.write() = Some(fence);
+    }
+
+    pub(super) fn wait_for_work(&self) -> Result<()> {
+        match &*self.fence.read() {
+            Some(fence) => fence(),
+            None => self.source.device.synchronize(),
+        }
+    }
+
+    /// Allocates `bytes` (at least 1), aligned to `align` (a power of two; at least 256 is always given).
+    ///
+    /// Errors: [`Status::QuotaExceeded`] when the limit does not allow it, [`Status::OutOfMemory`] when the device has
+    /// no memory left. Nothing has changed then.
+    pub fn alloc(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
+        if bytes == 0 {
+            return Err(Error::argument("bytes", "must not be 0"));
+        }
+        if !align.is_power_of_two() || align > u64::from(u32::MAX) {
+            return Err(Error::argument("align", format!("{align} is not a power of two below 4 GiB")));
+        }
+        let align = (align.max(UNIT) / UNIT) as u32;
+        let units = self.account.take(bytes, tag)?;
+        let mut heap = self.heap.lock();
+        let id = match heap.alloc(units, align) {
+            Some(id) => id,
+            None => {
+                drop(heap);
+                match self.grow(units, align, tag) {
+                    Ok((id, locked)) => {
+                        heap = locked;
+                        id
+                    }
+                    Err(e) => {
+                        self.account.refund(units);
+                        return Err(e);
+                    }
+                }
+            }
+        };
+        heap.describe(id, bytes, now(), tag);
+        Ok(self.address(heap.block(id).start))
+    }
+
+    /// Frees an allocation by the very pointer that was returned. No work that touches it may be queued after the call;
+    /// work in flight is waited for before the memory leaves the tenant.
+    ///
+    /// Errors: [`Status::InvalidArgument`] for a pointer that was freed before or that points inside of an allocation,
+    /// [`Status::NotOwner`] for one that belongs to another tenant or to none.
+    pub fn free(&self, ptr: DevicePtr) -> Result<()> {
+        let Some(unit) = self.unit(ptr).filter(|_| ptr.is_multiple_of(UNIT)) else {
+            return Err(self.refusal("ptr", ptr));
+        };
+        let mut heap = self.heap.lock();
+        let Some(id) = heap.live_at(unit) else {
+            drop(heap);
+            return Err(self.refusal("ptr", ptr));
+        };
+        let units = heap.block(id).units;
+        let merged = heap.free(id);
+        let used = heap.used;
+        drop(heap);
+        self.account.refund(units);
+        if merged >= self.slot && self.mapped.load(Ordering::Relaxed) > used + self.cached(used) {
+            self.trim_soon();
+        }
+        Ok(())
+    }
+
+    /// How many mapped units may be free when `used` are not.
+    pub(super) fn cached(&self, used: u64) -> u64 {
+        (used / 16).max(2 * u64::from(self.slot))
+    }
+
+    /// The live allocation, region or shared mapping of this space that holds `address`.
+    pub fn find(&self, address: DevicePtr) -> Option<Allocation> {
+        match self.unit(address) {
+            Some(unit) => {
+                let heap = self.heap.lock();
+                heap.live_over(unit).map(|id| self.describe(heap.block(id)))
+            }
+            None => registry::owner(address).filter(|o| o.is_of(self))?.lookup(address),
+        }
+    }
+
+    /// Checks that `bytes` bytes from `address` lie inside one live allocation, region or shared mapping; `argument`
+    /// names it in the error.
+    pub fn check(&self, argument: &str, address: DevicePtr, bytes: u64) -> Result<()> {
+        let (ptr, size) = match self.unit(address) {
+            Some(unit) => {
+                let heap = self.heap.lock();
+                match heap.live_over(unit).map(|id| heap.block(id)) {
+                    Some(block) => (self.address(block.start), block.bytes),
+                    None => {
+                        drop(heap);
+                        return Err(self.refusal(argument, address));
+                    }
+                }
+            }
+            None => match self.find(address) {
+                Some(found) => (found.ptr, found.bytes),
+                None => return Err(self.refusal(argument, address)),
+            },
+        };
+        let offset = address - ptr;
+        if offset.checked_add(bytes).is_none_or(|end| end > size) {
+            return Err(Error::argument(
+                argument,
+                format!(
+                    "{bytes} bytes at {address:#x} go beyond the allocation at {ptr:#x}, which has {size} bytes"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reserves addresses for up to `max_bytes`, nothing mapped yet: memory that grows without moving.
+    pub fn region(self: &Arc<Self>, max_bytes: u64, tag: &str) -> Result<Region> {
+        Region::new(self, max_bytes, tag)
+    }
+
+    /// Maps a shared read-only image into this space and charges its full size to this tenant.
+    pub fn map_shared(self: &Arc<Self>, image: &Arc<Shared>, tag: &str) -> Result<SharedMapping> {
+        SharedMapping::new(self, image, tag)
+    }
+
+    /// What is still there, oldest first: allocations, regions and shared mappings.
+    pub fn leaks(&self) -> Vec<Allocation> {
+        let mut all: Vec<_> = self.heap.lock().live_blocks().map(|b| self.describe(b)).collect();
+        all.extend(registry::beside(self));
+        all.sort_by(|a, b| b.age.cmp(&a.age).then(a.ptr.cmp(&b.ptr)));
+        all
+    }
+
+    /// Figures.
+    pub fn usage(&self) -> Usage {
+        let account = &self.account;
+        Usage {
+            limit: account.limit(),
+            held: account.held(),
+            peak: account.peak(),
+            shared: account.shared(),
+            regions: account.regions(),
+            allocations: self.heap.lock().live,
+            physical: account.physical(),
+            rejections: account.rejections(),
+        }
+    }
+
+    fn unit(&self, address: DevicePtr) -> Option<u32> {
+        let offset = address.checked_sub(self.base).filter(|o| *o < self.bytes)?;
+        Some((offset / UNIT) as u32)
+    }
+
+    pub(super) fn address(&self, unit: u32) -> DevicePtr {
+        self.base + u64::from(unit) * UNIT
+    }
+
+    fn describe(&self, block: &Block) -> Allocation {
+        Allocation {
+            ptr: self.address(block.start),
+            bytes: block.bytes,
+            tag: block.tag.as_str().to_string(),
+            age: age(block.born),
+        }
+    }
+
+    /// Why `address` is not one of ours to use.
+    #[cold]
+    fn refusal(&self, argument: &str, address: DevicePtr) -> Error {
+        if address == 0 {
+            return Error::argument(argument, "is null");
+        }
+        if let Some(unit) = self.unit(address) {
+            if let Some(a) = self.find(address) {
+                let offset = address - a.ptr;
+                return Error::argument(
+                    argument,
+                    format!(
+                        "{address:#x} is {offset} bytes inside of the allocation at {:#x} ({} bytes, {:?})",
+                        a.ptr, a.bytes, a.tag
+                    ),
+                )
+                .advise("pass the pointer that the allocation returned");
+            }
+            let exact = address.is_multiple_of(UNIT) && self.heap.lock().was_live(unit);
+            let state =
+                if exact { "was freed already" } else { "is not allocated (freed, or never handed out)" };
+            return Error::argument(argument, format!("{address:#x} {state}"));
+        }
+        match registry::owner(address) {
+            Some(owner) if owner.is_of(self) => {
+                let kind = owner.kind().name();
+                let tag = owner.lookup(address).map(|a| a.tag).unwrap_or_default();
+                Error::argument(argument, format!("{address:#x} lies in the {kind} {tag:?} of this tenant"))
+                    .advise(format!("a {kind} is freed as a whole, by dropping it"))
+            }
+            Some(owner) => Error::new(
+                Status::NotOwner,
+                format!(
+                    "argument `{argument}`: {address:#x} belongs to tenant {:?} on {}:{}, not to {:?}",
+                    owner.tenant(),
+                    owner.device().kind(),
+                    owner.device().ordinal(),
+                    self.account.name()
+                ),
+            ),
+            None => Error::new(
+                Status::NotOwner,
+                format!("argument `{argument}`: {address:#x} is foreign: no tenant of this process has it"),
+            )
+            .advise("pass device memory that this tenant allocated"),
+        }
+    }
+}
+
+/// Reserves twice the device's memory, so that there is room for large allocations between small ones, or the limit
+/// where that is more. Under a limit of virtual memory, less.
+fn reserve(device: &dyn Device, account: &Account, granularity: u64) -> Result<(DevicePtr, u64)> {
+    let largest = (u64::from(u32::MAX) + 1) * UNIT - granularity;
+    let wanted = account.ledger().capacity().saturating_mul(2).max(account.limit()).min(largest);
+    let least = round_up(account.limit(), granularity).min(largest);
+    let mut bytes = round_up(wanted, granularity).min(largest);
+    loop {
+        match device.range_reserve(bytes) {
+            Ok(base) => return Ok((base, bytes)),
+            Err(e) if bytes <= least => return Err(e.within(format!("tenant {:?}", account.name()))),
+            Err(_) => bytes = round_up(bytes / 2, granularity).max(least),
+        }
+    }
+}
+
+impl Owner for Space {
+    fn kind(&self) -> Kind {
+        Kind::Pool
+    }
+
+    fn tenant(&self) -> &str {
+        self.account.name()
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        &self.source.device
+    }
+
+    fn is_of(&self, space: &Space) -> bool {
+        std::ptr::eq(self, space)
+    }
+
+    fn lookup(&self, address: DevicePtr) -> Option<Allocation> {
+        self.unit(address).and_then(|_| self.find(address))
+    }
+}
+
+impl Idle for Space {
+    fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    fn give_back(&self) {
+        self.trim_all();
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        registry::remove(self.base);
+        // A device that cannot be waited for any more (lost) has no work in flight either.
+        let _ = self.wait_for_work();
+        for (_, piece) in std::mem::take(&mut self.maps.get_mut().pieces) {
+            self.source.abandon(Some(&self.account), piece);
+        }
+        for block in self.heap.get_mut().live_blocks() {
+            self.account.refund(block.units);
+        }
+        self.source.device.range_release(self.base, self.bytes);
+    }
+}

@@ -1,0 +1,9 @@
+//! The engine on the CPU device, compared with what transformers computed (`tests/fixtures`).
+
+mod batching;
+mod common;
+mod embeddings;
+mod generation;
+mod logits;
+mod memory;
+mod sessions;

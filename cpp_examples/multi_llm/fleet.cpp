@@ -67,17 +67,6 @@ cogniware::DeviceInfo chosen(const std::string& name) {
     throw BadArgument("--device: there is no " + wanted + " here; there is " + known);
 }
 
-std::string node_of(const std::string& owner, const std::vector<cogniware::NodeInfo>& nodes) {
-    std::string text;
-    for (const auto& node : nodes) {
-        if (cogniware::detail::field(node.owner) != owner) {
-            continue;
-        }
-        text += (text.empty() ? "" : "+") + std::to_string(node.id) + " (" + std::to_string(node.processors) + ")";
-    }
-    return text;
-}
-
 }  // namespace
 
 Member::Member(std::string member_id, std::string member_prompt, double member_weight, const Arguments& arguments,
@@ -152,7 +141,12 @@ std::deque<Figures> Fleet::figures() const {
         }
         figures.memory_bytes = usage.memory_held;
         figures.memory_limit_bytes = usage.memory_limit;
-        figures.node = node_of(member.id, nodes);
+        for (const auto& node : nodes) {
+            if (cogniware::detail::field(node.owner) == member.id) {
+                figures.node = node.id;
+                figures.processors = node.processors;
+            }
+        }
         used.push_back(static_cast<double>(usage.device_time_ns));
         device_time += used.back();
         list.push_back(std::move(figures));

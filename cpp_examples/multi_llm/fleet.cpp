@@ -11,10 +11,14 @@ namespace {
 constexpr std::uint64_t mib = 1024 * 1024;
 
 const char* const prompts[] = {
-    "Tell me a story about a fox.",      "Write a short poem about the sea.",
-    "What is a river?",                  "Explain how several models can share one device.",
-    "Tell me a story about a robot.",    "Write a short poem about the moon.",
-    "What is rain?",                     "Tell me a story about an owl.",
+    "Tell me a story about a fox.",
+    "Write a short poem about the sea.",
+    "What is a river?",
+    "Explain how several models can share one device.",
+    "Tell me a story about a robot.",
+    "Write a short poem about the moon.",
+    "What is rain?",
+    "Tell me a story about an owl.",
 };
 const double weights[] = {4.0, 2.0, 1.0, 1.0};
 
@@ -102,7 +106,8 @@ void Fleet::start(std::uint32_t tokens) {
 bool Fleet::wait(std::chrono::milliseconds at_most) {
     const auto until = std::chrono::steady_clock::now() + at_most;
     for (auto& member : members_) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
         member.ended = member.ended || member.generation.wait_for(std::max(left, std::chrono::milliseconds(0)));
     }
     const bool all = std::all_of(members_.begin(), members_.end(), [](const Member& m) { return m.ended; });

@@ -33,8 +33,8 @@ void Progress::show(const Fleet& fleet) {
     line << std::fixed << fleet.seconds() << " s:";
     const auto figures = fleet.figures();
     for (std::size_t at = 0; at < figures.size(); ++at) {
-        line << " " << members[at].id << " " << figures[at].tokens << " tokens"
-             << (members[at].ended ? " (done)" : "") << (at + 1 < figures.size() ? "," : "");
+        line << " " << members[at].id << " " << figures[at].tokens << " tokens" << (members[at].ended ? " (done)" : "")
+             << (at + 1 < figures.size() ? "," : "");
     }
     out_ << line.str() << std::endl;
 }

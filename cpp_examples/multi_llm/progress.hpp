@@ -25,8 +25,8 @@ private:
     std::ostream& out_;
     bool terminal_;
     std::size_t lines_ = 0;
-    std::size_t ended_ = 0;     // members that had ended when the last line was printed
-    double next_line_ = 0;      // seconds after the start
+    std::size_t ended_ = 0;  // members that had ended when the last line was printed
+    double next_line_ = 0;   // seconds after the start
 };
 
 }  // namespace multi_llm

@@ -33,7 +33,8 @@ std::string table(const Fleet& fleet) {
         out << std::left << std::setw(7) << member.id << std::right << std::setprecision(1) << std::setw(7)
             << member.weight << std::setw(8) << figure.tokens << std::setw(10) << figure.tokens_per_second
             << std::setw(12) << (member.ended ? first.str() : "-") << std::setw(20)
-            << mebibytes(figure.memory_bytes) + "/" + mebibytes(figure.memory_limit_bytes) << std::setw(14) << node << std::setw(12) << 100 * figure.device_time_share << " %\n";
+            << mebibytes(figure.memory_bytes) + "/" + mebibytes(figure.memory_limit_bytes) << std::setw(14) << node
+            << std::setw(12) << 100 * figure.device_time_share << " %\n";
     }
     return out.str();
 }

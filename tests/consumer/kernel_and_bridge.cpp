@@ -4,8 +4,8 @@
 #include "core/customized_kernel.h"
 #include "core/python_cpp_bridge.h"
 
-#include <cogniware/cogniware.hpp>
 #include <cogniware/core/customized_kernel.h>
+#include <cogniware/cogniware.hpp>
 
 #include <chrono>
 #include <memory>
@@ -38,7 +38,8 @@ void kernel_of_its_own() {
     cudaStream_t stream = kernel->createStream("k");
     CHECK(stream != nullptr && kernel->getStreamsForLLM("k").size() == 1);
     CHECK(kernel->copyMemory(memory, &number, sizeof number));
-    CHECK(kernel->copyMemoryAsync(&back, memory, sizeof back, stream) && kernel->synchronizeStream(stream) && back == 5);
+    CHECK(kernel->copyMemoryAsync(&back, memory, sizeof back, stream) && kernel->synchronizeStream(stream) &&
+          back == 5);
     CHECK(kernel->destroyStream(stream) && !kernel->destroyStream(stream));
     CHECK(kernel->deallocateMemory(memory) && !kernel->deallocateMemory(memory));
 
@@ -84,7 +85,8 @@ void bridge() {
     CHECK(!manager.registerLLM("b", {{"no_such_key", "1"}}));
     // The map that carried the configuration was freed meanwhile; the reason is still there.
     CHECK(cogniware::last_error().find("no_such_key") != std::string::npos);
-    CHECK(manager.registerLLM("b", {{"model_type", "gpt"}, {"max_memory", "64"}, {"temperature", "0"}, {"max_cores", "1"}}));
+    CHECK(manager.registerLLM("b",
+                              {{"model_type", "gpt"}, {"max_memory", "64"}, {"temperature", "0"}, {"max_cores", "1"}}));
 
     auto bridge = manager.getBridge();
     CHECK(bridge->isLLMActive("b") && bridge->getLLMConfig("b")["temperature"] == "0");
@@ -109,10 +111,12 @@ void bridge() {
     const std::string blocking = bridge->generate("b", "The sea", {{"max_tokens", "8"}});
     CHECK(blocking == bridge->getTaskResult(id));
     std::string streamed;
-    const std::string text = bridge->generate("b", "The sea", [&](std::string_view piece) {
-        streamed += piece;
-        return true;
-    }, {{"max_tokens", "8"}});
+    const std::string text = bridge->generate("b", "The sea",
+                                              [&](std::string_view piece) {
+                                                  streamed += piece;
+                                                  return true;
+                                              },
+                                              {{"max_tokens", "8"}});
     CHECK(text == blocking && streamed == blocking);
     CHECK(bridge->scheduleTask("b", "no such type", {}).empty() && !cogniware::last_error().empty());
     CHECK(!bridge->waitForTask("no such task", std::chrono::milliseconds(1)));

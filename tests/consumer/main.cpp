@@ -85,10 +85,13 @@ void models() {
     CHECK(plain.tokens().size() == plain.stats().generated_tokens && plain.logprobs().size() == plain.tokens().size());
 
     std::string streamed;
-    const auto second = model.generate("The sea", [&](std::string_view piece) {
-        streamed += piece;
-        return true;
-    }, how);
+    const auto second = model.generate(
+        "The sea",
+        [&](std::string_view piece) {
+            streamed += piece;
+            return true;
+        },
+        how);
     CHECK(streamed == second.text() && second.text() == plain.text());
 
     int pieces = 0;

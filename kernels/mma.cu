@@ -21,8 +21,8 @@ extern "C" __global__ void __launch_bounds__(256) cw_split_rows(const float* x, 
     out[((size_t)blockIdx.y * blocks + b) * 32 + lane] = make_uint4(a.x, a.y, c.x, c.y);
 }
 
-#define CW_MMA_KERNELS(NAME, F)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(CW_MMA_THREADS)                                                      \
+#define CW_MMA_KERNELS(NAME, F, RESIDENT)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(CW_MMA_THREADS, RESIDENT)                                            \
         cw_mma_##NAME##_direct(const __grid_constant__ CwProducts a, const float* x) {                                \
         cw_mma_direct<F>(a, x);                                                                                       \
     }                                                                                                                 \
@@ -35,8 +35,8 @@ extern "C" __global__ void __launch_bounds__(256) cw_split_rows(const float* x, 
         cw_mma_prepared<F, 8>(a, x);                                                                                  \
     }
 
-CW_MMA_KERNELS(f16, CwF16)
-CW_MMA_KERNELS(q8_0, CwQ8_0)
-CW_MMA_KERNELS(q4_0, CwQ4_0)
-CW_MMA_KERNELS(q4_k, CwQ4_K)
-CW_MMA_KERNELS(q6_k, CwQ6_K)
+CW_MMA_KERNELS(f16, CwF16, 2)
+CW_MMA_KERNELS(q8_0, CwQ8_0, 3)
+CW_MMA_KERNELS(q4_0, CwQ4_0, 3)
+CW_MMA_KERNELS(q4_k, CwQ4_K, 2)
+CW_MMA_KERNELS(q6_k, CwQ6_K, 2)

@@ -1,7 +1,7 @@
 // Products of packed matrices with a few or many rows of activations, on tensor cores with f32 accuracy.
 //
-// An activation is split into two f16 numbers, x / 256 = hi + lo / 2048, which keep 22 of its 24 bits (down to about
-// 4e-9; up to 1.6e7, beyond which the product is not finite). Integer codes and f16 weights are exact in f16. So the
+// An activation is split into two f16 numbers, x / 64 = hi + lo / 2048, which keep 22 of its 24 bits (down to about
+// 1e-9; up to 4e6, beyond which the product is not finite). Integer codes and f16 weights are exact in f16. So the
 // eight columns of one m16n8k16 product serve four rows of activations, accumulated in f32; block scales are applied
 // to the accumulators in f32. One block computes 16 outputs at a time; its eight warps split the columns and add
 // their parts in a fixed order. An output's value depends neither on the other rows nor on their number.
@@ -10,10 +10,10 @@
 
 #define CW_MMA_WARPS 8
 #define CW_MMA_THREADS (CW_MMA_WARPS * CW_WARP)
-#define CW_MMA_DOWN 0.00390625f          // 1 / 256
-#define CW_MMA_UP 256.0f
+#define CW_MMA_DOWN 0.015625f    // 1 / 64
+#define CW_MMA_UP 64.0f
 #define CW_MMA_LO 2048.0f
-#define CW_MMA_LO_UP 0.125f              // 256 / 2048
+#define CW_MMA_LO_UP 0.03125f    // 64 / 2048
 
 // One of up to four products that share their activations. Mirrored in src/ops/cuda/products.rs.
 struct CwProduct {
@@ -32,7 +32,6 @@ struct CwProducts {
     int chunks;   // of one row
     int cols;
     int n;        // rows of activations
-    int per;      // tiles a block computes
     int slots;    // chunks a warp keeps staged (direct kernels)
     int wide;     // rows of x are 16-byte aligned
 };
@@ -40,16 +39,16 @@ struct CwProducts {
 __device__ __forceinline__ void cw_mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                                        uint32_t b1) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #else
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a0), "r"(a1), "r"(b0));
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a2), "r"(a3), "r"(b1));
@@ -73,10 +72,13 @@ __device__ __forceinline__ void cw_block32(const typename F::Regs& r, int b, con
     uint32_t lo[4], hi[4];
     F::fragments(r, b, lo, hi);
     if constexpr (!F::SCALED) {
+        // The tensor core's own accumulation rounds towards zero, so it only adds up 32 columns at a time.
 #pragma unroll
         for (int q = 0; q < NG; q++) {
-            cw_mma(acc[q], lo[0], hi[0], lo[1], hi[1], x[q].x, x[q].y);
-            cw_mma(acc[q], lo[2], hi[2], lo[3], hi[3], x[q].z, x[q].w);
+            float c[4] = {0, 0, 0, 0};
+            cw_mma(c, lo[0], hi[0], lo[1], hi[1], x[q].x, x[q].y);
+            cw_mma(c, lo[2], hi[2], lo[3], hi[3], x[q].z, x[q].w);
+            acc[q][0] += c[0], acc[q][1] += c[1], acc[q][2] += c[2], acc[q][3] += c[3];
         }
     } else if constexpr (F::HALVES) {
         float s0, s1, u0, u1;
@@ -116,12 +118,12 @@ __device__ __forceinline__ void cw_block32(const typename F::Regs& r, int b, con
     }
 }
 
-// Adds the eight warps' parts and writes 16 outputs of NG * 4 rows, the first of which is `row0`.
+// Adds the eight warps' parts and writes 16 outputs of NG * 4 rows, the first of which is `row0`. A block's tiles use
+// two buffers `red` in turn: the barrier of the next tile frees this one's.
 template <int NG>
 __device__ __forceinline__ void cw_mma_finish(const CwProducts& a, int tile, int row0, const float (&acc)[NG][4],
                                               float* red) {
     int warp = threadIdx.x / CW_WARP, lane = threadIdx.x % CW_WARP, g = lane / 4, t = lane % 4;
-    __syncthreads();
 #pragma unroll
     for (int q = 0; q < NG; q++) {
         float* p = red + (warp * NG + q) * 128;
@@ -155,8 +157,9 @@ __device__ __forceinline__ const char* cw_tile(const CwProducts& a, int tile, si
     return a.p[which].weight + (size_t)(tile - a.p[which].first) * tile_row_bytes;
 }
 
-// Up to four rows, read as f32 and split by the warp that uses them; dynamic shared memory: red (4 KiB), then for
-// each warp `slots` chunks of CHUNK / 32 * 2 n * 4 * 16 bytes.
+// Up to four rows, read as f32 and split by the warp that uses them; dynamic shared memory: red (2 x 4 KiB), then for
+// each warp `slots` chunks of CHUNK / 32 * 2 n * 4 * 16 bytes. A warp loads its next chunk, of this tile or the next,
+// before it computes with the one at hand.
 template <class F>
 __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* x) {
     extern __shared__ uint4 cw_shared[];
@@ -165,17 +168,22 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
     int n = a.n, per = a.chunks > warp ? (a.chunks - warp + CW_MMA_WARPS - 1) / CW_MMA_WARPS : 0;
     float* red = reinterpret_cast<float*>(cw_shared);
     int slot16 = BLOCKS * 2 * n * 4;  // uint4 in a slot
-    uint4* mine = cw_shared + 256 + warp * a.slots * slot16;
+    uint4* mine = cw_shared + 512 + warp * a.slots * slot16;
     size_t row_bytes = (size_t)a.chunks * F::TILE;
-    int first = blockIdx.x * a.per, last = min(first + a.per, a.tiles);
-    if (first >= last) return;
+    int tile = blockIdx.x, s = 0, turn = 0;
+    float acc[1][4] = {{0, 0, 0, 0}};
+    if (per == 0) {  // fewer chunks than warps
+        for (; tile < a.tiles; tile += gridDim.x, turn ^= 1024) cw_mma_finish<1>(a, tile, 0, acc, red + turn);
+        return;
+    }
+    const size_t stride = (size_t)CW_MMA_WARPS * F::TILE;
+    const char* w = cw_tile(a, tile, row_bytes) + (size_t)warp * F::TILE;
+    typename F::Regs r0, r1;
+    F::load(r0, w, lane);
 
-    typename F::Regs r;
-    if (per) F::load(r, cw_tile(a, first, row_bytes) + (size_t)warp * F::TILE, lane);
-
-    auto stage = [&](int s, int slot) {
+    auto stage = [&](int chunk, int slot) {
         uint2* dst = reinterpret_cast<uint2*>(mine + slot * slot16);
-        int k0 = (warp + s * CW_MMA_WARPS) * F::CHUNK;
+        int k0 = (warp + chunk * CW_MMA_WARPS) * F::CHUNK;
         for (int j = 0; j < n; j++) {
 #pragma unroll
             for (int h = 0; h < F::CHUNK / 128; h++) {
@@ -189,30 +197,42 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
     };
     bool keep = per <= a.slots;
     if (keep) {
-        for (int s = 0; s < per; s++) stage(s, s);
+        for (int i = 0; i < per; i++) stage(i, i);
         __syncwarp();
     }
     bool active = g % 4 < n;
-    int column = ((g < 4 ? g : n + g - 4) * 4) + t;
-    for (int tile = first; tile < last; tile++) {
-        const char* w = cw_tile(a, tile, row_bytes) + (size_t)warp * F::TILE;
-        float acc[1][4] = {{0, 0, 0, 0}};
-        for (int s = 0; s < per; s++) {
-            if (tile != first || s != 0) F::load(r, w + (size_t)s * CW_MMA_WARPS * F::TILE, lane);
-            if (!keep) {
-                __syncwarp();
-                stage(s, 0);
-                __syncwarp();
-            }
-            const uint4* b4 = mine + (keep ? s : 0) * slot16 + column;
-#pragma unroll
-            for (int b = 0; b < BLOCKS; b++) {
-                uint4 v[1] = {make_uint4(0, 0, 0, 0)};
-                if (active) v[0] = b4[b * 2 * n * 4];
-                cw_block32<F, 1>(r, b, v, acc);
-            }
+    const uint4* column = mine + (g < 4 ? g : n + g - 4) * 4 + t;
+
+    // One chunk; false after the last.
+    auto step = [&](typename F::Regs& now, typename F::Regs& next) -> bool {
+        bool last = s + 1 == per;
+        int then = last ? tile + gridDim.x : tile;
+        bool more = then < a.tiles;
+        if (last && more) w = cw_tile(a, then, row_bytes) + (size_t)warp * F::TILE - stride;
+        w += stride;
+        if (more) F::load(next, w, lane);
+        if (!keep) {
+            __syncwarp();
+            stage(s, 0);
+            __syncwarp();
         }
-        cw_mma_finish<1>(a, tile, 0, acc, red);
+        const uint4* b4 = column + (keep ? s : 0) * slot16;
+#pragma unroll
+        for (int b = 0; b < BLOCKS; b++) {
+            uint4 v[1] = {make_uint4(0, 0, 0, 0)};
+            if (active) v[0] = b4[b * 2 * n * 4];
+            cw_block32<F, 1>(now, b, v, acc);
+        }
+        s++;
+        if (last) {
+            cw_mma_finish<1>(a, tile, 0, acc, red + turn);
+            turn ^= 1024;
+            acc[0][0] = acc[0][1] = acc[0][2] = acc[0][3] = 0.0f;
+            tile = then, s = 0;
+        }
+        return more;
+    };
+    while (step(r0, r1) && step(r1, r0)) {
     }
 }
 
@@ -227,8 +247,8 @@ __device__ __forceinline__ void cw_mma_prepared(const CwProducts& a, const uint4
     size_t row_bytes = (size_t)a.chunks * F::TILE;
     size_t group = (size_t)a.chunks * BLOCKS * 32;
     const uint4* xg = x + (size_t)blockIdx.y * NG * group + lane;
-    int first = blockIdx.x * a.per, last = min(first + a.per, a.tiles);
-    for (int tile = first; tile < last; tile++) {
+    int turn = 0;
+    for (int tile = blockIdx.x; tile < a.tiles; tile += gridDim.x, turn ^= NG * 1024) {
         const char* w = cw_tile(a, tile, row_bytes) + (size_t)warp * F::TILE;
         float acc[NG][4];
 #pragma unroll
@@ -245,6 +265,6 @@ __device__ __forceinline__ void cw_mma_prepared(const CwProducts& a, const uint4
                 cw_block32<F, NG>(r, b, v, acc);
             }
         }
-        cw_mma_finish<NG>(a, tile, blockIdx.y * NG * 4, acc, red);
+        cw_mma_finish<NG>(a, tile, blockIdx.y * NG * 4, acc, red + turn);
     }
 }

@@ -4,8 +4,9 @@
 // 0 SiLU, 1 GELU, 2 the tanh approximation of GELU; as in src/ops/cuda/mod.rs.
 __device__ __forceinline__ float cw_activation(int kind, float x) {
     if (kind == 0) return x / (1.0f + expf(-x));
-    if (kind == 1) return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
-    return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    // 1 + erf and 1 + tanh of a large negative number would cancel.
+    if (kind == 1) return 0.5f * x * erfcf(x * -0.70710678118654752f);
+    return x / (1.0f + expf(-1.5957691216057307f * (x + 0.044715f * x * x * x)));
 }
 
 extern "C" __global__ void __launch_bounds__(256) cw_gated(int kind, float* gate, const float* up, uint64_t count) {

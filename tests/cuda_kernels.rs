@@ -296,6 +296,13 @@ fn gpu_costs() {
     per(200, "stream_create and drop", &mut || {
         drop(device.node_create(&[0]).unwrap().stream_create(0).unwrap());
     });
+    let other = device.node_create(&[1]).unwrap().stream_create(0).unwrap();
+    let start = Instant::now();
+    for s in [&stream, &other] {
+        s.host_fn(Box::new(|| std::thread::sleep(Duration::from_millis(20)))).unwrap();
+    }
+    device.synchronize().unwrap();
+    println!("a host function of 20 ms on each of two streams: {:?}", start.elapsed());
     per(2000, "place", &mut || assert!(device.place(block.1) == cogniware::device::Place::Device));
     let g = device.granularity();
     per(100, "granule, map, unmap, release", &mut || {

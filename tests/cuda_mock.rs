@@ -49,6 +49,8 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let g = self.device.granularity();
+        // A failure half way leaves work in flight. Asked twice, since the first may be the call that fails.
+        let _ = self.device.synchronize().or_else(|_| self.device.synchronize());
         if self.mapped {
             let _ = self.device.unmap(self.range, g);
         }
@@ -81,7 +83,9 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     // SAFETY: the memory outlives both streams' work: they are waited for below, or by the device's drop.
     unsafe { device.fill(memory.range, 2, 100, Some(a.as_ref()))? };
     let (tell, told) = std::sync::mpsc::channel();
-    a.host_fn(Box::new(move || tell.send(()).unwrap()))?;
+    a.host_fn(Box::new(move || {
+        let _ = tell.send(());
+    }))?;
     let second = a.record()?;
     b.wait(&second)?;
     b.synchronize()?;
@@ -188,10 +192,20 @@ fn an_old_driver_gives_the_whole_device_and_says_why() {
 fn each_missing_function_is_named_with_the_version_that_brings_it() {
     for name in functions() {
         let mock = Mock::without(&[&name]);
-        match CudaDriver::open(mock.path()).and_then(everything) {
+        let driver = CudaDriver::open(mock.path());
+        match driver.clone().and_then(everything) {
+            // Missed when something was given back, where no error can be returned.
+            Ok(()) if driver.as_ref().is_ok_and(|d| d.release_failures().0 > 0) => {
+                let first = driver.unwrap().release_failures().1.unwrap();
+                // A failed unmap was an error to its caller; what is noted is the range that could not be freed.
+                assert!(first.message().contains(&name) || name == "cuMemUnmap", "{name}: {first}");
+            }
             // Functions that the workflow can do without.
             Ok(()) => assert!(
-                name.contains("Green") || name.contains("Resource") || !Mock::new().uses(&name),
+                ["Green", "Resource", "cuGraphExecUpdate", "cuPointerGetAttribute"]
+                    .iter()
+                    .any(|n| name.contains(n))
+                    || !Mock::new().uses(&name),
                 "nobody noticed that {name} is missing"
             ),
             Err(e) if name == "cuInit" => assert_eq!(e.status(), Status::NoDevice),
@@ -318,6 +332,40 @@ fn a_mapping_that_fails_half_way_is_taken_back() {
 }
 
 #[test]
+fn a_large_write_may_fail_half_way_and_be_done_again() {
+    let mock = Mock::new();
+    let device = mock.device();
+    let bytes = 24u64 << 20;
+    let (range, granule) = (device.range_reserve(bytes).unwrap(), device.granule_create(bytes).unwrap());
+    device.map(range, &granule, Access::ReadWrite).unwrap();
+    let data: Vec<u8> = (0..bytes as usize - 5).map(|i| (i / 977) as u8).collect();
+    for fault in [
+        "cuMemcpyAsync:3:12345",
+        "cuEventRecord:2:12345",
+        "cuEventSynchronize:1:12345",
+        "cuStreamSynchronize:1:12345",
+    ] {
+        mock.fail(fault);
+        assert_eq!(device.write(range, &data).unwrap_err().driver_code(), Some(12345), "{fault}");
+    }
+    // With no page-locked memory to be had it is only slower.
+    let fresh = CudaDevice::with_driver(device.driver().clone(), 0).unwrap();
+    mock.fail("cuMemHostAlloc:-1:2");
+    let foreign = range; // Another device object of the same GPU: its driver knows the address.
+    fresh.write(foreign, &data).unwrap();
+    mock.fail("");
+    device.write(range, &data).unwrap();
+    let mut out = vec![0u8; data.len()];
+    device.read(&mut out, range).unwrap();
+    assert!(out == data);
+    device.unmap(range, bytes).unwrap();
+    device.granule_release(granule);
+    device.range_release(range, bytes);
+    drop((device, fresh));
+    mock.assert_clean();
+}
+
+#[test]
 fn releasing_what_is_not_there_is_noted() {
     let mock = Mock::new();
     let device = mock.device();
@@ -414,8 +462,6 @@ fn info_is_what_the_driver_says() {
 fn asking_for_a_node_again_is_cheap_and_the_ladder_does_not_grow() {
     let mock = Mock::new();
     let device = mock.device();
-    assert_eq!(device.units().len(), 16);
-    assert!(device.units().iter().all(|u| u.processors == 8));
     mock.fail("");
     for _ in 0..10 {
         assert_eq!(device.node_create(&[5, 2, 9]).unwrap().processors(), 24);
@@ -428,9 +474,37 @@ fn asking_for_a_node_again_is_cheap_and_the_ladder_does_not_grow() {
             device.node_create(&[a, b]).unwrap();
         }
     }
-    assert!(mock.live("green") <= 33, "{} green contexts are kept", mock.live("green"));
+    assert!(mock.live("green") <= 17, "{} green contexts are kept", mock.live("green"));
     held.stream_create(0).unwrap().synchronize().unwrap();
     drop((held, device));
+    mock.assert_clean();
+}
+
+#[test]
+fn what_is_left_over_is_a_unit_where_it_is_large_enough() {
+    for (groups, last, together) in [(15, 12, 132), (16, 8, 128)] {
+        let mock = Mock::new();
+        mock.groups(groups);
+        let device = mock.device();
+        let sizes: Vec<u32> = device.units().iter().map(|u| u.processors).collect();
+        assert_eq!((sizes.len(), sizes[0], sizes[15]), (16, 8, last));
+        assert_eq!(sizes.iter().sum::<u32>(), together);
+        assert_eq!(device.node_create(&[15, 3]).unwrap().processors(), 8 + last);
+        let all: Vec<u32> = (0..16).collect();
+        assert_eq!(device.node_create(&all).unwrap().processors(), 132);
+        drop(device);
+        mock.assert_clean();
+    }
+}
+
+#[test]
+fn a_green_context_outlives_its_last_work() {
+    let mock = Mock::new();
+    let device = mock.device();
+    let stream = device.node_create(&[0]).unwrap().stream_create(0).unwrap();
+    stream.host_fn(Box::new(|| std::thread::sleep(std::time::Duration::from_millis(30)))).unwrap();
+    // All at once, work in flight: the mock counts a green context that is destroyed under it.
+    drop((stream, device));
     mock.assert_clean();
 }
 
@@ -455,12 +529,7 @@ fn a_driver_that_shuts_down_first_is_no_failure() {
     let event = stream.record().unwrap();
     let driver = device.driver().clone();
     let all: Vec<String> = functions().iter().map(|name| format!("{name}:-1:4")).collect();
-    for part in all.chunks(30) {
-        // The mock takes 32 faults at a time; what matters is every call of the destructors.
-        if part.iter().any(|f| f.contains("cuCtxGetCurrent")) {
-            mock.fail(&part.join(","));
-        }
-    }
+    mock.fail(&all.join(","));
     drop((event, stream, memory, device));
     assert_eq!(driver.release_failures().0, 0, "{:?}", driver.release_failures().1);
 }
@@ -498,7 +567,7 @@ fn in_child(device: &str, variables: &[(&str, &str)]) -> String {
         String::from_utf8_lossy(&out.stderr)
     );
     let text = String::from_utf8(out.stdout).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("answer: ")).unwrap().to_owned()
+    text.lines().find_map(|line| line.split_once("answer: ")).unwrap().1.to_owned()
 }
 
 #[test]
@@ -535,6 +604,7 @@ fn the_environment_chooses_library_and_device() {
         broken.starts_with("driver Some(12345)"),
         "a broken GPU is no reason to run on the CPU: {broken}"
     );
+    assert_eq!(in_child("auto", &[("COGNIWARE_LIBCUDA", "/nonexistent/libcuda.so")]), "cpu:0");
     let missing = in_child("cuda", &[("COGNIWARE_LIBCUDA", "/nonexistent/libcuda.so")]);
     assert!(missing.starts_with("no_device None COGNIWARE_LIBCUDA: "), "{missing}");
     std::fs::remove_file(library).unwrap();

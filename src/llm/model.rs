@@ -39,7 +39,7 @@ pub struct LoadStats {
     pub file_bytes: u64,
     /// Bytes of the packed image, each tenant charged with all of them.
     pub image_bytes: u64,
-    /// From opening the file until the image was mapped.
+    /// From the first tensor until the image was mapped into the tenant's space.
     pub time: Duration,
     /// Another tenant (or model) had the image already: nothing was read.
     pub shared: bool,
@@ -297,7 +297,6 @@ fn load(
     options: &ModelOptions,
     progress: Option<&mut dyn FnMut(LoadProgress) -> bool>,
 ) -> Result<Arc<Model>> {
-    let begun = Instant::now();
     let file = ModelFile::open(path)?;
     let config = file.config().clone();
     let limits = options.resolve(tenant.device().kind(), config.context)?;
@@ -308,6 +307,7 @@ fn load(
     let plan = Plan::new(&file, &*ops)?;
     let threads = node.processors().clamp(1, 4) as usize;
     let mut silent = |_| true;
+    let begun = Instant::now();
     let (weights, shared) = image(tenant, &file, &plan, &*ops, threads, progress.unwrap_or(&mut silent))?;
     let time = begun.elapsed();
     let kv = options.kv.unwrap_or_else(|| match file.tensor("blk.0.attn_q.weight") {

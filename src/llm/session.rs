@@ -87,39 +87,45 @@ impl Session {
     /// not changed are not read again. [`Status::Busy`] while another turn runs. When it fails at once, nothing was
     /// added.
     pub fn generate(&self, request: Request) -> Result<Generation> {
-        let mut history = self.idle()?;
+        // The lock is not held beyond this: a request that is refused drops its callbacks.
+        let (before, messages) = {
+            let mut history = self.idle()?;
+            history.busy = true;
+            (history.tokens.clone(), history.messages.clone())
+        };
+        let started = self.start(request, before, &messages);
+        if started.is_err() {
+            let mut history = self.history.lock();
+            history.messages = messages;
+            history.chatting = false;
+            history.busy = false;
+        }
+        started
+    }
+
+    fn start(&self, request: Request, before: Vec<u32>, messages: &[Message]) -> Result<Generation> {
+        let mut tokens = before;
         let mut chat = None;
-        let tokens = match &request.prompt {
-            Prompt::Chat(messages) => {
-                let mut all = history.messages.clone();
-                all.extend(messages.iter().cloned());
-                let tokens = self.model.tokens_of(&Prompt::Chat(all.clone()), true)?;
+        match &request.prompt {
+            Prompt::Chat(new) => {
+                let all = [messages, new].concat();
+                tokens = self.model.tokens_of(&Prompt::Chat(all.clone()), true)?;
                 chat = Some(all);
-                tokens
             }
             prompt => {
-                let mut tokens = history.tokens.clone();
                 let begins = tokens.is_empty();
                 tokens.extend(self.model.tokens_of(prompt, begins)?);
-                tokens
             }
-        };
+        }
         let sequence = self.model.sequence(request, tokens)?;
-        let link = SessionLink { id: self.id.load(Ordering::Relaxed), history: Arc::clone(&self.history) };
-        // Marked before the engine can see it, undone when it never does.
-        let before = history.messages.clone();
         if let Some(all) = chat {
+            // Before the engine can see the turn, whose end adds the answer.
+            let mut history = self.history.lock();
             history.messages = all;
             history.chatting = true;
         }
-        history.busy = true;
-        drop(history);
-        self.model.start(sequence, Some(link)).inspect_err(|_| {
-            let mut history = self.history.lock();
-            history.messages = before;
-            history.chatting = false;
-            history.busy = false;
-        })
+        let id = self.id.load(Ordering::Relaxed);
+        self.model.start(sequence, Some(SessionLink { id, history: Arc::clone(&self.history) }))
     }
 
     /// Forgets the conversation and gives its pages back. [`Status::Busy`] while a turn runs.

@@ -49,6 +49,10 @@ struct Inner {
 impl ChatTemplate {
     /// Compiles `source`. `bos` and `eos` are the texts of these tokens, which templates name as `bos_token` and
     /// `eos_token`.
+    ///
+    /// Instructions, recursion and the output's length are bounded, and a repeated string is at most 100 MB. A string
+    /// that a template doubles again and again with `~` is not: minijinja has no limit on it. Do not render templates
+    /// of models that you would not otherwise trust with the process's memory.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<ChatTemplate> {
         if source.len() > MAX_SOURCE {
             return Err(Error::format(format!(
@@ -156,11 +160,11 @@ fn without_generation(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        let Some(end) = tag[2..].find("%}") else {
             out.push_str(tag);
             return out;
         };
-        let (tag, after) = tag.split_at(end + 2);
+        let (tag, after) = tag.split_at(2 + end + 2);
         let inner = &tag[2..tag.len() - 2];
         let open = &inner[..inner.len() - inner.trim_start_matches(['-', '+']).len()];
         let close = &inner[inner.trim_end_matches(['-', '+']).len()..];
@@ -291,6 +295,8 @@ mod tests {
         assert_eq!(e.status(), Status::Format);
         assert!(e.to_string().contains("roles must alternate"), "{e}");
         assert!(render("{% if %}").is_err());
+        assert!(render("a{%} b %}").is_err());
+        assert!(render("{%-+-%}").is_err());
         assert!(render("{{ messages[0].nothing.at_all }}").is_err());
     }
 

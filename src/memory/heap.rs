@@ -137,7 +137,7 @@ impl Heap {
 
     /// Allocates out of this free block, when it fits.
     pub fn carve(&mut self, id: u32, units: u32, align: u32) -> Option<u32> {
-        let Block { start, units: all, prev, next, .. } = *self.block(id);
+        let Block { start, units: all, next, .. } = *self.block(id);
         let pad = self.pad(start, align);
         if pad.checked_add(units).is_none_or(|need| need > all) {
             return None;
@@ -150,7 +150,6 @@ impl Heap {
             self.link(id);
             return Some(self.split(live, units));
         }
-        let _ = prev;
         Some(self.split(id, units))
     }
 

@@ -1,7 +1,7 @@
 //! The books of a device.
 
 use super::Account;
-use crate::device::{Device, DeviceKind};
+use crate::device::Device;
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
@@ -30,11 +30,9 @@ pub struct Ledger {
     idle: Mutex<Vec<Weak<dyn Idle>>>,
 }
 
-static LEDGERS: Lazy<Mutex<BTreeMap<(u8, u32), Arc<Ledger>>>> = Lazy::new(Mutex::default);
-
-fn key(kind: DeviceKind, ordinal: u32) -> (u8, u32) {
-    (kind as u8, ordinal)
-}
+/// By kind and ordinal of the device.
+type Ledgers = BTreeMap<(u8, u32), Arc<Ledger>>;
+static LEDGERS: Lazy<Mutex<Ledgers>> = Lazy::new(Mutex::default);
 
 impl Ledger {
     /// The ledger of a device; one per device and process.
@@ -42,7 +40,7 @@ impl Ledger {
     /// When the device cannot tell how much memory it has, its capacity is taken as 0 and no floors are given.
     pub fn of(device: &Arc<dyn Device>) -> Arc<Ledger> {
         let mut all = LEDGERS.lock();
-        all.entry(key(device.kind(), device.ordinal()))
+        all.entry((device.kind() as u8, device.ordinal()))
             .or_insert_with(|| {
                 let total = device.memory().map_or(0, |(_, total)| total);
                 Arc::new(Ledger::with_capacity(total, device.granularity()))

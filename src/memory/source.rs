@@ -61,10 +61,7 @@ impl Source {
             self.device.granule_release(granule);
             return Err(e);
         }
-        // SAFETY: mapped writable just now, and nobody else knows the address.
-        if self.device.kind() != DeviceKind::Cpu
-            && let Err(e) = unsafe { self.device.fill(address, 0, bytes, None) }
-        {
+        if let Err(e) = self.scrub(address, bytes) {
             // An unmap that fails too leaves the granule mapped; releasing it is still right, the driver keeps it
             // until the mapping goes.
             let _ = self.device.unmap(address, bytes);
@@ -72,6 +69,14 @@ impl Source {
             return Err(e);
         }
         Ok(Piece { address, granule })
+    }
+
+    fn scrub(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        if self.device.kind() == DeviceKind::Cpu {
+            return Ok(());
+        }
+        // SAFETY: mapped writable just now, and nobody else knows the address.
+        unsafe { self.device.fill(address, 0, bytes, None) }
     }
 
     /// Unmaps and gives back. When the device refuses to unmap, the piece comes back with the error.

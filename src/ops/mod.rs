@@ -10,8 +10,6 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
-#[cfg(not(feature = "cuda"))]
-use crate::Error;
 use crate::Result;
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
@@ -282,8 +280,8 @@ pub fn for_stream(
     match device.kind() {
         DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => cuda::CudaOps::new(device, stream),
+        DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream),
         #[cfg(not(feature = "cuda"))]
-        kind => Err(Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
+        kind => Err(crate::Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
     }
 }

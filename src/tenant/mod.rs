@@ -13,7 +13,7 @@ use crate::ops::{self, Ops};
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What a tenant asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,11 @@ pub struct Tenant {
     processors: u32,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
+    made: Arc<Made>,
 }
+
+/// Every stream that was made for a tenant, while it lives.
+type Made = Mutex<Vec<Weak<dyn Stream>>>;
 
 /// The nodes a tenant holds, and the one node made of all their units on which its work runs.
 #[derive(Default)]
@@ -71,6 +75,13 @@ impl Tenant {
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
         let space = Space::new(device.clone(), account.clone())?;
+        let made = Arc::<Made>::default();
+        let running = made.clone();
+        // Memory is unmapped only when this tenant's own work has passed; others need not wait for that.
+        space.set_fence(Box::new(move || {
+            let streams: Vec<_> = running.lock().iter().filter_map(Weak::upgrade).collect();
+            streams.iter().try_for_each(|s| s.synchronize())
+        }));
         Ok(Tenant {
             id: id.to_owned(),
             device: device.clone(),
@@ -80,6 +91,7 @@ impl Tenant {
             processors: config.processors,
             compute: Mutex::default(),
             streams: Mutex::default(),
+            made,
         })
     }
 
@@ -172,13 +184,21 @@ impl Tenant {
 
     /// A new stream on its node, not known to [`Tenant::stream`].
     pub fn new_stream(&self, priority: i32) -> Result<Arc<dyn Stream>> {
-        self.node()?.stream_create(priority)
+        self.stream_on(&self.node()?, priority)
+    }
+
+    fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
+        let stream = node.stream_create(priority)?;
+        let mut made = self.made.lock();
+        made.retain(|s| s.strong_count() > 0);
+        made.push(Arc::downgrade(&stream));
+        Ok(stream)
     }
 
     /// Tensor operations on a new stream of its node.
     pub fn ops(&self) -> Result<Arc<dyn Ops>> {
         let node = self.node()?;
-        let stream = node.stream_create(self.stream_priority())?;
+        let stream = self.stream_on(&node, self.stream_priority())?;
         ops::for_stream(&self.device, node, stream)
     }
 

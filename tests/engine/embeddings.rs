@@ -52,7 +52,7 @@ fn pooled_texts_agree_with_transformers() {
 fn a_batch_of_texts_equals_each_alone() {
     for name in ["models/bert", "models/qwen3"] {
         let (_home, model) = load(name);
-        let texts: Vec<String> = (0..20).map(|n| "one device, many models. ".repeat(n % 5 + 1)).collect();
+        let texts: Vec<String> = (0..20).map(|n| "one device, many models. ".repeat(n % 4 + 1)).collect();
         for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
             let options = EmbedOptions { pooling: Some(pooling), ..EmbedOptions::default() };
             let together = model.embed(&texts, &options).unwrap();

@@ -44,16 +44,17 @@ fn unquantized_gguf_agrees_with_transformers() {
 }
 
 /// Quantized matrices are multiplied with activations rounded to 8 bits in blocks; logits have a standard deviation
-/// of about 2. The bounds are about twice what that rounding was seen to do here, in the range of llama.cpp's own.
+/// of about 2. The bounds are about one and a half times what that rounding does here (0.10 to 0.26), which is what it does in
+/// llama.cpp as well.
 #[test]
 fn quantized_gguf_agrees_within_activation_rounding() {
     for name in ["llama2.q8_0", "llama3.q8_0", "llama-linear-legacy.q8_0", "qwen3.q8_0"] {
         agrees(&format!("gguf/{name}.gguf"), 0.3);
     }
     for name in ["llama2.q4_0", "qwen2.q4_0", "qwen3-256.q6_k"] {
-        agrees(&format!("gguf/{name}.gguf"), 0.4);
+        agrees(&format!("gguf/{name}.gguf"), 0.25);
     }
-    agrees("gguf/llama256.q4_k.gguf", 0.8);
+    agrees("gguf/llama256.q4_k.gguf", 0.4);
 }
 
 #[test]

@@ -179,3 +179,44 @@ fn loading_can_be_cancelled_and_reports_its_progress() {
     assert_eq!((last.done, last.done), (last.total, model.load_stats().file_bytes));
     assert!(seen.windows(2).all(|w| w[0].done < w[1].done));
 }
+
+/// Requests from four threads, some cancelled at odd moments, sessions coming and going, in a quota that holds a few of
+/// them: what comes is always the beginning of what comes alone, and all of it unless it was cancelled.
+#[test]
+fn a_crowd_in_a_small_quota_changes_nobodys_answer() {
+    const KINDS: u32 = 8;
+    let (home, model, _folder) = tight(1);
+    let alone: Vec<_> =
+        (0..KINDS).map(|p| model.generate(request(p, 220)).unwrap().wait().unwrap().tokens).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (model, alone) = (&model, &alone);
+            scope.spawn(move || {
+                for round in 0..8u32 {
+                    let kind = (thread * 3 + round * 5) % KINDS;
+                    let session = Session::new(model).unwrap();
+                    let mut generation = if round % 3 == 0 {
+                        session.generate(request(kind, 220)).unwrap()
+                    } else {
+                        model.generate(request(kind, 220)).unwrap()
+                    };
+                    if round % 2 == 1 {
+                        let pieces = generation.by_ref().take((thread * 37 + round * 11) as usize);
+                        pieces.for_each(drop);
+                        generation.cancel();
+                    }
+                    let output = generation.wait().unwrap();
+                    let whole = &alone[kind as usize];
+                    assert!(whole.starts_with(&output.tokens), "kind {kind}");
+                    match output.finish {
+                        Finish::Length => assert_eq!(output.tokens.len(), whole.len()),
+                        finish => assert_eq!((finish, round % 2), (Finish::Cancelled, 1)),
+                    }
+                }
+            });
+        }
+    });
+    model.close();
+    drop(model);
+    assert_eq!(home.held(), 0);
+}

@@ -33,7 +33,7 @@ enum { OK = 0, INVALID = 1, OOM = 2, NOT_INIT = 3, NO_DEVICE = 100, BAD_DEVICE =
        MAP_FAILED_ = 205, BAD_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, NOT_SUPPORTED = 801,
        CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, BAD_RESOURCES = 915 };
 
-enum { GRANULARITY = 2 << 20, MAX_DEVICES = 8, MAX_FAULTS = 32, MAX_NAMES = 256, SMS = 132, GROUP = 8 };
+enum { GRANULARITY = 2 << 20, MAX_DEVICES = 8, MAX_FAULTS = 128, MAX_NAMES = 256, SMS = 132, GROUP = 8 };
 
 enum kind { K_CONTEXT = 1, K_STREAM, K_EVENT, K_MODULE, K_FUNCTION, K_GRAPH, K_EXEC, K_GREEN, K_DESC, K_PHYS, K_RANGE,
             K_MAPPING, K_HOST, K_COUNT };
@@ -69,7 +69,7 @@ static pthread_mutex_t lock;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static Object *objects[K_COUNT];
 static long live[K_COUNT], violations;
-static int initialised, devices = 1, sticky;
+static int initialised, devices = 1, sticky, small_groups = 15;
 static size_t memory = (size_t)1 << 30, used[MAX_DEVICES];
 static Context *primary[MAX_DEVICES];
 static __thread Context *current;
@@ -871,9 +871,13 @@ Result cuDeviceGetDevResource(int d, Resource *r, u32 type) {
     return OK;
 }
 
+/* How many groups of 8 SMs there are: 15 (12 SMs left) as an H200 answers, or 16 (4 left). */
+void mock_groups(int n) { small_groups = n; }
+
 Result cuDevSmResourceSplitByCount(Resource *out, u32 *n, const Resource *in, Resource *rest, u32 flags, u32 min) {
     ENTER;
     u32 size = (min + GROUP - 1) / GROUP * GROUP, most = size ? in->sms / size : 0;
+    if (size == GROUP) most = (u32)small_groups;
     if (in->type != 1 || flags || !size) return INVALID;
     if (!out) { *n = most; return OK; }
     if (*n > most) *n = most;
@@ -885,6 +889,7 @@ Result cuDevSmResourceSplitByCount(Resource *out, u32 *n, const Resource *in, Re
     if (rest) {
         *rest = *in;
         rest->sms = in->sms - *n * size;
+        rest->groups = 1ull << 63;
     }
     return OK;
 }

@@ -140,6 +140,13 @@ impl Mock {
         unsafe { f(devices as c_int, bytes) };
     }
 
+    /// How many groups of 8 SMs the GPU divides into: 15 (12 SMs left, the default) or 16 (4 left).
+    pub fn groups(&self, n: u32) {
+        let f: Symbol<unsafe extern "C" fn(c_int)> = self.function("mock_groups");
+        // SAFETY: a plain number.
+        unsafe { f(n as c_int) };
+    }
+
     /// Sets faults, such as `cuMemCreate:3:2,cuLaunchKernel:-1:700`, and starts counting calls anew.
     pub fn fail(&self, faults: &str) {
         let f: Symbol<unsafe extern "C" fn(*const c_char)> = self.function("mock_fail");

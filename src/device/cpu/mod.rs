@@ -190,6 +190,8 @@ impl Device for CpuDevice {
         if dst == 0 || src == 0 {
             return Err(Error::argument(if dst == 0 { "dst" } else { "src" }, "is null"));
         }
+        self.touch("dst", dst, bytes, Access::ReadWrite)?;
+        self.touch("src", src, bytes, Access::Read)?;
         let run = move || {
             // SAFETY: the caller promised both ranges until the copy has run.
             unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
@@ -204,6 +206,7 @@ impl Device for CpuDevice {
         if dst == 0 {
             return Err(Error::argument("dst", "is null"));
         }
+        self.touch("dst", dst, bytes, Access::ReadWrite)?;
         let run = move || {
             // SAFETY: the caller promised the range until the fill has run.
             unsafe { std::ptr::write_bytes(dst as *mut u8, value, bytes as usize) }
@@ -229,6 +232,16 @@ impl Device for CpuDevice {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl CpuDevice {
+    /// Judges addresses in ranges of this device; other host memory is the caller's word.
+    fn touch(&self, argument: &str, address: u64, bytes: u64, access: Access) -> Result<()> {
+        if self.ranges.contains(address) || address.checked_add(bytes).is_none() {
+            self.ranges.check(argument, address, bytes, access)?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use libloading::Library;
 use parking_lot::Mutex;
 use std::ffi::{OsString, c_char, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Once, Weak};
 
 /// How often this process is a fork of the one that loaded the library.
@@ -53,7 +53,7 @@ macro_rules! driver_table {
                         code => {
                             let arguments: Vec<String> =
                                 vec![$(format!(concat!(stringify!($arg), "={:?}"), $arg)),*];
-                            Err(codes::error(format!("{}({})", stringify!($name), arguments.join(", ")), code))
+                            Err(self.refused(stringify!($name), &arguments, code))
                         }
                     }
                 }
@@ -159,8 +159,10 @@ pub struct CudaDriver {
     version: u32,
     forks: u32,
     path: PathBuf,
+    /// A call answered that the device is lost or that the driver shuts down.
+    gone: AtomicBool,
     release_failures: AtomicU64,
-    last_release_failure: Mutex<Option<Error>>,
+    first_release_failure: Mutex<Option<Error>>,
     // Kept loaded for as long as a function of it may be called.
     _library: Library,
 }
@@ -211,8 +213,9 @@ impl CudaDriver {
             version: 0,
             forks: FORKS.load(Ordering::Relaxed),
             path: path.to_owned(),
+            gone: AtomicBool::new(false),
             release_failures: AtomicU64::new(0),
-            last_release_failure: Mutex::new(None),
+            first_release_failure: Mutex::new(None),
             _library: library,
         };
         if driver.table.cuInit.is_none() {
@@ -250,23 +253,31 @@ impl CudaDriver {
         Ok(count.max(0) as u32)
     }
 
-    /// How many releases (destroy, free, unmap in a destructor) the driver refused, and the last refusal. Always 0
-    /// unless there is a bug or the device was lost.
+    /// How many releases (destroy, free, unmap in a destructor) the driver refused, and the first refusal. Always 0
+    /// unless there is a bug. Refusals after the device was lost are not counted: that was reported where it showed.
     pub fn release_failures(&self) -> (u64, Option<Error>) {
-        (self.release_failures.load(Ordering::Relaxed), self.last_release_failure.lock().clone())
+        (self.release_failures.load(Ordering::Relaxed), self.first_release_failure.lock().clone())
     }
 
     /// For destructors: nothing can be returned there. A driver that is shutting down with the process has freed the
-    /// object already, and a forked child owns none.
+    /// object already, so has one that lost its device, and a forked child owns none.
     pub(crate) fn released(&self, result: Result<()>) {
         if let Err(e) = result
-            && e.driver_code() != Some(codes::DEINITIALIZED)
-            && e.status() != Status::DeviceLost
+            && !self.gone.load(Ordering::Relaxed)
             && !self.forked()
         {
             self.release_failures.fetch_add(1, Ordering::Relaxed);
-            *self.last_release_failure.lock() = Some(e);
+            self.first_release_failure.lock().get_or_insert(e);
         }
+    }
+
+    #[cold]
+    fn refused(&self, name: &str, arguments: &[String], code: u32) -> Error {
+        let e = codes::error(format!("{name}({})", arguments.join(", ")), code);
+        if code == codes::DEINITIALIZED || e.status() == Status::DeviceLost {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        e
     }
 
     fn forked(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::stream::CudaStream;
 use super::types::{self, GraphUpdate, Handle};
-use crate::{Error, Result};
+use crate::{Error, Result, Status};
 use std::sync::Arc;
 
 /// Captured work, ready to launch. What its kernels point to must stay valid for as long as it is launched.
@@ -103,9 +103,14 @@ impl Graph {
         };
         // SAFETY: both graphs are alive, `answer` outlives the call.
         let updated = unsafe { context.driver.cuGraphExecUpdate_v2(self.exec, template.raw, &mut answer) };
-        if updated.is_ok() {
-            self.nodes = nodes;
-            return Ok(true);
+        match updated {
+            Ok(()) => {
+                self.nodes = nodes;
+                return Ok(true);
+            }
+            // Another shape, or a driver that cannot update.
+            Err(e) if e.status() == Status::Unsupported => {}
+            Err(e) => return Err(e),
         }
         let mut exec = Handle::NULL;
         // SAFETY: the template is alive, `exec` outlives the call.

@@ -4,6 +4,8 @@
 //! the legacy default stream, and return before pageable bytes have reached the device.
 
 use super::context::Context;
+use super::space::AddressSpace;
+use super::staging::{self, Staging};
 use super::stream::CudaStream;
 use crate::device::{DevicePtr, Stream};
 use crate::{Error, Result};
@@ -16,12 +18,14 @@ const SPARE: usize = 16;
 /// The device's transfer streams.
 pub(crate) struct Transfers {
     context: Arc<Context>,
+    space: Arc<AddressSpace>,
     spare: Mutex<Vec<CudaStream>>,
+    staging: Staging,
 }
 
 impl Transfers {
-    pub(crate) fn new(context: Arc<Context>) -> Transfers {
-        Transfers { context, spare: Mutex::new(Vec::new()) }
+    pub(crate) fn new(context: Arc<Context>, space: Arc<AddressSpace>) -> Transfers {
+        Transfers { staging: Staging::new(context.clone()), context, space, spare: Mutex::new(Vec::new()) }
     }
 
     /// Runs `queue` with a stream and waits for what it queued, also when it fails half way: nothing of the caller's
@@ -43,16 +47,22 @@ impl Transfers {
     }
 
     pub(crate) fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {
-        let bytes = check("dst", dst, src.len() as u64)?;
+        let bytes = self.check("dst", dst, src.len() as u64, true)?;
         if bytes == 0 {
             return Ok(());
+        }
+        if bytes >= staging::LARGE {
+            // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
+            if let Some(written) = unsafe { self.staging.write(dst, src) } {
+                return written;
+            }
         }
         // SAFETY: `src` is borrowed until the copy has run; the driver refuses an unmapped `dst`.
         self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) })
     }
 
     pub(crate) fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
-        let bytes = check("src", src, dst.len() as u64)?;
+        let bytes = self.check("src", src, dst.len() as u64, false)?;
         if bytes == 0 {
             return Ok(());
         }
@@ -71,8 +81,8 @@ impl Transfers {
         bytes: u64,
         stream: Option<&dyn Stream>,
     ) -> Result<()> {
-        check("dst", dst, bytes)?;
-        let size = check("src", src, bytes)?;
+        self.check("dst", dst, bytes, true)?;
+        let size = self.check("src", src, bytes, false)?;
         if size == 0 || dst == src {
             return Ok(());
         }
@@ -98,7 +108,7 @@ impl Transfers {
         bytes: u64,
         stream: Option<&dyn Stream>,
     ) -> Result<()> {
-        let size = check("dst", dst, bytes)?;
+        let size = self.check("dst", dst, bytes, true)?;
         if size == 0 {
             return Ok(());
         }
@@ -126,18 +136,19 @@ impl Transfers {
         // SAFETY: the caller's duty. With unified addressing the driver tells host from device by the address.
         unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, stream.handle()) }
     }
-}
 
-/// That `bytes` bytes can lie at `address`.
-fn check(name: &str, address: u64, bytes: u64) -> Result<usize> {
-    if bytes > 0 && address == 0 {
-        return Err(Error::argument(name, "must not be null"));
+    /// That `bytes` bytes at `address` may be touched.
+    fn check(&self, name: &str, address: u64, bytes: u64, write: bool) -> Result<usize> {
+        if bytes > 0 && address == 0 {
+            return Err(Error::argument(name, "must not be null"));
+        }
+        if address.checked_add(bytes).is_none() {
+            return Err(Error::argument(
+                name,
+                format!("{bytes} bytes at {address:#x} run past the address space"),
+            ));
+        }
+        self.space.check(name, address, bytes, write)?;
+        usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is beyond the address space"))
     }
-    if address.checked_add(bytes).is_none() {
-        return Err(Error::argument(
-            name,
-            format!("{bytes} bytes at {address:#x} run past the address space"),
-        ));
-    }
-    usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is beyond the address space"))
 }

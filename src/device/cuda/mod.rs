@@ -15,6 +15,7 @@ mod module;
 mod node;
 mod pinned;
 mod space;
+mod staging;
 mod stream;
 #[allow(missing_docs)]
 pub(crate) mod types;
@@ -44,7 +45,7 @@ pub struct CudaDevice {
     ordinal: u32,
     context: Arc<Context>,
     ladder: Ladder,
-    space: AddressSpace,
+    space: Arc<AddressSpace>,
     transfers: memory::Transfers,
     capabilities: Vec<Capability>,
     fixed_info: OnceCell<DeviceInfo>,
@@ -73,15 +74,15 @@ impl CudaDevice {
         // SAFETY: `device` outlives the call.
         unsafe { driver.cuDeviceGet(&mut device, ordinal as i32)? };
         let context = Context::retain(driver, device)?;
-        let space = AddressSpace::new(context.clone())?;
+        let space = Arc::new(AddressSpace::new(context.clone())?);
         let sms = info::attribute(&context, types::attribute::MULTIPROCESSORS)?;
         let ladder = Ladder::new(context.clone(), sms);
         let capabilities = capability::list(&context, &ladder, &space)?;
         Ok(Arc::new(CudaDevice {
             ordinal,
             ladder,
+            transfers: memory::Transfers::new(context.clone(), space.clone()),
             space,
-            transfers: memory::Transfers::new(context.clone()),
             capabilities,
             fixed_info: OnceCell::new(),
             context,

@@ -10,10 +10,10 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// SMs in a unit, where the GPU allows it. Compute capability 9.0 gives groups of multiples of 8.
+/// SMs in a unit. Compute capability 9.0 gives groups of multiples of 8; others round up to theirs.
 const UNIT_SMS: u32 = 8;
-/// Green contexts kept when nobody uses them.
-const KEPT: usize = 32;
+/// Green contexts kept when nobody uses them. On an H200 each holds about 5 MB of device memory.
+const KEPT: usize = 16;
 
 /// A green context: SMs of its own inside the primary context. Its streams hold it.
 pub(crate) struct Green {
@@ -110,8 +110,9 @@ pub(crate) struct Ladder {
 impl Ladder {
     /// Divides the device's SMs into units. Where the driver or the GPU cannot, there is one unit: the whole device.
     ///
-    /// A remainder smaller than a unit (4 of an H200's 132 SMs) is in no unit, since the driver gives no whole group
-    /// of it; only the node of all units, which is the whole device, has it.
+    /// What the driver leaves over is a last unit of its own where it is large enough for one: an H200 gives 15 groups
+    /// of 8 SMs and 12 more. A remainder too small for that is in no unit; only the node of all units, which is the
+    /// whole device, has it.
     pub(crate) fn new(context: Arc<Context>, sms: u32) -> Ladder {
         let (groups, undivided) = match divide(&context) {
             Ok(groups) if groups.len() > 1 => (groups, None),
@@ -199,18 +200,11 @@ fn divide(context: &Context) -> Result<Vec<DevResource>> {
     }
     let _current = context.enter()?;
     let (mut whole, mut rest) = (DevResource::EMPTY, DevResource::EMPTY);
-    let mut count = 0u32;
-    // SAFETY: outputs outlive the calls; a null array asks for the number of groups only.
+    // SAFETY: outputs outlive the calls; the array has room for `count` groups.
     unsafe {
         driver.cuDeviceGetDevResource(context.device, &mut whole, types::RESOURCE_SM)?;
-        driver.cuDevSmResourceSplitByCount(
-            std::ptr::null_mut(),
-            &mut count,
-            &whole,
-            std::ptr::null_mut(),
-            0,
-            UNIT_SMS,
-        )?;
+        // As many as there may be; the driver writes how many it made. Asked with no array it names fewer.
+        let mut count = whole.sm_count / UNIT_SMS;
         let mut groups = vec![DevResource::EMPTY; count as usize];
         if count > 0 {
             driver.cuDevSmResourceSplitByCount(
@@ -222,7 +216,74 @@ fn divide(context: &Context) -> Result<Vec<DevResource>> {
                 UNIT_SMS,
             )?;
             groups.truncate(count as usize);
+            // Drivers before CUDA 13.0 do not tell the least size.
+            if rest.sm_count >= whole.sm_min_partition.max(UNIT_SMS) {
+                groups.push(rest);
+            }
         }
         Ok(groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::cuda::CudaDriver;
+
+    /// Prints how the GPU at hand divides. Run with `--nocapture` on a machine that has one.
+    #[test]
+    fn gpu_groups_and_remainder_are_all_sms() {
+        let Ok(driver) = CudaDriver::shared() else { return };
+        let context = Context::retain(driver, 0).unwrap();
+        let driver = &context.driver;
+        let _current = context.enter().unwrap();
+        let (mut whole, mut rest) = (DevResource::EMPTY, DevResource::EMPTY);
+        // SAFETY: outputs outlive the calls; arrays have room for `count` groups.
+        unsafe {
+            driver.cuDeviceGetDevResource(context.device, &mut whole, types::RESOURCE_SM).unwrap();
+            println!(
+                "{} SMs, at least {}, in steps of {}",
+                whole.sm_count, whole.sm_min_partition, whole.sm_alignment
+            );
+            for minimum in [1, 2, 4, 8, 16, 32, 64] {
+                let mut named = 0;
+                driver
+                    .cuDevSmResourceSplitByCount(
+                        std::ptr::null_mut(),
+                        &mut named,
+                        &whole,
+                        std::ptr::null_mut(),
+                        0,
+                        minimum,
+                    )
+                    .unwrap();
+                let mut count = whole.sm_count / minimum;
+                let mut groups = vec![DevResource::EMPTY; count as usize];
+                driver
+                    .cuDevSmResourceSplitByCount(
+                        groups.as_mut_ptr(),
+                        &mut count,
+                        &whole,
+                        &mut rest,
+                        0,
+                        minimum,
+                    )
+                    .unwrap();
+                groups.truncate(count as usize);
+                let sms: Vec<u32> = groups.iter().map(|g| g.sm_count).collect();
+                println!("groups of {minimum}: {named} named, {count} made: {sms:?}, {} left", rest.sm_count);
+                assert_eq!(sms.iter().sum::<u32>() + rest.sm_count, whole.sm_count);
+                if minimum >= UNIT_SMS && rest.sm_count > 0 {
+                    for (what, mut parts) in
+                        [("the rest alone", vec![rest]), ("a group and the rest", vec![groups[0], rest])]
+                    {
+                        match Green::create(&context, &mut parts) {
+                            Ok(_) => println!("{what}: made"),
+                            Err(e) => println!("{what}: {e}"),
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::info;
 use super::types::{self, MemAccess, MemLocation, MemProp};
 use crate::device::{Access, DevicePtr, Granule, Place};
-use crate::{Error, Result};
+use crate::{Error, Result, Status};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -15,8 +15,14 @@ use std::sync::Arc;
 
 struct Range {
     bytes: u64,
-    /// Start address and bytes of each mapping.
-    mapped: BTreeMap<u64, u64>,
+    /// By start address.
+    mapped: BTreeMap<u64, Mapping>,
+}
+
+#[derive(Clone, Copy)]
+struct Mapping {
+    bytes: u64,
+    access: Access,
 }
 
 /// The device's granules and ranges.
@@ -83,7 +89,7 @@ impl AddressSpace {
     }
 
     fn whole(&self, name: &str, value: u64) -> Result<usize> {
-        if value == 0 || value % self.granularity != 0 {
+        if value == 0 || !value.is_multiple_of(self.granularity) {
             let text = format!("{value} is not a positive multiple of the granularity {}", self.granularity);
             return Err(Error::argument(name, text));
         }
@@ -121,10 +127,7 @@ impl AddressSpace {
             )?;
         }
         if fd < 0 {
-            return Err(Error::new(
-                crate::Status::Driver,
-                format!("the driver exported the file descriptor {fd}"),
-            ));
+            return Err(Error::new(Status::Driver, format!("the driver exported the file descriptor {fd}")));
         }
         // SAFETY: our own descriptor. A child that runs another program must not inherit it.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
@@ -190,7 +193,7 @@ impl AddressSpace {
         }
         // Noted first and taken back on failure, so that the lock is not held during the driver's calls, which take
         // long and may wait for the device.
-        self.note(address, granule.bytes)?;
+        self.note(address, Mapping { bytes: granule.bytes, access })?;
         let mapped = self.map_noted(address, granule, size, access);
         if mapped.is_err() {
             self.forget(address);
@@ -218,34 +221,37 @@ impl AddressSpace {
     }
 
     pub(crate) fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()> {
-        {
+        let noted = {
             let mut ranges = self.ranges.write();
             let mapped = ranges.range_mut(..=address).next_back().map(|(_, range)| &mut range.mapped);
             match mapped.as_ref().and_then(|m| m.get(&address)) {
-                Some(&have) if have == bytes => {}
-                Some(&have) => {
-                    let text =
-                        format!("{bytes} is not the size of the mapping at {address:#x}, which is {have}");
+                Some(have) if have.bytes == bytes => {}
+                Some(have) => {
+                    let text = format!(
+                        "{bytes} is not the size of the mapping at {address:#x}, which is {}",
+                        have.bytes
+                    );
                     return Err(Error::argument("bytes", text));
                 }
                 None => return Err(Error::argument("address", format!("nothing is mapped at {address:#x}"))),
             }
-            if let Some(mapped) = mapped {
-                mapped.remove(&address);
-            }
-        }
+            mapped.and_then(|mapped| mapped.remove(&address))
+        };
         let _current = self.context.enter()?;
         // SAFETY: exactly one mapping of ours; the caller saw to it that no work touches it.
         let unmapped = unsafe { self.context.driver.cuMemUnmap(address, bytes as usize) };
-        if unmapped.is_err() {
+        if unmapped.is_err()
+            && let Some(mapping) = noted
+        {
             // Still mapped as far as anybody knows.
-            let _ = self.note(address, bytes);
+            let _ = self.note(address, mapping);
         }
         unmapped
     }
 
     /// Notes a mapping, if it lies in one range and overlaps no other.
-    fn note(&self, address: u64, bytes: u64) -> Result<()> {
+    fn note(&self, address: u64, mapping: Mapping) -> Result<()> {
+        let bytes = mapping.bytes;
         let mut ranges = self.ranges.write();
         let end = address.checked_add(bytes);
         let range = ranges.range_mut(..=address).next_back();
@@ -256,13 +262,40 @@ impl AddressSpace {
             return Err(Error::argument("address", text));
         };
         let before = range.mapped.range(..address + bytes).next_back();
-        if let Some((&at, &len)) = before
-            && at + len > address
+        if let Some((&at, there)) = before
+            && at + there.bytes > address
         {
-            let text = format!("{len} bytes are mapped at {at:#x} already");
-            return Err(Error::argument("address", text));
+            let text = format!("{} bytes are mapped at {at:#x} already", there.bytes);
+            return Err(Error::new(Status::Busy, text).advise("unmap them first"));
         }
-        range.mapped.insert(address, bytes);
+        range.mapped.insert(address, mapping);
+        Ok(())
+    }
+
+    /// That a copy or fill may touch `bytes` bytes at `address`. Only addresses in ranges of this device are judged: on
+    /// the GPU a touch of an unmapped or read-only address loses the device for everybody.
+    pub(crate) fn check(&self, name: &str, address: u64, bytes: u64, write: bool) -> Result<()> {
+        let ranges = self.ranges.read();
+        let Some((start, range)) = ranges.range(..=address).next_back() else { return Ok(()) };
+        if bytes == 0 || address >= start + range.bytes {
+            return Ok(());
+        }
+        let (mut at, end) = (address, address + bytes);
+        while at < end {
+            let there = range.mapped.range(..=at).next_back();
+            match there.map(|(start, m)| (start + m.bytes, m.access)) {
+                Some((next, access)) if next > at => {
+                    if write && access == Access::Read {
+                        return Err(Error::argument(
+                            name,
+                            format!("the memory at {at:#x} is mapped for reading only"),
+                        ));
+                    }
+                    at = next;
+                }
+                _ => return Err(Error::argument(name, format!("nothing is mapped at {at:#x}"))),
+            }
+        }
         Ok(())
     }
 

@@ -72,8 +72,9 @@ impl Worker {
             }
             let mut count = self.running[at].pending().min(room.rows);
             if self.wants_all_logits(at) {
-                // One line is left for each of the others.
-                count = count.min(room.logits.saturating_sub(self.running.len() - 1));
+                // One line is left for each of those that may still follow.
+                let others = self.running.len() - 1 - step.parts.len();
+                count = count.min(room.logits.saturating_sub(others));
             }
             if count == 0 {
                 continue;

@@ -48,11 +48,11 @@ pub(super) enum Role {
     Plain,
 }
 
+/// Takes a tensor's name, shape and role.
+type Visit<'a> = dyn FnMut(&str, &[u64], Role) -> Result<()> + 'a;
+
 /// Calls `visit` with the name, shape and role of every tensor that a model of this configuration needs.
-pub(super) fn each_tensor(
-    c: &ModelConfig,
-    visit: &mut dyn FnMut(&str, &[u64], Role) -> Result<()>,
-) -> Result<()> {
+pub(super) fn each_tensor(c: &ModelConfig, visit: &mut Visit<'_>) -> Result<()> {
     use Role::{Matrix, Plain};
     let (vocab, dim, ffn) = (u64::from(c.vocab), u64::from(c.dim), u64::from(c.ffn));
     let q = u64::from(c.heads) * u64::from(c.head_dim);

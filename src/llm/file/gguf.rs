@@ -360,7 +360,7 @@ impl Gguf {
         let c = self.cursor();
         items
             .map(|v| match v? {
-                Value::String { start, len } => c.text((start, len), &format!("an entry of `{key}`")),
+                Value::String { start, len } => c.text((start, len), key),
                 other => Err(Error::format(format!("GGUF: `{key}` holds {other:?}, not a string"))),
             })
             .collect::<Result<_>>()

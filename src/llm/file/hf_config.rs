@@ -64,14 +64,16 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The architecture that `config.json` names.
+/// The class that `config.json` names, or else the type of model.
+fn class<'a>(o: &Object<'a>) -> Result<&'a str> {
+    match o.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str) {
+        Some(c) => Ok(c),
+        None => Ok(o.text("model_type")?.unwrap_or("(none)")),
+    }
+}
+
 fn architecture(o: &Object<'_>) -> Result<Architecture> {
-    let class = o.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str);
-    let name = match class {
-        Some(c) => c,
-        None => o.text("model_type")?.unwrap_or("(none)"),
-    };
-    Ok(match name {
+    Ok(match class(o)? {
         "LlamaForCausalLM" | "MistralForCausalLM" | "llama" | "mistral" => Architecture::Llama,
         "Qwen2ForCausalLM" | "qwen2" => Architecture::Qwen2,
         "Qwen3ForCausalLM" | "qwen3" => Architecture::Qwen3,
@@ -173,7 +175,7 @@ fn read_windows(
     context: u32,
 ) -> Result<Vec<Option<u32>>> {
     let none = vec![None; layers as usize];
-    let mistral = o.text("model_type")? == Some("mistral");
+    let mistral = matches!(class(o)?, "MistralForCausalLM" | "mistral");
     let used = match architecture {
         Architecture::Bert => false,
         Architecture::Llama => mistral,

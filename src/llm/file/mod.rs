@@ -9,6 +9,8 @@ pub(in crate::llm) mod gguf;
 mod gguf_config;
 mod hf;
 mod hf_config;
+#[cfg(test)]
+pub(in crate::llm) mod made;
 mod rope;
 #[cfg(test)]
 mod tests;

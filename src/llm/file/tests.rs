@@ -1,3 +1,4 @@
+use super::made::Made;
 use super::*;
 use crate::Status;
 use crate::llm::config::Architecture;
@@ -183,4 +184,103 @@ fn errors_name_what_is_wrong() {
     assert_eq!(e.status(), Status::Format);
     let e = ModelFile::from_gguf_bytes(b"GGUF\0\0\0\x03and so on".to_vec(), "x").err().unwrap();
     assert!(e.to_string().contains("big endian"), "{e}");
+}
+
+/// A llama file of one layer with the given keys beside the needed ones.
+fn tiny_llama(more: impl FnOnce(Made) -> Made) -> Result<ModelFile> {
+    let made = Made::default()
+        .text("general.architecture", "llama")
+        .uint("llama.block_count", 1)
+        .uint("llama.embedding_length", 8)
+        .uint("llama.attention.head_count", 2)
+        .uint("llama.feed_forward_length", 4)
+        .uint("llama.context_length", 64)
+        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        .tensor("token_embd.weight", &[3, 8], vec![0.5; 24])
+        .tensor("output_norm.weight", &[8], vec![1.0; 8])
+        .tensor("blk.0.attn_norm.weight", &[8], vec![1.0; 8])
+        .tensor("blk.0.ffn_norm.weight", &[8], vec![1.0; 8])
+        .tensor("blk.0.ffn_gate.weight", &[4, 8], vec![1.0; 32])
+        .tensor("blk.0.ffn_up.weight", &[4, 8], vec![1.0; 32])
+        .tensor("blk.0.ffn_down.weight", &[8, 4], vec![1.0; 32]);
+    let made = ["q", "k", "v", "output"]
+        .iter()
+        .fold(made, |m, n| m.tensor(&format!("blk.0.attn_{n}.weight"), &[8, 8], vec![1.0; 64]));
+    ModelFile::from_gguf_bytes(more(made).bytes(), "tiny")
+}
+
+#[test]
+fn keys_of_llama_files_are_read() {
+    let m = tiny_llama(|m| m).unwrap();
+    let c = m.config();
+    assert_eq!((c.vocab, c.heads, c.kv_heads, c.head_dim, c.tied), (3, 2, 2, 4, true));
+    assert_eq!((c.name.as_str(), c.windows.as_slice()), ("tiny", &[None][..]));
+    assert_eq!(m.tensor_f32("token_embd.weight").unwrap(), vec![0.5; 24]);
+    assert!(m.tokenizer().unwrap().is_none());
+    assert_eq!(
+        tiny_llama(|m| m.uint("llama.attention.sliding_window", 16)).unwrap().config().windows,
+        [Some(16)]
+    );
+    // A window as wide as the context is none.
+    assert_eq!(
+        tiny_llama(|m| m.uint("llama.attention.sliding_window", 64)).unwrap().config().windows,
+        [None]
+    );
+
+    let plain = c.rope.clone().unwrap();
+    let linear =
+        tiny_llama(|m| m.text("llama.rope.scaling.type", "linear").float("llama.rope.scaling.factor", 4.0));
+    assert_eq!(linear.unwrap().config().rope.as_ref().unwrap().frequencies[1], plain.frequencies[1] / 4.0);
+    let divided = tiny_llama(|m| m.tensor("rope_freqs.weight", &[2], vec![1.0, 8.0]));
+    assert_eq!(divided.unwrap().config().rope.as_ref().unwrap().frequencies[1], plain.frequencies[1] / 8.0);
+    let yarn = tiny_llama(|m| {
+        m.text("llama.rope.scaling.type", "yarn")
+            .float("llama.rope.scaling.factor", 4.0)
+            .uint("llama.rope.scaling.original_context_length", 16)
+    });
+    let magnitude = yarn.unwrap().config().rope.as_ref().unwrap().magnitude;
+    assert!((magnitude - (0.1 * 4f32.ln() + 1.0)).abs() < 1e-6);
+}
+
+#[test]
+fn wrong_keys_of_llama_files_are_named() {
+    let says = |r: Result<ModelFile>, status: Status, text: &str| {
+        let e = r.err().unwrap();
+        assert_eq!(e.status(), status, "{e}");
+        assert!(e.to_string().contains(text), "{e}");
+    };
+    says(tiny_llama(|m| m.uint("llama.attention.head_count_kv", 3)), Status::Format, "3 key/value heads");
+    says(tiny_llama(|m| m.uint("llama.expert_count", 8)), Status::Unsupported, "experts");
+    says(tiny_llama(|m| m.uint("split.count", 2)), Status::Unsupported, "split");
+    says(tiny_llama(|m| m.uint("llama.rope.dimension_count", 2)), Status::Unsupported, "rotary");
+    says(tiny_llama(|m| m.uint("general.alignment", 24)), Status::Format, "general.alignment");
+    says(tiny_llama(|m| m.uint("llama.block_count", 1)), Status::Format, "twice");
+    says(tiny_llama(|m| m.tensor("output_norm.weight", &[8], vec![1.0; 8])), Status::Format, "twice");
+    says(tiny_llama(|m| m.tensor("output.weight", &[2, 8], vec![1.0; 16])), Status::Format, "output.weight");
+}
+
+#[test]
+fn bert_files_and_folders_are_the_same() {
+    let folder = open("models/bert");
+    let c = folder.config();
+    let mut made = Made::default()
+        .text("general.architecture", "bert")
+        .uint("bert.block_count", u64::from(c.layers))
+        .uint("bert.embedding_length", u64::from(c.dim))
+        .uint("bert.attention.head_count", u64::from(c.heads))
+        .uint("bert.feed_forward_length", u64::from(c.ffn))
+        .uint("bert.context_length", u64::from(c.context))
+        .uint("bert.pooling_type", 2)
+        .float("bert.attention.layer_norm_epsilon", c.norm_eps);
+    for name in folder.names() {
+        let t = folder.tensor(name).unwrap();
+        made = made.tensor(name, &t.shape, t.to_f32().unwrap());
+    }
+    let file = ModelFile::from_gguf_bytes(made.bytes(), &c.name).unwrap();
+    let mut expected = c.clone();
+    expected.pooling = Some(crate::llm::config::Pooling::Cls);
+    assert_eq!(file.config(), &expected);
+    for name in folder.names() {
+        assert_eq!(file.tensor_f32(name).unwrap(), folder.tensor_f32(name).unwrap(), "{name}");
+    }
 }

@@ -197,7 +197,7 @@ impl Vocabulary<'_> {
         let around =
             Around::Own { bos: self.flag("add_bos_token", true)?, eos: self.flag("add_eos_token", false)? };
         let spelling = Spelling::Metaspace { bytes: true };
-        let mut inner = self.inner(Engine::Pieces(pieces), spelling, around)?;
+        let mut inner = self.inner(Engine::Pieces(Box::new(pieces)), spelling, around)?;
         inner.strips_space = space;
         inner.bos = inner.bos.or_else(|| self.position("<s>"));
         inner.eos = inner.eos.or_else(|| self.position("</s>"));

@@ -2,6 +2,7 @@
 
 use super::around::Around;
 use super::crated::{Crated, guard};
+use super::json::Json;
 use super::spelling::Spelling;
 use super::{Engine, Inner, Tokenizer};
 use crate::llm::file::bytes::read_bounded;
@@ -89,8 +90,7 @@ fn named<'a>(files: &[&'a Value], key: &str) -> Option<&'a str> {
 
 fn build(tokenizer: &[u8], files: &[&Value], ends: &[u32]) -> Result<Tokenizer> {
     // The crate panics on some texts that are not JSON at all, so that is settled first.
-    serde_json::from_slice::<serde::de::IgnoredAny>(tokenizer)
-        .map_err(|e| Error::format(format!("tokenizer.json: {e}")))?;
+    serde_json::from_slice::<Json>(tokenizer).map_err(|e| Error::format(format!("tokenizer.json: {e}")))?;
     let mut t = guard("tokenizer.json", || tokenizers::Tokenizer::from_bytes(tokenizer))?;
     // What a training run once cut or filled texts to is no business of ours.
     t.with_padding(None);

@@ -1,12 +1,13 @@
 //! Text to token ids and back.
 //!
 //! `tokenizer.json` and the byte-level BPE and WordPiece vocabularies of GGUF files run on the `tokenizers` crate; the
-//! SentencePiece BPE of GGUF's `llama` vocabularies is in [`pieces`].
+//! SentencePiece BPE of GGUF's `llama` vocabularies is our own.
 
 mod around;
 mod crated;
 mod gguf;
 mod hf;
+mod json;
 mod pieces;
 mod pretokenize;
 mod spelling;
@@ -49,7 +50,7 @@ struct Inner {
 
 enum Engine {
     Crated(Box<Crated>),
-    Pieces(Pieces),
+    Pieces(Box<Pieces>),
 }
 
 /// Tokens with these spellings end a generation, whatever else the files say.

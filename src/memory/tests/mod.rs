@@ -1,5 +1,6 @@
 //! Tests of the memory room on the CPU device.
 
+mod dirty;
 mod heap;
 mod quota;
 mod refusals;

@@ -33,13 +33,12 @@ fn eight_threads_race_a_million_allocations_without_a_byte_too_much() {
                 let physical = space.account.footprint();
                 over.fetch_max(physical.saturating_sub(limit.next_multiple_of(GRANULE)), Ordering::Relaxed);
                 samples += 1;
-                std::thread::yield_now();
             }
             samples
         });
         let racers: Vec<_> = (0..THREADS)
             .map(|t| {
-                let (space, refused) = (&space, &refused);
+                let (space, refused, over) = (&space, &refused, &over);
                 scope.spawn(move || {
                     let mut dice = Dice(t + 1);
                     let mut mine = Vec::new();
@@ -51,6 +50,8 @@ fn eight_threads_race_a_million_allocations_without_a_byte_too_much() {
                                 refused.fetch_add(1, Ordering::Relaxed);
                             }
                         }
+                        // The watcher may be starved on a busy machine, so everybody looks.
+                        over.fetch_max(space.account.held().saturating_sub(limit), Ordering::Relaxed);
                         // Mostly full, so that the limit is what they race for.
                         if mine.len() > 24 + dice.next(30) as usize {
                             let at = dice.next(mine.len() as u64) as usize;
@@ -63,7 +64,7 @@ fn eight_threads_race_a_million_allocations_without_a_byte_too_much() {
             .collect();
         let left: Vec<_> = racers.into_iter().flat_map(|r| r.join().unwrap()).collect();
         stop.store(true, Ordering::Relaxed);
-        assert!(watch.join().unwrap() > 100);
+        assert!(watch.join().unwrap() > 0);
         let usage = space.usage();
         assert_eq!(over.load(Ordering::Relaxed), 0);
         assert!(usage.peak <= limit && usage.held <= limit);

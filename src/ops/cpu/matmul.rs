@@ -3,7 +3,7 @@
 use super::activations::{Block, quantize_row, row_stride};
 use super::crew::{Crew, share};
 use super::isa::Isa;
-use super::kernels::{Kernels, MAX_PANELS, MAX_ROWS, Operands, kernels, takes_blocks};
+use super::kernels::{MAX_PANELS, MAX_ROWS, Operands, kernels, takes_blocks};
 use super::pack::{PANEL, panel_bytes};
 use crate::ops::Product;
 
@@ -69,63 +69,63 @@ pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Pr
 unsafe fn strip(isa: Isa, product: &Product, x: u64, x_stride: usize, n: usize, first: usize, last: usize) {
     let weight = &product.weight;
     let (outputs, cols) = (weight.rows as usize, weight.cols as usize);
-    let panels = outputs.div_ceil(PANEL);
-    let w_stride = panel_bytes(weight.dtype, cols);
-    let Kernels { kernels, panels: most_panels, rows: most_rows } = kernels(isa, weight.dtype);
-    let (mut panel, until) = (first * MAX_PANELS, panels.min(last * MAX_PANELS));
+    let size = panel_bytes(weight.dtype, cols);
+    let table = kernels(isa, weight.dtype);
+    let (first, last) = (first * MAX_PANELS, outputs.div_ceil(PANEL).min(last * MAX_PANELS));
     let mut sums = Sums([0.0; MAX_ROWS * MAX_PANELS * PANEL]);
-    while panel < until {
-        let p = most_panels.min(until - panel);
+    // `p` panels `apart` from each other, the first being `panel`.
+    let mut run = |panel: usize, p: usize, apart: usize| {
         let mut row = 0;
         while row < n {
-            let t = most_rows.min(n - row);
+            let t = table.rows.min(n - row);
             let operands = Operands {
-                w: (weight.ptr as *const u8).wrapping_add(panel * w_stride),
-                w_stride,
+                w: (weight.ptr as *const u8).wrapping_add(panel * size),
+                w_stride: apart * size,
                 x: (x as *const u8).wrapping_add(row * x_stride),
                 x_stride,
                 cols,
             };
             // SAFETY: p panels and t rows exist, and `sums` holds the largest result.
             unsafe {
-                kernels[p - 1][t - 1](&operands, sums.0.as_mut_ptr());
-                finish(product, &sums.0, panel * PANEL, p * PANEL, outputs, row, t);
+                table.kernels[p - 1][t - 1](&operands, sums.0.as_mut_ptr());
+                for (i, sums) in sums.0.chunks_exact(PANEL).take(t * p).enumerate() {
+                    let output = (panel + i % p * apart) * PANEL;
+                    finish(product, sums, output, outputs.min(output + PANEL) - output, outputs, row + i / p);
+                }
             }
             row += t;
         }
-        panel += p;
+    };
+    // With few rows weights come from memory: panels that are used together lie far apart, so that each is part of one
+    // long stream. With many rows they are neighbours and stay in the cache.
+    let (count, p) = (last - first, table.panels);
+    let whole = count / p;
+    for i in 0..whole {
+        if n <= table.rows { run(first + i, p, whole) } else { run(first + i * p, p, 1) }
+    }
+    for panel in first + whole * p..last {
+        run(panel, 1, 1);
+    }
+}
+
+/// Adds bias and residual to the sums of one row and panel and stores them.
+#[inline]
+unsafe fn finish(product: &Product, sums: &[f32], output: usize, used: usize, outputs: usize, row: usize) {
+    let out = (product.out as *mut f32).wrapping_add(row * outputs + output);
+    // SAFETY: `used` outputs of this row and as many biases exist, by the caller's promise.
+    unsafe {
+        let out = std::slice::from_raw_parts_mut(out, used);
+        let bias = product
+            .bias
+            .map(|bias| std::slice::from_raw_parts((bias as *const f32).wrapping_add(output), used));
+        match (bias, product.add) {
+            (None, false) => out.copy_from_slice(&sums[..used]),
+            (None, true) => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
+            (Some(b), false) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o = s + b),
+            (Some(b), true) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o += s + b),
+        }
     }
 }
 
 #[repr(align(64))]
 struct Sums([f32; MAX_ROWS * MAX_PANELS * PANEL]);
-
-/// Adds bias and residual to sums of `width` outputs from `output` on and `t` rows from `row` on, and stores them.
-#[inline]
-unsafe fn finish(
-    product: &Product,
-    sums: &[f32],
-    output: usize,
-    width: usize,
-    outputs: usize,
-    row: usize,
-    t: usize,
-) {
-    let used = width.min(outputs - output);
-    for (i, sums) in sums.chunks_exact(width).take(t).enumerate() {
-        let out = (product.out as *mut f32).wrapping_add((row + i) * outputs + output);
-        // SAFETY: `used` outputs of row `row + i` and as many biases exist, by the caller's promise.
-        unsafe {
-            let out = std::slice::from_raw_parts_mut(out, used);
-            let bias = product
-                .bias
-                .map(|bias| std::slice::from_raw_parts((bias as *const f32).wrapping_add(output), used));
-            match (bias, product.add) {
-                (None, false) => out.copy_from_slice(&sums[..used]),
-                (None, true) => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
-                (Some(b), false) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o = s + b),
-                (Some(b), true) => out.iter_mut().zip(sums).zip(b).for_each(|((o, s), b)| *o += s + b),
-            }
-        }
-    }
-}

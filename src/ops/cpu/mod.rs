@@ -71,6 +71,7 @@ impl CpuOps {
     /// [`Isa::choose`] names.
     ///
     /// Errors: a device or node of another kind; a level in `COGNIWARE_CPU_ISA` that does not exist here.
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(
         device: &Arc<dyn Device>,
         node: Arc<dyn Node>,

@@ -40,6 +40,17 @@ impl Kernels {
         Ok(kernels)
     }
 
+    fn get(&self, name: &str) -> Result<&Function> {
+        self.functions.get(name).ok_or_else(|| {
+            Error::new(crate::Status::Internal, format!("the kernel image has no kernel {name:?}"))
+        })
+    }
+
+    /// How many blocks of a kernel an SM holds at once; at least 1.
+    pub(crate) fn occupancy(&self, name: &str, threads: u32, smem: u32) -> Result<u32> {
+        Ok(self.get(name)?.occupancy(threads, smem)?.max(1))
+    }
+
     /// Queues a kernel.
     ///
     /// # Safety
@@ -53,9 +64,7 @@ impl Kernels {
         smem: u32,
         args: &mut [*mut c_void],
     ) -> Result<()> {
-        let function = self.functions.get(name).ok_or_else(|| {
-            Error::new(crate::Status::Internal, format!("the kernel image has no kernel {name:?}"))
-        })?;
+        let function = self.get(name)?;
         // SAFETY: the caller's duty.
         unsafe { function.launch(stream, grid, [block, 1, 1], smem, args) }
     }

@@ -16,7 +16,7 @@ use super::{
     Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
 };
 use crate::device::cuda::{CudaDevice, CudaStream};
-use crate::device::{Device, DevicePtr, Stream};
+use crate::device::{Device, DevicePtr, Node, Stream};
 use crate::quant::DType;
 use crate::{Error, Result, Status};
 use kernels::Kernels;
@@ -33,15 +33,22 @@ pub struct CudaOps {
     stream: Arc<dyn Stream>,
     device: Arc<dyn Device>,
     scratch: Mutex<(DevicePtr, u64)>,
+    /// SMs of the whole device: what results may depend on.
     multiprocessors: u32,
+    /// SMs of the node: what only the shape of a grid depends on, never a result.
+    processors: u32,
 }
 
 impl CudaOps {
-    /// Operations on `stream`, a stream of `device`.
+    /// Operations on `stream`, a stream of `node` of `device`.
     ///
     /// Errors: `InvalidArgument` when either is no CUDA object; `Unsupported` when the image has no code for this GPU.
     #[allow(clippy::new_ret_no_self)]
-    pub fn new(device: &Arc<dyn Device>, stream: Arc<dyn Stream>) -> Result<Arc<dyn Ops>> {
+    pub fn new(
+        device: &Arc<dyn Device>,
+        node: Arc<dyn Node>,
+        stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Ops>> {
         let cuda = CudaDevice::of(device.as_ref(), "device")?;
         CudaStream::of(stream.as_ref(), "stream")?;
         Ok(Arc::new(CudaOps {
@@ -49,6 +56,7 @@ impl CudaOps {
             library: library::Library::find(cuda)?,
             kernels: Kernels::of(cuda)?,
             multiprocessors: cuda.info()?.multiprocessors.max(1),
+            processors: node.processors().max(1),
             stream,
             device: device.clone(),
             scratch: Mutex::new((0, 0)),
@@ -76,6 +84,11 @@ impl CudaOps {
         }
         // SAFETY: the caller's duty.
         unsafe { self.kernels.launch(self.own_stream()?, name, grid, block, smem, args) }
+    }
+
+    /// Blocks of a kernel that the node holds at once.
+    fn resident(&self, name: &str, threads: u32, smem: u32) -> Result<u32> {
+        Ok(self.kernels.occupancy(name, threads, smem)? * self.processors)
     }
 
     /// The scratch memory, when it holds `bytes`.

@@ -48,7 +48,6 @@ struct RawProducts {
     chunks: i32,
     cols: i32,
     n: i32,
-    per: i32,
     slots: i32,
     wide: i32,
 }
@@ -137,18 +136,16 @@ impl CudaOps {
             };
             tiles += p.weight.rows.div_ceil(16);
         }
-        // Blocks are many enough to fill the GPU several times over; beyond that a block takes more tiles, so that
-        // it stages its activations once for all of them.
-        let per = (tiles / (self.multiprocessors * 8)).max(1);
-        (raw.tiles, raw.per) = (tiles as i32, per as i32);
+        raw.tiles = tiles as i32;
         let name = |how: &str| format!("cw_mma_{}_{how}", suffix(weight.dtype));
-        let grid_x = tiles.div_ceil(per);
         if n <= DIRECT {
             let slot = width / 32 * 128 * n;
             let most = chunks.div_ceil(WARPS);
-            let slots = if 4096 + most * slot * WARPS <= SHARED { most } else { 1 };
+            let slots = if 8192 + most * slot * WARPS <= SHARED { most } else { 1 };
             raw.slots = slots as i32;
-            let smem = 4096 + slots * slot * WARPS;
+            let smem = 8192 + slots * slot * WARPS;
+            // As many blocks as the node holds at once: each stages its activations once and then streams weights.
+            let grid_x = tiles.min(self.resident(&name("direct"), WARPS * 32, smem)?);
             // SAFETY: the arguments are those of the kernel; the caller's pointers hold what the trait says.
             return unsafe { self.launch(&name("direct"), [grid_x, 1, 1], WARPS * 32, smem, args![raw, x]) };
         }
@@ -163,7 +160,7 @@ impl CudaOps {
         unsafe {
             self.launch("cw_split_rows", grid, 256, 0, args![x, split, rows, cols, block_count, aligned])?;
             let how = if at_once == 2 { "x2" } else { "x8" };
-            let grid = [grid_x, groups / at_once, 1];
+            let grid = [tiles, groups / at_once, 1];
             self.launch(&name(how), grid, WARPS * 32, 4096 * at_once, args![raw, split])
         }
     }

@@ -9,6 +9,18 @@ use std::arch::x86_64::*;
 /// Two vectors: outputs 0-7 and 8-15.
 type Pair<V> = [V; 2];
 
+/// An array whose element `i` is the given expression. Written out in place, since a closure that uses these
+/// instructions is not inlined into library functions, which do not.
+macro_rules! array {
+    ($zero:expr; $len:expr; $i:ident => $element:expr) => {{
+        let mut array = [$zero; $len];
+        for $i in 0..$len {
+            array[$i] = $element;
+        }
+        array
+    }};
+}
+
 macro_rules! table {
     ($kernel:ident $(, $kind:expr)?) => {{
         let (one, two) = ($kernel::<1 $(, $kind)?> as Kernel, $kernel::<2 $(, $kind)?> as Kernel);
@@ -87,7 +99,7 @@ unsafe fn store<const T: usize>(sums: &[Pair<__m256>; T], out: *mut f32) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn rows<const T: usize>(o: &Operands, block: usize) -> [*const Block; T] {
     // SAFETY: the caller promises T rows with more than `block` blocks.
-    unsafe { std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(block)) }
+    unsafe { array![std::ptr::null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(block)] }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -102,8 +114,9 @@ unsafe fn q8_0<const T: usize>(o: &Operands, out: *mut f32) {
             let mut integers = [[_mm256_setzero_si256(); 2]; T];
             for g in 0..8 {
                 // Magnitudes times signed activations: pairs stay below 2 * 128 * 127 and cannot saturate.
-                let signed = line(o.w.add(code + 64 * g)).map(|l| _mm256_xor_si256(l, flip));
-                let magnitude = signed.map(|l| _mm256_abs_epi8(l));
+                let l = line(o.w.add(code + 64 * g));
+                let signed = [_mm256_xor_si256(l[0], flip), _mm256_xor_si256(l[1], flip)];
+                let magnitude = [_mm256_abs_epi8(signed[0]), _mm256_abs_epi8(signed[1])];
                 for t in 0..T {
                     let x = codes(x[t], g);
                     for h in 0..2 {
@@ -129,11 +142,12 @@ unsafe fn q4_0<const T: usize>(o: &Operands, out: *mut f32) {
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 256);
             let x: [*const Block; T] = rows(o, b);
-            let mut integers = x.map(|x| [_mm256_set1_epi32((*x).minus_8); 2]);
+            let mut integers =
+                array![[_mm256_setzero_si256(); 2]; T; t => [_mm256_set1_epi32((*x[t]).minus_8); 2]];
             for g in 0..4 {
                 let l = line(o.w.add(code + 64 * g));
-                let low = l.map(|l| _mm256_and_si256(l, nibble));
-                let high = l.map(|l| _mm256_and_si256(_mm256_srli_epi16::<4>(l), nibble));
+                let low = array![nibble; 2; h => _mm256_and_si256(l[h], nibble)];
+                let high = array![nibble; 2; h => _mm256_and_si256(_mm256_srli_epi16::<4>(l[h]), nibble)];
                 for t in 0..T {
                     for h in 0..2 {
                         integers[t][h] = dot(integers[t][h], low[h], codes(x[t], g));
@@ -155,12 +169,6 @@ unsafe fn q4_k<const T: usize>(o: &Operands, out: *mut f32) {
     let nibble = _mm256_set1_epi8(15);
     // SAFETY: the caller's operands are for one panel and T rows of this type.
     unsafe {
-        let scaled = |d: Pair<__m256>, at: *const u8| -> Pair<__m256> {
-            std::array::from_fn(|h| {
-                let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(8 * h).cast()));
-                _mm256_mul_ps(d[h], _mm256_cvtepi32_ps(bytes))
-            })
-        };
         let mut sums = [[_mm256_setzero_ps(); 2]; T];
         for b in 0..o.cols / 256 {
             let w = o.w.add(b * Q4_K_BYTES);
@@ -169,10 +177,11 @@ unsafe fn q4_k<const T: usize>(o: &Operands, out: *mut f32) {
                 let x: [*const Block; T] = rows(o, 8 * b + sub);
                 let mut integers = [[_mm256_setzero_si256(); 2]; T];
                 for g in 0..8 {
-                    let l = line(w.add(320 + sub / 2 * 512 + 64 * g)).map(|l| {
-                        let l = if sub % 2 == 0 { l } else { _mm256_srli_epi16::<4>(l) };
-                        _mm256_and_si256(l, nibble)
-                    });
+                    let mut l = line(w.add(320 + sub / 2 * 512 + 64 * g));
+                    for l in &mut l {
+                        let nibbles = if sub % 2 == 0 { *l } else { _mm256_srli_epi16::<4>(*l) };
+                        *l = _mm256_and_si256(nibbles, nibble);
+                    }
                     for t in 0..T {
                         for h in 0..2 {
                             integers[t][h] = dot(integers[t][h], l[h], codes(x[t], g));
@@ -191,6 +200,19 @@ unsafe fn q4_k<const T: usize>(o: &Operands, out: *mut f32) {
             }
         }
         store(&sums, out);
+    }
+}
+
+/// `d` times sixteen u8.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn scaled(d: Pair<__m256>, at: *const u8) -> Pair<__m256> {
+    // SAFETY: the caller promises 16 readable bytes.
+    unsafe {
+        array![d[0]; 2; h => {
+            let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(8 * h).cast()));
+            _mm256_mul_ps(d[h], _mm256_cvtepi32_ps(bytes))
+        }]
     }
 }
 
@@ -221,7 +243,7 @@ unsafe fn q6_k<const T: usize>(o: &Operands, out: *mut f32) {
                 for k in 0..4 {
                     let x: [*const Block; T] = rows(o, 8 * b + 4 * half + k);
                     for part in 0..2 {
-                        let mut integers = x.map(|x| [_mm256_set1_epi32((*x).minus_32[part]); 2]);
+                        let mut integers = array![[_mm256_setzero_si256(); 2]; T; t => [_mm256_set1_epi32((*x[t]).minus_32[part]); 2]];
                         for g in 0..4 {
                             let low = line(w.add(320 + 64 * (16 * half + k % 2 * 8 + 4 * part + g)));
                             let high = line(w.add(2368 + 64 * (8 * half + 4 * part + g)));
@@ -233,10 +255,10 @@ unsafe fn q6_k<const T: usize>(o: &Operands, out: *mut f32) {
                             }
                         }
                         let scales = w.add(64 + 16 * (8 * half + 2 * k + part));
-                        let scale: Pair<__m256> = std::array::from_fn(|h| {
+                        let scale = array![d[0]; 2; h => {
                             let bytes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.add(8 * h).cast()));
                             _mm256_mul_ps(d[h], _mm256_cvtepi32_ps(bytes))
-                        });
+                        }];
                         for t in 0..T {
                             accumulate(&mut sums[t], integers[t], scale, (*x[t]).scale);
                         }
@@ -259,12 +281,31 @@ unsafe fn weights<const KIND: usize>(w: *const u8, i: usize) -> Pair<__m256> {
     // SAFETY: the caller promises a panel with more than `i` inputs.
     unsafe {
         match KIND {
-            F32 => line(w.add(64 * i)).map(|l| _mm256_castsi256_ps(l)),
+            F32 => {
+                let l = line(w.add(64 * i));
+                [_mm256_castsi256_ps(l[0]), _mm256_castsi256_ps(l[1])]
+            }
             F16 => halves(w.add(32 * i)),
-            _ => std::array::from_fn(|h| {
+            _ => array![_mm256_setzero_ps(); 2; h => {
                 let upper = _mm256_cvtepu16_epi32(_mm_loadu_si128(w.add(32 * i + 16 * h).cast()));
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(upper))
-            }),
+            }],
+        }
+    }
+}
+
+/// Adds the products of input `i`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn fuse<const T: usize, const KIND: usize>(o: &Operands, i: usize, sums: &mut [Pair<__m256>; T]) {
+    // SAFETY: the caller's operands are for one panel and T rows with more than `i` inputs.
+    unsafe {
+        let w = weights::<KIND>(o.w, i);
+        for (t, sum) in sums.iter_mut().enumerate() {
+            let x = _mm256_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
+            for h in 0..2 {
+                sum[h] = _mm256_fmadd_ps(w[h], x, sum[h]);
+            }
         }
     }
 }
@@ -279,23 +320,14 @@ unsafe fn floats<const T: usize, const KIND: usize>(o: &Operands, out: *mut f32)
             let last = o.cols.min(first + CHUNK);
             let mut even = [[_mm256_setzero_ps(); 2]; T];
             let mut odd = even;
-            let step = |i: usize, sums: &mut [Pair<__m256>; T]| {
-                let w = weights::<KIND>(o.w, i);
-                for t in 0..T {
-                    let x = _mm256_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
-                    for h in 0..2 {
-                        sums[t][h] = _mm256_fmadd_ps(w[h], x, sums[t][h]);
-                    }
-                }
-            };
             let mut i = first;
             while i + 1 < last {
-                step(i, &mut even);
-                step(i + 1, &mut odd);
+                fuse::<T, KIND>(o, i, &mut even);
+                fuse::<T, KIND>(o, i + 1, &mut odd);
                 i += 2;
             }
             if i < last {
-                step(i, &mut even);
+                fuse::<T, KIND>(o, i, &mut even);
             }
             for t in 0..T {
                 for h in 0..2 {

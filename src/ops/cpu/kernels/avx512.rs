@@ -2,12 +2,25 @@
 
 use super::super::activations::Block;
 use super::super::pack::{PANEL, Q4_K_BYTES, Q6_K_BYTES, pair_offsets};
-use super::{CHUNK, Kernel, Kernels, Operands};
+use super::{CHUNK, Kernel, Kernels, MAX_ROWS, Operands};
 use crate::quant::DType;
 use std::arch::x86_64::*;
+use std::ptr::null;
 
-/// How far ahead of its loads a kernel for one row asks for weights, which then come from memory.
+/// How far ahead of its loads a kernel for few rows asks for weights, which then come from memory.
 const AHEAD: usize = 4096;
+
+/// An array whose element `i` is the given expression. Written out in place, since a closure that uses these
+/// instructions is not inlined into library functions, which do not.
+macro_rules! array {
+    ($zero:expr; $len:expr; $i:ident => $element:expr) => {{
+        let mut array = [$zero; $len];
+        for $i in 0..$len {
+            array[$i] = $element;
+        }
+        array
+    }};
+}
 
 macro_rules! table {
     ($kernel:ident $(, $kind:expr)?) => {
@@ -51,6 +64,14 @@ unsafe fn halves(at: *const u8) -> __m512 {
     unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
 }
 
+/// Sixteen u8 as f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes(at: *const u8) -> __m512 {
+    // SAFETY: the caller promises 16 readable bytes.
+    unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()))) }
+}
+
 /// Four codes of a row, in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -91,18 +112,20 @@ fn accumulate(sum: __m512, integer: __m512i, scale: __m512, x_scale: f32) -> __m
 unsafe fn q8_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 512);
-            let x: [*const Block; T] =
-                std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
-            let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_128); P]);
-            if T == 1 {
-                w.iter().for_each(|w| ahead(w.wrapping_add(code), 544));
+            let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
+            let w = array![null(); P; p => o.w.add(p * o.w_stride)];
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_128); P]];
+            if T < MAX_ROWS {
+                for w in w {
+                    ahead(w.wrapping_add(code), 544);
+                }
             }
             for g in 0..8 {
-                let lines: [__m512i; P] = std::array::from_fn(|p| line(w[p].add(code + 64 * g)));
+                let lines = array![zero; P; p => line(w[p].add(code + 64 * g))];
                 for t in 0..T {
                     let x = codes(x[t], g);
                     for p in 0..P {
@@ -126,20 +149,22 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     let nibble = _mm512_set1_epi8(15);
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
+        let zero = _mm512_setzero_si512();
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 32 {
             let (scale, code) = pair_offsets(b, 256);
-            let x: [*const Block; T] =
-                std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(b));
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride));
-            let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_8); P]);
-            if T == 1 {
-                w.iter().for_each(|w| ahead(w.wrapping_add(code), 288));
+            let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(b)];
+            let w = array![null(); P; p => o.w.add(p * o.w_stride)];
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_8); P]];
+            if T < MAX_ROWS {
+                for w in w {
+                    ahead(w.wrapping_add(code), 288);
+                }
             }
             for g in 0..4 {
-                let lines: [__m512i; P] = std::array::from_fn(|p| line(w[p].add(code + 64 * g)));
-                let low = lines.map(|l| _mm512_and_si512(l, nibble));
-                let high = lines.map(|l| _mm512_and_si512(_mm512_srli_epi16::<4>(l), nibble));
+                let lines = array![zero; P; p => line(w[p].add(code + 64 * g))];
+                let low = array![zero; P; p => _mm512_and_si512(lines[p], nibble)];
+                let high = array![zero; P; p => _mm512_and_si512(_mm512_srli_epi16::<4>(lines[p]), nibble)];
                 for t in 0..T {
                     let (first, second) = (codes(x[t], g), codes(x[t], 4 + g));
                     for p in 0..P {
@@ -159,58 +184,79 @@ unsafe fn q4_0<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     }
 }
 
+/// Takes the sub-block of 32 inputs in the low (`HIGH` = 0) or high nibbles of a pair of sub-blocks of block `b`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn q4_k_sub<const P: usize, const T: usize, const HIGH: usize>(
+    w: &[*const u8; P],
+    d: &[__m512; P],
+    dmin: &[__m512; P],
+    o: &Operands,
+    b: usize,
+    pair: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    let (zero, nibble) = (_mm512_setzero_si512(), _mm512_set1_epi8(15));
+    let sub = 2 * pair + HIGH;
+    // A little at a time: bursts of requests hold up the loads.
+    if T < MAX_ROWS {
+        for w in w {
+            ahead(w.wrapping_add(sub * (Q4_K_BYTES / 8)), Q4_K_BYTES / 8);
+        }
+    }
+    // SAFETY: the caller's operands are for P panels and T rows of this type, with more than `b` blocks.
+    unsafe {
+        let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub)];
+        let mut integers = [[zero; P]; T];
+        for g in 0..8 {
+            let lines = array![zero; P; p => {
+                let l = line(w[p].add(320 + 512 * pair + 64 * g));
+                let l = if HIGH == 0 { l } else { _mm512_srli_epi16::<4>(l) };
+                _mm512_and_si512(l, nibble)
+            }];
+            for t in 0..T {
+                let x = codes(x[t], g);
+                for p in 0..P {
+                    integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
+                }
+            }
+        }
+        for p in 0..P {
+            let scale = _mm512_mul_ps(d[p], bytes(w[p].add(64 + 16 * sub)));
+            let minimum = _mm512_mul_ps(dmin[p], bytes(w[p].add(192 + 16 * sub)));
+            for t in 0..T {
+                let sum = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
+                let less = _mm512_mul_ps(minimum, _mm512_set1_ps((*x[t]).scaled_sum));
+                sums[t][p] = _mm512_sub_ps(sum, less);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q4_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
-    let nibble = _mm512_set1_epi8(15);
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
-        let bytes_at = |at: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast())));
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride + b * Q4_K_BYTES));
-            let d: [(__m512, __m512); P] = std::array::from_fn(|p| (halves(w[p]), halves(w[p].add(32))));
-            for sub in 0..8 {
-                let x: [*const Block; T] =
-                    std::array::from_fn(|t| o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + sub));
-                let mut integers = [[_mm512_setzero_si512(); P]; T];
-                let code = 320 + sub / 2 * 512;
-                if T == 1 && sub % 2 == 0 {
-                    w.iter().for_each(|w| ahead(w.wrapping_add(code), 592));
-                }
-                for g in 0..8 {
-                    let lines: [__m512i; P] = std::array::from_fn(|p| {
-                        let l = line(w[p].add(code + 64 * g));
-                        let l = if sub % 2 == 0 { l } else { _mm512_srli_epi16::<4>(l) };
-                        _mm512_and_si512(l, nibble)
-                    });
-                    for t in 0..T {
-                        let x = codes(x[t], g);
-                        for p in 0..P {
-                            integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
-                        }
-                    }
-                }
-                for p in 0..P {
-                    let scale = _mm512_mul_ps(d[p].0, bytes_at(w[p].add(64 + 16 * sub)));
-                    let minimum = _mm512_mul_ps(d[p].1, bytes_at(w[p].add(192 + 16 * sub)));
-                    for t in 0..T {
-                        let sum = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
-                        let less = _mm512_mul_ps(minimum, _mm512_set1_ps((*x[t]).scaled_sum));
-                        sums[t][p] = _mm512_sub_ps(sum, less);
-                    }
-                }
+            let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q4_K_BYTES)];
+            let d = array![halves(w[0]); P; p => halves(w[p])];
+            let dmin = array![halves(w[0]); P; p => halves(w[p].add(32))];
+            for pair in 0..4 {
+                q4_k_sub::<P, T, 0>(&w, &d, &dmin, o, b, pair, &mut sums);
+                q4_k_sub::<P, T, 1>(&w, &d, &dmin, o, b, pair, &mut sums);
             }
         }
         store(&sums, out);
     }
 }
 
-/// The 6-bit codes of quarter `k` from a line of nibbles and a line of upper bit pairs.
+/// The 6-bit codes of quarter `K` from a line of nibbles and a line of upper bit pairs.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn six_bits(low: __m512i, high: __m512i, k: usize) -> __m512i {
-    let low = if k < 2 { low } else { _mm512_srli_epi16::<4>(low) };
-    let high = match k {
+fn six_bits<const K: usize>(low: __m512i, high: __m512i) -> __m512i {
+    let low = if K < 2 { low } else { _mm512_srli_epi16::<4>(low) };
+    let high = match K {
         0 => _mm512_slli_epi16::<4>(high),
         1 => _mm512_slli_epi16::<2>(high),
         2 => high,
@@ -220,47 +266,66 @@ fn six_bits(low: __m512i, high: __m512i, k: usize) -> __m512i {
     _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)))
 }
 
+/// Takes quarter `K` of a half of block `b`: 32 inputs, two sub-blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn q6_k_quarter<const P: usize, const T: usize, const K: usize>(
+    w: &[*const u8; P],
+    d: &[__m512; P],
+    o: &Operands,
+    b: usize,
+    half: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    let zero = _mm512_setzero_si512();
+    if T < MAX_ROWS {
+        for w in w {
+            ahead(w.wrapping_add((4 * half + K) * (Q6_K_BYTES / 8)), Q6_K_BYTES / 8);
+        }
+    }
+    // SAFETY: the caller's operands are for P panels and T rows of this type, with more than `b` blocks.
+    unsafe {
+        let x = array![null(); T; t => o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + K)];
+        for part in 0..2 {
+            let mut integers = array![[zero; P]; T; t => [_mm512_set1_epi32((*x[t]).minus_32[part]); P]];
+            let low = 320 + 64 * (16 * half + K % 2 * 8 + 4 * part);
+            let high = 2368 + 64 * (8 * half + 4 * part);
+            for g in 0..4 {
+                let lines = array![zero; P; p => {
+                    six_bits::<K>(line(w[p].add(low + 64 * g)), line(w[p].add(high + 64 * g)))
+                }];
+                for t in 0..T {
+                    let x = codes(x[t], 4 * part + g);
+                    for p in 0..P {
+                        integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
+                    }
+                }
+            }
+            for p in 0..P {
+                let scales = w[p].add(64 + 16 * (8 * half + 2 * K + part));
+                let scales = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()));
+                let scale = _mm512_mul_ps(d[p], _mm512_cvtepi32_ps(scales));
+                for t in 0..T {
+                    sums[t][p] = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
+                }
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn q6_k<const P: usize, const T: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); P]; T];
         for b in 0..o.cols / 256 {
-            let w: [*const u8; P] = std::array::from_fn(|p| o.w.add(p * o.w_stride + b * Q6_K_BYTES));
-            let d: [__m512; P] = std::array::from_fn(|p| halves(w[p]));
+            let w = array![null(); P; p => o.w.add(p * o.w_stride + b * Q6_K_BYTES)];
+            let d = array![halves(w[0]); P; p => halves(w[p])];
             for half in 0..2 {
-                if T == 1 {
-                    w.iter().for_each(|w| ahead(w.wrapping_add(half * Q6_K_BYTES / 2), Q6_K_BYTES / 2));
-                }
-                for k in 0..4 {
-                    let x: [*const Block; T] = std::array::from_fn(|t| {
-                        o.x.add(t * o.x_stride).cast::<Block>().add(8 * b + 4 * half + k)
-                    });
-                    for part in 0..2 {
-                        let mut integers = x.map(|x| [_mm512_set1_epi32((*x).minus_32[part]); P]);
-                        let low = 320 + 64 * (16 * half + k % 2 * 8 + 4 * part);
-                        let high = 2368 + 64 * (8 * half + 4 * part);
-                        for g in 0..4 {
-                            let lines: [__m512i; P] = std::array::from_fn(|p| {
-                                six_bits(line(w[p].add(low + 64 * g)), line(w[p].add(high + 64 * g)), k)
-                            });
-                            for t in 0..T {
-                                let x = codes(x[t], 4 * part + g);
-                                for p in 0..P {
-                                    integers[t][p] = _mm512_dpbusd_epi32(integers[t][p], lines[p], x);
-                                }
-                            }
-                        }
-                        for p in 0..P {
-                            let scales = w[p].add(64 + 16 * (8 * half + 2 * k + part));
-                            let scales = _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()));
-                            let scale = _mm512_mul_ps(d[p], _mm512_cvtepi32_ps(scales));
-                            for t in 0..T {
-                                sums[t][p] = accumulate(sums[t][p], integers[t][p], scale, (*x[t]).scale);
-                            }
-                        }
-                    }
-                }
+                q6_k_quarter::<P, T, 0>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 1>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 2>(&w, &d, o, b, half, &mut sums);
+                q6_k_quarter::<P, T, 3>(&w, &d, o, b, half, &mut sums);
             }
         }
         store(&sums, out);
@@ -288,6 +353,26 @@ unsafe fn weights<const KIND: usize>(w: *const u8, i: usize) -> __m512 {
     }
 }
 
+/// Adds the products of input `i`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn fuse<const P: usize, const T: usize, const KIND: usize>(
+    o: &Operands,
+    i: usize,
+    sums: &mut [[__m512; P]; T],
+) {
+    // SAFETY: the caller's operands are for P panels and T rows with more than `i` inputs.
+    unsafe {
+        let w = array![_mm512_setzero_ps(); P; p => weights::<KIND>(o.w.add(p * o.w_stride), i)];
+        for (t, sums) in sums.iter_mut().enumerate() {
+            let x = _mm512_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
+            for p in 0..P {
+                sums[p] = _mm512_fmadd_ps(w[p], x, sums[p]);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands, out: *mut f32) {
     // SAFETY: the caller's operands are for P panels and T rows of this type.
@@ -299,28 +384,19 @@ unsafe fn floats<const P: usize, const T: usize, const KIND: usize>(o: &Operands
             let last = o.cols.min(first + CHUNK);
             let mut even = [[_mm512_setzero_ps(); P]; T];
             let mut odd = even;
-            let step = |i: usize, sums: &mut [[__m512; P]; T]| {
-                let w: [__m512; P] = std::array::from_fn(|p| weights::<KIND>(o.w.add(p * o.w_stride), i));
-                for t in 0..T {
-                    let x = _mm512_set1_ps(o.x.add(t * o.x_stride).cast::<f32>().add(i).read());
-                    for p in 0..P {
-                        sums[t][p] = _mm512_fmadd_ps(w[p], x, sums[t][p]);
-                    }
-                }
-            };
             let mut i = first;
             while i + 1 < last {
-                if T == 1 {
+                if T < MAX_ROWS {
                     for p in 0..P {
                         ahead(o.w.add(p * o.w_stride + i * bytes), 2 * bytes);
                     }
                 }
-                step(i, &mut even);
-                step(i + 1, &mut odd);
+                fuse::<P, T, KIND>(o, i, &mut even);
+                fuse::<P, T, KIND>(o, i + 1, &mut odd);
                 i += 2;
             }
             if i < last {
-                step(i, &mut even);
+                fuse::<P, T, KIND>(o, i, &mut even);
             }
             for t in 0..T {
                 for p in 0..P {

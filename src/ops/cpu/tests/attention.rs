@@ -3,7 +3,7 @@
 use super::super::testing::{Buffer, Random, bits};
 use super::super::{Isa, rope};
 use super::{levels, ops};
-use crate::ops::{Attention, KvLayout, Ops, RopeStyle, Rows};
+use crate::ops::{Attention, KvLayout, RopeStyle, Rows};
 use crate::quant::DType;
 use half::f16;
 

@@ -3,7 +3,7 @@
 use super::super::testing::{Buffer, DTYPES, Random, random_weights};
 use super::super::{CpuOps, Isa};
 use super::{levels, ops};
-use crate::device::Device;
+
 use crate::device::cpu::CpuDevice;
 use crate::ops::{Activation, Ops, Product, Weight, for_stream};
 use crate::quant::{DType, dequantize};

@@ -31,7 +31,8 @@ fn main() -> Result<()> {
         let processors = node.processors();
         let ops = ops::for_stream(&device, node, stream)?;
         println!("{name}, {processors} processors");
-        for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32] {
+        for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]
+        {
             if !wanted.is_empty() && !format!("{dtype:?}").eq_ignore_ascii_case(&wanted) {
                 continue;
             }
@@ -55,8 +56,12 @@ fn main() -> Result<()> {
                     }
                     _ => cogniware::quant::quantize(dtype, &values, &mut file)?,
                 }
-                let whole: Vec<u8> =
-                    file.iter().copied().cycle().take(dtype.bytes(rows.into(), cols.into())? as usize).collect();
+                let whole: Vec<u8> = file
+                    .iter()
+                    .copied()
+                    .cycle()
+                    .take(dtype.bytes(rows.into(), cols.into())? as usize)
+                    .collect();
                 let mut packed = vec![0u8; bytes as usize];
                 ops.pack(dtype, rows, cols, &whole, &mut packed)?;
                 let layers = BYTES.div_ceil(bytes);

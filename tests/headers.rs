@@ -1,12 +1,30 @@
 //! Every header compiles alone, as each language it is for, with and without CUDA's headers.
 
-#[path = "common/tools.rs"]
-mod tools;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use tools::{cuda_headers, root};
+
+/// The folder of the crate.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder with CUDA's own headers: of the compiler that builds the kernels, or of the headers that scripts/setup
+/// installs.
+fn cuda_headers() -> PathBuf {
+    let mut places: Vec<PathBuf> = std::env::var_os("CUDA_WHEELS").map(PathBuf::from).into_iter().collect();
+    for cache in ["nvcc-13.0.88", "cuda-headers"] {
+        let libraries = root().join(".cache").join(cache).join("lib");
+        for python in std::fs::read_dir(libraries).into_iter().flatten().flatten() {
+            places.push(python.path().join("site-packages/nvidia/cu13"));
+        }
+    }
+    places
+        .into_iter()
+        .map(|place| place.join("include"))
+        .find(|place| place.join("cuda_runtime_api.h").exists() && place.join("crt/host_defines.h").exists())
+        .expect("CUDA's headers are not here; scripts/setup installs them")
+}
 
 /// The headers under a folder, relative to `include/`.
 fn headers(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -53,12 +71,17 @@ fn all_alone(ways: &[(&str, &[&str])]) {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let Some((header, standard, extra)) = next.lock().expect("the jobs").next() else { break };
+                    let Some((header, standard, extra)) = next.lock().expect("the jobs").next() else {
+                        break;
+                    };
                     // Twice: the include guard holds.
                     let line = format!("#include <{}>\n", header.display());
                     let said = compile("c++", standard, extra, &line.repeat(2));
                     if !said.is_empty() {
-                        wrong.lock().expect("the errors").push(format!("{standard} {}:\n{said}", header.display()));
+                        wrong
+                            .lock()
+                            .expect("the errors")
+                            .push(format!("{standard} {}:\n{said}", header.display()));
                     }
                 }
             });
@@ -91,7 +114,8 @@ fn each_header_compiles_alone_with_the_headers_of_cuda() {
 #[test]
 fn the_c_headers_are_c11_and_nothing_is_let_through() {
     for header in ["cogniware/cogniware.h", "cogniware/cuda_compat.h"] {
-        let said = compile("c", "-std=c11", &[], &format!("#include <{header}>\nint main(void) {{ return 0; }}\n"));
+        let said =
+            compile("c", "-std=c11", &[], &format!("#include <{header}>\nint main(void) {{ return 0; }}\n"));
         assert!(said.is_empty(), "{header}: {said}");
     }
     // The check itself can fail.

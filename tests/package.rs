@@ -2,12 +2,29 @@
 //!
 //! Everything runs in one test, since each step needs the one before it.
 
-#[path = "common/tools.rs"]
-mod tools;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tools::{program, root, run};
+
+/// The folder of the crate.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A program of `.cache/venv` (which scripts/setup fills) or of the PATH.
+fn program(name: &str) -> Command {
+    let own = root().join(".cache/venv/bin").join(name);
+    Command::new(if own.exists() { own } else { PathBuf::from(name) })
+}
+
+/// Runs a command; on failure the test ends with everything it said.
+fn run(command: &mut Command) -> String {
+    let done = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}; scripts/setup installs what is missing"));
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{command:?}: {}\n{out}\n{err}", done.status);
+    out.into_owned()
+}
 
 /// `target/` of this test, and the name that cargo gives its profile.
 fn cargo_target() -> (PathBuf, &'static str) {
@@ -67,13 +84,19 @@ fn the_package_serves_every_kind_of_project() {
     // What is where.
     let library = prefix.join("lib");
     let version = env!("CARGO_PKG_VERSION");
-    assert!(library.join(format!("libcogniware.so.{version}")).symlink_metadata().expect("the library").is_file());
+    assert!(
+        library.join(format!("libcogniware.so.{version}")).symlink_metadata().expect("the library").is_file()
+    );
     let link = std::fs::read_link(library.join("libcogniware.so")).expect("the link for linking");
-    assert_eq!(std::fs::read_link(library.join(link)).expect("the SONAME link"), Path::new(&format!("libcogniware.so.{version}")));
+    assert_eq!(
+        std::fs::read_link(library.join(link)).expect("the SONAME link"),
+        Path::new(&format!("libcogniware.so.{version}"))
+    );
     assert!(prefix.join("include/cogniware/core/customized_kernel.h").exists());
     assert!(prefix.join("share/cogniware/models").read_dir().is_ok_and(|mut d| d.next().is_some()));
     for file in ["CogniwareConfig.cmake", "CogniwareTargets.cmake", "CogniwareConfigVersion.cmake"] {
-        let text = std::fs::read_to_string(library.join("cmake/Cogniware").join(file)).expect("a package file");
+        let text =
+            std::fs::read_to_string(library.join("cmake/Cogniware").join(file)).expect("a package file");
         for place in ["first", "build"] {
             assert!(!text.contains(at(place).to_str().expect("a path in UTF-8")), "{file} names {place}");
         }
@@ -92,15 +115,37 @@ fn the_package_serves_every_kind_of_project() {
         assert_eq!(needs.contains("libcogniware.so"), component == "cogniware", "{component}: {needs}");
     }
 
+    // The component pybind11.
+    let pybind11 = run(program("python3").args(["-m", "pybind11", "--cmakedir"]));
+    let python = run(program("python3").args(["-c", "import sys; print(sys.executable)"]));
+    let more = [
+        found.clone(),
+        "-DCOGNIWARE_PYTHON=ON".to_owned(),
+        format!("-Dpybind11_DIR={}", pybind11.trim()),
+        format!("-DPython_EXECUTABLE={}", python.trim()),
+    ];
+    configure(&consumer, &at("python"), &more);
+    run(program("cmake").arg("--build").arg(at("python")).args(["--target", "consumer_python"]));
+    let script = "import consumer_python as c; a = c.make(); assert a.dtype == 'float32' and a[7] == 7.5 and a.sum() == 7.5; \
+                  b = a[5:9]; del a; assert b[2] == 7.5; a = c.make(); assert c.give_back(a); print('python: passed')";
+    let said = run(program("python3")
+        .args(["-c", script])
+        .env("PYTHONPATH", at("python"))
+        .env("COGNIWARE_DEVICE", "cpu"));
+    assert!(said.contains("python: passed"), "{said}");
+
     // add_subdirectory.
-    let mut source = vec!["-DCOGNIWARE_FROM=source".to_owned(), format!("-DCOGNIWARE_SOURCE={}", root().display())];
+    let mut source =
+        vec!["-DCOGNIWARE_FROM=source".to_owned(), format!("-DCOGNIWARE_SOURCE={}", root().display())];
     source.extend(cargo);
     configure(&consumer, &at("source"), &source);
     build(&at("source"));
     passes(&at("source").join("consumer"), "consumer: passed");
 
     // pkg-config, shared and static.
-    for (name, libraries) in [("shared", &["--cflags", "--libs"][..]), ("static", &["--cflags", "--libs", "--static"])] {
+    for (name, libraries) in
+        [("shared", &["--cflags", "--libs"][..]), ("static", &["--cflags", "--libs", "--static"])]
+    {
         let binary = at(&format!("pkg_{name}"));
         let mut flags = pkg_config(&prefix, libraries);
         if name == "static" {
@@ -108,13 +153,20 @@ fn the_package_serves_every_kind_of_project() {
             let archive = library.join("libcogniware.a").display().to_string();
             flags.iter_mut().filter(|f| *f == "-lcogniware").for_each(|f| f.clone_from(&archive));
         }
-        run(Command::new("gcc").args(["-std=c11", "-o"]).arg(&binary).arg(consumer.join("main.c")).args(&flags));
-        let said = run(Command::new(&binary).env("LD_LIBRARY_PATH", if name == "shared" { &library } else { folder.path() }));
+        run(Command::new("gcc")
+            .args(["-std=c11", "-o"])
+            .arg(&binary)
+            .arg(consumer.join("main.c"))
+            .args(&flags));
+        let said = run(Command::new(&binary)
+            .env("LD_LIBRARY_PATH", if name == "shared" { &library } else { folder.path() }));
         assert!(said.contains("passed"), "{said}");
     }
 
     // The installed examples run where they were moved to, and compile against the package.
-    for example in ["hello", "hello_c", "complete_system_setup", "patent_claims_demonstration", "integration_test"] {
+    for example in
+        ["hello", "hello_c", "complete_system_setup", "patent_claims_demonstration", "integration_test"]
+    {
         let said = run(Command::new(prefix.join("bin").join(example)).env("COGNIWARE_DEVICE", "cpu"));
         assert!(!said.is_empty() && !said.contains("FAILED"), "{example}: {said}");
     }
@@ -145,7 +197,9 @@ fn main_job(multi_llm: &Path) {
 
     let lines = run(Command::new(multi_llm).args(["--llms", "2", "--device=cpu", "--tokens", "16"]));
     assert!(lines.contains("llm2") && lines.contains("tokens/s") && !lines.contains('\u{1b}'), "{lines}");
-    for (wrong, named) in [(["--llms", "0"], "--llms"), (["--device", "toaster"], "toaster"), (["--model", "/none"], "/none")] {
+    for (wrong, named) in
+        [(["--llms", "0"], "--llms"), (["--device", "toaster"], "toaster"), (["--model", "/none"], "/none")]
+    {
         let done = Command::new(multi_llm).args(wrong).output().expect("multi_llm");
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.code() == Some(2) && said.contains(named), "{wrong:?}: {said}");

@@ -52,7 +52,7 @@ void kernel_of_its_own() {
     CHECK(kernel->scheduleTask(task) == "consumer_task");
     cogniware::Task::find("consumer_task").wait();
     const ComputeTask known = kernel->getTaskStatus("consumer_task");
-    CHECK(number == 6 && known.isCompleted && known.priority == TaskPriority::HIGH);
+    CHECK(number == 6 && known.isCompleted && known.llmId == "k" && known.priority == TaskPriority::HIGH);
     CHECK(known.completedAt >= known.createdAt && !kernel->cancelTask("consumer_task"));
     task.taskId.clear();
     task.taskFunction = [] { throw std::runtime_error("no luck"); };

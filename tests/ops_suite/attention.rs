@@ -130,7 +130,8 @@ fn attend(
         let first = window.map_or(0, |w| (position + 1).saturating_sub(w as usize));
         for h in 0..heads as usize {
             let tokens = (first..=position).map(|t| {
-                let part = |which| cache.data[cache.at(sequence, layer, which, h / group, t)..][..dim].to_vec();
+                let part =
+                    |which| cache.data[cache.at(sequence, layer, which, h / group, t)..][..dim].to_vec();
                 (part(0), part(1))
             });
             want.extend(softmax_sum(&q[(i * heads as usize + h) * dim..][..dim], 0.3, tokens));
@@ -204,7 +205,8 @@ fn rope_turns_and_stores() {
                     let q = r.floats(n * heads as usize * d);
                     let k = r.floats(n * kv_heads as usize * d);
                     let v = r.floats(n * kv_heads as usize * d);
-                    let freq: Vec<f32> = (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect();
+                    let freq: Vec<f32> =
+                        (0..d / 2).map(|i| 10000f32.powf(-2.0 * i as f32 / d as f32)).collect();
                     let (qp, kp, vp, fp) = (rig.put(&q), rig.put(&k), rig.put(&v), rig.put(&freq));
                     let on_device = cache.rows(rig, &rows);
                     rig.scratch(n as u32, 64, 64, 64, heads, dim);
@@ -292,7 +294,8 @@ fn attention_of_whole_sequences() {
             for s in starts.windows(2) {
                 for i in s[0] as usize..s[1] as usize {
                     for h in 0..heads as usize {
-                        let cut = |x: &[f32], t: usize| x[t * width + h * dim as usize..][..dim as usize].to_vec();
+                        let cut =
+                            |x: &[f32], t: usize| x[t * width + h * dim as usize..][..dim as usize].to_vec();
                         let tokens = (s[0] as usize..s[1] as usize).map(|t| (cut(&k, t), cut(&v, t)));
                         let row = softmax_sum(&cut(&q, i), 0.4, tokens);
                         want[i * width + h * dim as usize..][..dim as usize].copy_from_slice(&row);

@@ -57,7 +57,11 @@ fn product(r: &mut Random, rig: &mut Rig, dtype: DType, rows: &[u32], cols: u32,
     for (p, want) in products.iter().zip(&wanted) {
         let e = error(&rig.floats(p.out, want.len()), want);
         let most = bound(rig, dtype, n);
-        assert!(e <= most, "{dtype:?} {} x {cols}, {n} rows, size {size}: {e:.2e} > {most:.0e}", p.weight.rows);
+        assert!(
+            e <= most,
+            "{dtype:?} {} x {cols}, {n} rows, size {size}: {e:.2e} > {most:.0e}",
+            p.weight.rows
+        );
     }
     rig.reset();
 }

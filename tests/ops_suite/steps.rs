@@ -67,8 +67,13 @@ fn a_key_with_other_uploads_is_recorded_anew() {
         for (to, n) in [(a, 4usize), (b, 8), (a, 8)] {
             let input: Vec<f32> = (0..n).map(|i| i as f32 + 1.0).collect();
             let mut out = vec![0u8; n * 4];
-            ops.step(Some(1), &[(to, bytes(&input))], &mut || ops.add(to, to, n as u64), &mut [(&mut out, to)])
-                .unwrap();
+            ops.step(
+                Some(1),
+                &[(to, bytes(&input))],
+                &mut || ops.add(to, to, n as u64),
+                &mut [(&mut out, to)],
+            )
+            .unwrap();
             let want: Vec<f32> = input.iter().map(|v| 2.0 * v).collect();
             assert_eq!(floats(&out), want);
         }

@@ -156,7 +156,7 @@ public:
 
     bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
 
-    // task_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
+    // task_id; llm_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
     // what is wrong with one that did not; created_us, started_us, finished_us: microseconds since 1970, 0 for not yet.
     Map getTaskStatus(const std::string& taskId) const {
         const detail::TaskHandle task = detail::find_task(taskId);
@@ -167,6 +167,7 @@ public:
         const std::string text = detail::task_result(task);
         const bool good = info.state == CW_TASK_COMPLETED;
         return {{"task_id", taskId},
+                {"llm_id", detail::task_tenant(task)},
                 {"status", detail::state_name(info.state)},
                 {"result", good ? text : std::string()},
                 {"error", good ? std::string() : text},

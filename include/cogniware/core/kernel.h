@@ -198,6 +198,7 @@ public:
         }
         const cw_task_info info = detail::task_info(found);
         task.taskId = taskId;
+        task.llmId = detail::task_tenant(found);
         task.priority = static_cast<TaskPriority>(info.priority);
         task.requiredMemory = info.memory;
         task.requiredCores = info.cores;

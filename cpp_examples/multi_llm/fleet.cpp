@@ -11,10 +11,14 @@ namespace {
 constexpr std::uint64_t mib = 1024 * 1024;
 
 const char* const prompts[] = {
-    "Tell me a story about a fox.",      "Write a short poem about the sea.",
-    "What is a river?",                  "Explain how several models can share one device.",
-    "Tell me a story about a robot.",    "Write a short poem about the moon.",
-    "What is rain?",                     "Tell me a story about an owl.",
+    "Tell me a story about a fox.",
+    "Write a short poem about the sea.",
+    "What is a river?",
+    "Explain how several models can share one device.",
+    "Tell me a story about a robot.",
+    "Write a short poem about the moon.",
+    "What is rain?",
+    "Tell me a story about an owl.",
 };
 const double weights[] = {4.0, 2.0, 1.0, 1.0};
 
@@ -67,17 +71,6 @@ cogniware::DeviceInfo chosen(const std::string& name) {
     throw BadArgument("--device: there is no " + wanted + " here; there is " + known);
 }
 
-std::string node_of(const std::string& owner, const std::vector<cogniware::NodeInfo>& nodes) {
-    std::string text;
-    for (const auto& node : nodes) {
-        if (cogniware::detail::field(node.owner) != owner) {
-            continue;
-        }
-        text += (text.empty() ? "" : "+") + std::to_string(node.id) + " (" + std::to_string(node.processors) + ")";
-    }
-    return text;
-}
-
 }  // namespace
 
 Member::Member(std::string member_id, std::string member_prompt, double member_weight, const Arguments& arguments,
@@ -113,7 +106,8 @@ void Fleet::start(std::uint32_t tokens) {
 bool Fleet::wait(std::chrono::milliseconds at_most) {
     const auto until = std::chrono::steady_clock::now() + at_most;
     for (auto& member : members_) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
         member.ended = member.ended || member.generation.wait_for(std::max(left, std::chrono::milliseconds(0)));
     }
     const bool all = std::all_of(members_.begin(), members_.end(), [](const Member& m) { return m.ended; });
@@ -152,7 +146,12 @@ std::deque<Figures> Fleet::figures() const {
         }
         figures.memory_bytes = usage.memory_held;
         figures.memory_limit_bytes = usage.memory_limit;
-        figures.node = node_of(member.id, nodes);
+        for (const auto& node : nodes) {
+            if (cogniware::detail::field(node.owner) == member.id) {
+                figures.node = node.id;
+                figures.processors = node.processors;
+            }
+        }
         used.push_back(static_cast<double>(usage.device_time_ns));
         device_time += used.back();
         list.push_back(std::move(figures));

@@ -35,7 +35,8 @@ struct Figures {
     double ttft_ms = 0;
     std::uint64_t memory_bytes = 0;
     std::uint64_t memory_limit_bytes = 0;
-    std::string node;             // the cores or groups of SMs of its node
+    std::int64_t node = -1;        // the id of its compute node; -1: none yet
+    std::uint32_t processors = 0;  // cores or SMs of that node
     double device_time_share = 0;  // of the device time that all members used together, 0 to 1
 };
 

@@ -41,8 +41,10 @@ std::string to_json(const Fleet& fleet) {
         out << (at == 0 ? "" : ", ") << "{\"id\": " << quoted(member.id)
             << ", \"text\": " << quoted(member.generation.text()) << ", \"tokens\": " << figure.tokens
             << ", \"tokens_per_second\": " << figure.tokens_per_second << ", \"ttft_ms\": " << figure.ttft_ms
-            << ", \"memory_bytes\": " << figure.memory_bytes << ", \"memory_limit_bytes\": " << figure.memory_limit_bytes
-            << ", \"node\": " << quoted(figure.node) << ", \"device_time_share\": " << figure.device_time_share << "}";
+            << ", \"memory_bytes\": " << figure.memory_bytes
+            << ", \"memory_limit_bytes\": " << figure.memory_limit_bytes
+            << ", \"node\": " << (figure.node < 0 ? "null" : std::to_string(figure.node))
+            << ", \"device_time_share\": " << figure.device_time_share << "}";
     }
     out << "]}";
     return out.str();

@@ -28,9 +28,10 @@ int main(int argc, char** argv) {
         }
         Progress progress(out, terminal);
         fleet.start(arguments.tokens);
-        while (!fleet.wait(progress.interval())) {
+        do {
             progress.show(fleet);
-        }
+        } while (!fleet.wait(Progress::interval));
+        progress.show(fleet);
         progress.clear();
         if (arguments.json) {
             std::cout << to_json(fleet) << std::endl;

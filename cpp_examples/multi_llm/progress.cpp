@@ -3,12 +3,11 @@
 #include "fleet.hpp"
 #include "report.hpp"
 
+#include <algorithm>
 #include <ostream>
 #include <sstream>
 
 namespace multi_llm {
-
-std::chrono::milliseconds Progress::interval() const { return std::chrono::milliseconds(terminal_ ? 100 : 1000); }
 
 void Progress::show(const Fleet& fleet) {
     if (terminal_) {
@@ -20,13 +19,22 @@ void Progress::show(const Fleet& fleet) {
         }
         return;
     }
+    // A line every second, and whenever one has ended.
+    const auto& members = fleet.members();
+    const auto ended = static_cast<std::size_t>(
+        std::count_if(members.begin(), members.end(), [](const Member& member) { return member.ended; }));
+    if (fleet.seconds() < next_line_ && ended == ended_) {
+        return;
+    }
+    next_line_ = fleet.seconds() + 1;
+    ended_ = ended;
     std::ostringstream line;
     line.precision(1);
     line << std::fixed << fleet.seconds() << " s:";
     const auto figures = fleet.figures();
     for (std::size_t at = 0; at < figures.size(); ++at) {
-        line << " " << fleet.members()[at].id << " " << figures[at].tokens << " tokens"
-             << (fleet.members()[at].ended ? " (done)" : "") << (at + 1 < figures.size() ? "," : "");
+        line << " " << members[at].id << " " << figures[at].tokens << " tokens" << (members[at].ended ? " (done)" : "")
+             << (at + 1 < figures.size() ? "," : "");
     }
     out_ << line.str() << std::endl;
 }

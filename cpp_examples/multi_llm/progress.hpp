@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <iosfwd>
 
 namespace multi_llm {
@@ -13,7 +14,7 @@ public:
     Progress(std::ostream& out, bool terminal) : out_(out), terminal_(terminal) {}
 
     // How long to wait between two calls of show().
-    std::chrono::milliseconds interval() const;
+    static constexpr std::chrono::milliseconds interval{50};
 
     void show(const Fleet& fleet);
 
@@ -24,6 +25,8 @@ private:
     std::ostream& out_;
     bool terminal_;
     std::size_t lines_ = 0;
+    std::size_t ended_ = 0;  // members that had ended when the last line was printed
+    double next_line_ = 0;   // seconds after the start
 };
 
 }  // namespace multi_llm

@@ -21,18 +21,20 @@ std::string table(const Fleet& fleet) {
     out << std::fixed;
     out << std::left << std::setw(7) << "llm" << std::right << std::setw(7) << "weight" << std::setw(8) << "tokens"
         << std::setw(10) << "tokens/s" << std::setw(12) << "first ms" << std::setw(20) << "MiB held/quota"
-        << std::setw(12) << "node" << std::setw(14) << "device time" << "\n";
+        << std::setw(14) << "node (size)" << std::setw(14) << "device time" << "\n";
     const auto figures = fleet.figures();
     for (std::size_t at = 0; at < figures.size(); ++at) {
         const auto& member = fleet.members()[at];
         const auto& figure = figures[at];
         std::ostringstream first;
         first << std::fixed << std::setprecision(1) << figure.ttft_ms;
+        const std::string node =
+            figure.node < 0 ? "-" : std::to_string(figure.node) + " (" + std::to_string(figure.processors) + ")";
         out << std::left << std::setw(7) << member.id << std::right << std::setprecision(1) << std::setw(7)
             << member.weight << std::setw(8) << figure.tokens << std::setw(10) << figure.tokens_per_second
             << std::setw(12) << (member.ended ? first.str() : "-") << std::setw(20)
-            << mebibytes(figure.memory_bytes) + "/" + mebibytes(figure.memory_limit_bytes) << std::setw(12)
-            << (figure.node.empty() ? "-" : figure.node) << std::setw(12) << 100 * figure.device_time_share << " %\n";
+            << mebibytes(figure.memory_bytes) + "/" + mebibytes(figure.memory_limit_bytes) << std::setw(14) << node
+            << std::setw(12) << 100 * figure.device_time_share << " %\n";
     }
     return out.str();
 }

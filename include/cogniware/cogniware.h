@@ -1297,6 +1297,11 @@ CW_API cw_status cw_task_get_info(const struct cw_task *task, struct cw_task_inf
 // The buffer as the contract says.
 CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
 
+// The id of the task's tenant, to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_tenant(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
 // The task's result, or the text of its error; empty while it has not ended.
 //
 // The buffer as the contract says.

@@ -26,7 +26,7 @@
 #include <cuda_runtime_api.h>
 #else
 /* A stream of CUDA's driver or runtime; a repeated typedef of the same type is allowed, so both orders work. */
-typedef struct CUstream_st *cudaStream_t;
+typedef struct CUstream_st* cudaStream_t;
 #endif
 
 #endif

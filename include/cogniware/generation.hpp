@@ -123,11 +123,10 @@ private:
     template <class T, class Call>
     std::vector<T> list(Call call) const {
         cw_status status = CW_OK;
-        auto values = detail::read_list<T>(
-            [&](T* elements, std::size_t capacity, std::size_t* count) {
-                return call(generation_.get(), elements, capacity, count);
-            },
-            &status);
+        auto values =
+            detail::read_list<T>([&](T* elements, std::size_t capacity,
+                                     std::size_t* count) { return call(generation_.get(), elements, capacity, count); },
+                                 &status);
         detail::check(status);
         return values;
     }

@@ -21,9 +21,11 @@ class Model {
 public:
     // Loads a GGUF file, a Hugging Face folder, or (with an empty text) the small model that ships with Cogniware.
     // `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32"); unknown ones are refused by name.
-    explicit Model(Tenant& tenant, const std::string& path = {}, const std::map<std::string, std::string>& options = {}) {
+    explicit Model(Tenant& tenant, const std::string& path = {},
+                   const std::map<std::string, std::string>& options = {}) {
         cw_model* raw = nullptr;
-        detail::check(cw_model_load(tenant.get(), path.empty() ? nullptr : path.c_str(), detail::to_c(options).get(), &raw));
+        detail::check(
+            cw_model_load(tenant.get(), path.empty() ? nullptr : path.c_str(), detail::to_c(options).get(), &raw));
         model_.reset(raw);
     }
 
@@ -93,8 +95,8 @@ public:
             detail::check(status);
         }
         std::vector<float> flat(dimension * texts.size());
-        detail::check(cw_model_embed(model_.get(), raw.data(), raw.size(), how, normalize ? 1 : 0, flat.data(), flat.size(),
-                                     &dimension));
+        detail::check(cw_model_embed(model_.get(), raw.data(), raw.size(), how, normalize ? 1 : 0, flat.data(),
+                                     flat.size(), &dimension));
         std::vector<std::vector<float>> vectors;
         for (std::size_t at = 0; at < texts.size(); ++at) {
             const auto first = flat.begin() + static_cast<std::ptrdiff_t>(at * dimension);

@@ -217,6 +217,23 @@ pub unsafe extern "C" fn cw_task_id(
     })
 }
 
+/// The id of the task's tenant, to the caller's buffer.
+///
+/// # Safety
+/// The buffer as the contract says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_task_tenant(
+    task: *const cw_task,
+    buffer: *mut c_char,
+    length: usize,
+    needed: *mut usize,
+) -> cw_status {
+    guard("cw_task_tenant", || {
+        // SAFETY: the caller's promise.
+        unsafe { write_text(&TASKS.get("task", task)?.info().tenant, buffer, length, needed) }
+    })
+}
+
 /// The task's result, or the text of its error; empty while it has not ended.
 ///
 /// # Safety

@@ -282,6 +282,8 @@ pub fn for_stream(
         #[cfg(feature = "cuda")]
         DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream),
         #[cfg(not(feature = "cuda"))]
-        kind => Err(crate::Error::unsupported(format!("this build has no operations for devices of kind {kind}"))),
+        kind => {
+            Err(crate::Error::unsupported(format!("this build has no operations for devices of kind {kind}")))
+        }
     }
 }

@@ -4,17 +4,17 @@
 #define COGNIWARE_CORE_BRIDGE_H
 
 #include <cogniware/core/memory_array.hpp>
+#include <cogniware/detail/generate.hpp>
 #include <cogniware/detail/lazy.hpp>
 #include <cogniware/detail/map.hpp>
-#include <cogniware/detail/task_status.hpp>
 #include <cogniware/detail/read_options.hpp>
-#include <cogniware/detail/generate.hpp>
+#include <cogniware/detail/task_status.hpp>
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,7 +46,8 @@ public:
 
     // Opens the LLM's tenant and loads its model. Keys that are not known are refused by name.
     bool registerLLM(const std::string& llmId, const Map& config) noexcept {
-        return detail::attempt([&] { return cw_bridge_llm_register(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+        return detail::attempt(
+            [&] { return cw_bridge_llm_register(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
     }
 
     // What it generates ends as cancelled; its memory goes back.
@@ -60,11 +61,13 @@ public:
 
     // Changes keys; the others stay.
     bool updateLLMConfig(const std::string& llmId, const Map& config) noexcept {
-        return detail::attempt([&] { return cw_bridge_llm_update(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+        return detail::attempt(
+            [&] { return cw_bridge_llm_update(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
     }
 
     std::vector<std::string> getActiveLLMs() const {
-        return detail::keys(detail::read_map([this](cw_map** map) { return cw_bridge_active_llms(bridge_.get(), map); }));
+        return detail::keys(
+            detail::read_map([this](cw_map** map) { return cw_bridge_active_llms(bridge_.get(), map); }));
     }
 
     bool isLLMActive(const std::string& llmId) const noexcept {
@@ -112,9 +115,10 @@ public:
 
     // The ids of the nodes that nobody holds.
     std::vector<int> getAvailableComputeNodes() const {
-        const auto raw = detail::read_list<std::uint32_t>([this](std::uint32_t* ids, std::size_t capacity, std::size_t* count) {
-            return cw_bridge_available_nodes(bridge_.get(), ids, capacity, count);
-        });
+        const auto raw =
+            detail::read_list<std::uint32_t>([this](std::uint32_t* ids, std::size_t capacity, std::size_t* count) {
+                return cw_bridge_available_nodes(bridge_.get(), ids, capacity, count);
+            });
         return std::vector<int>(raw.begin(), raw.end());
     }
 
@@ -152,7 +156,7 @@ public:
 
     bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
 
-    // task_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
+    // task_id; llm_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
     // what is wrong with one that did not; created_us, started_us, finished_us: microseconds since 1970, 0 for not yet.
     Map getTaskStatus(const std::string& taskId) const {
         const detail::TaskHandle task = detail::find_task(taskId);
@@ -163,6 +167,7 @@ public:
         const std::string text = detail::task_result(task);
         const bool good = info.state == CW_TASK_COMPLETED;
         return {{"task_id", taskId},
+                {"llm_id", detail::task_tenant(task)},
                 {"status", detail::state_name(info.state)},
                 {"result", good ? text : std::string()},
                 {"error", good ? std::string() : text},

@@ -165,8 +165,8 @@ public:
     std::string scheduleTask(const ComputeTask& task) {
         if (!task.taskFunction) {
             // A null function is what the C interface refuses, with the argument's name.
-            static_cast<void>(
-                cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr, nullptr, nullptr));
+            static_cast<void>(cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr,
+                                                      nullptr, nullptr));
             return {};
         }
         cw_task_config config{};
@@ -198,6 +198,7 @@ public:
         }
         const cw_task_info info = detail::task_info(found);
         task.taskId = taskId;
+        task.llmId = detail::task_tenant(found);
         task.priority = static_cast<TaskPriority>(info.priority);
         task.requiredMemory = info.memory;
         task.requiredCores = info.cores;
@@ -212,8 +213,8 @@ public:
     // Tasks that have not ended, of all tenants.
     std::vector<ComputeTask> getActiveTasks() const {
         std::vector<ComputeTask> tasks;
-        for (const auto& task : detail::read_map(
-                 [this](cw_map** map) { return cw_kernel_active_tasks(kernel_.get(), nullptr, map); })) {
+        for (const auto& task :
+             detail::read_map([this](cw_map** map) { return cw_kernel_active_tasks(kernel_.get(), nullptr, map); })) {
             tasks.push_back(getTaskStatus(task.first));
         }
         return tasks;
@@ -225,8 +226,9 @@ public:
     // methods understand.
     cudaStream_t createStream(const std::string& llmId) noexcept {
         void* stream = nullptr;
-        return cw_kernel_stream_create(kernel_.get(), llmId.c_str(), &stream) == CW_OK ? static_cast<cudaStream_t>(stream)
-                                                                                        : nullptr;
+        return cw_kernel_stream_create(kernel_.get(), llmId.c_str(), &stream) == CW_OK
+                   ? static_cast<cudaStream_t>(stream)
+                   : nullptr;
     }
 
     // Waits for everything queued; false also when that raised an error.
@@ -235,7 +237,9 @@ public:
     }
 
     // Waits for everything queued, then ends the stream.
-    bool destroyStream(cudaStream_t stream) noexcept { return cw_kernel_stream_destroy(kernel_.get(), stream) == CW_OK; }
+    bool destroyStream(cudaStream_t stream) noexcept {
+        return cw_kernel_stream_destroy(kernel_.get(), stream) == CW_OK;
+    }
 
     std::vector<cudaStream_t> getStreamsForLLM(const std::string& llmId) const {
         std::vector<cudaStream_t> streams;
@@ -288,7 +292,8 @@ private:
     }
 
     bool read_current(std::int32_t& index, cw_device_info& info) const noexcept {
-        return cw_kernel_current_device(kernel_.get(), &index) == CW_OK && read_device(static_cast<std::size_t>(index), info);
+        return cw_kernel_current_device(kernel_.get(), &index) == CW_OK &&
+               read_device(static_cast<std::size_t>(index), info);
     }
 
     std::vector<ComputeNode> all_nodes() const {

@@ -23,61 +23,61 @@ enum class TaskPriority { CRITICAL = 0, HIGH = 1, NORMAL = 2, LOW = 3, BACKGROUN
 
 // One compute node of the current device.
 struct ComputeNode {
-    int nodeId = -1;                                  // unique on its device; -1: none was found
+    int nodeId = -1;  // unique on its device; -1: none was found
     ComputeNodeType type = ComputeNodeType::CUDA_CORE;
-    std::size_t memorySize = 0;                       // bytes of the device, which all its nodes share
-    std::size_t computeCapability = 0;                // of the device: 90 for 9.0; 0 on the CPU
-    bool isAllocated = false;                         // a tenant holds it
-    bool isActive = false;                            // held, and work has run on it
-    std::chrono::system_clock::time_point lastUsed;   // when work last ran; the epoch: never
-    std::vector<int> allocatedCores;                  // cores, or indices of groups of SMs (at most 64 are listed)
-    std::vector<std::size_t> allocatedMemory;         // always empty: memory belongs to tenants, not to nodes
-    std::map<std::string, void*> customData;          // the application's; Cogniware leaves it empty
+    std::size_t memorySize = 0;                      // bytes of the device, which all its nodes share
+    std::size_t computeCapability = 0;               // of the device: 90 for 9.0; 0 on the CPU
+    bool isAllocated = false;                        // a tenant holds it
+    bool isActive = false;                           // held, and work has run on it
+    std::chrono::system_clock::time_point lastUsed;  // when work last ran; the epoch: never
+    std::vector<int> allocatedCores;                 // cores, or indices of groups of SMs (at most 64 are listed)
+    std::vector<std::size_t> allocatedMemory;        // always empty: memory belongs to tenants, not to nodes
+    std::map<std::string, void*> customData;         // the application's; Cogniware leaves it empty
 };
 
 // Reserved bytes of one tenant's memory.
 struct MemoryPartition {
-    int partitionId = -1;                             // -1: none was found
+    int partitionId = -1;  // -1: none was found
     MemoryPartitionType type = MemoryPartitionType::GLOBAL_MEMORY;
-    std::size_t size = 0;                             // bytes
-    std::size_t offset = 0;                           // bytes from the start of the tenant's address range
-    bool isAllocated = false;                         // true for every partition that exists
-    void* devicePtr = nullptr;                        // owned by Cogniware until the partition is destroyed
-    void* hostPtr = nullptr;                          // the same memory for the host, or null where it cannot reach it
-    std::string ownerLLM;                             // the tenant
+    std::size_t size = 0;       // bytes
+    std::size_t offset = 0;     // bytes from the start of the tenant's address range
+    bool isAllocated = false;   // true for every partition that exists
+    void* devicePtr = nullptr;  // owned by Cogniware until the partition is destroyed
+    void* hostPtr = nullptr;    // the same memory for the host, or null where it cannot reach it
+    std::string ownerLLM;       // the tenant
     std::chrono::system_clock::time_point allocatedAt;
 };
 
 // A task: what to do when it is given to scheduleTask, and what is known of it when getTaskStatus returns it.
 struct ComputeTask {
-    std::string taskId;                               // empty for a new id
-    std::string llmId;                                // the tenant; opened with default limits on first use
+    std::string taskId;  // empty for a new id
+    std::string llmId;   // the tenant; opened with default limits on first use
     TaskPriority priority = TaskPriority::NORMAL;
-    std::size_t requiredMemory = 0;                   // bytes that must be free within the tenant's limit to start
-    std::size_t requiredCores = 0;                    // cores or SMs that it needs to start
-    std::function<void()> taskFunction;               // empty in what getTaskStatus returns
+    std::size_t requiredMemory = 0;      // bytes that must be free within the tenant's limit to start
+    std::size_t requiredCores = 0;       // cores or SMs that it needs to start
+    std::function<void()> taskFunction;  // empty in what getTaskStatus returns
     std::chrono::system_clock::time_point createdAt;
     std::chrono::system_clock::time_point scheduledAt;  // when it started; the epoch: not yet
     std::chrono::system_clock::time_point completedAt;  // when it ended, however; the epoch: not yet
-    bool isCompleted = false;                         // it ended well
-    std::string result;                               // empty until it ended; the error's text when it failed
+    bool isCompleted = false;                           // it ended well
+    std::string result;                                 // empty until it ended; the error's text when it failed
 };
 
 // What is known of a device. What has no meaning on it or cannot be read is 0.
 struct GPUDeviceInfo {
-    int deviceId = -1;                                // what selectDevice takes; -1: none was found
+    int deviceId = -1;  // what selectDevice takes; -1: none was found
     std::string name;
-    std::size_t totalMemory = 0;                      // bytes
-    std::size_t freeMemory = 0;                       // bytes
-    int computeCapability = 0;                        // 90 for 9.0; 0 on the CPU
+    std::size_t totalMemory = 0;  // bytes
+    std::size_t freeMemory = 0;   // bytes
+    int computeCapability = 0;    // 90 for 9.0; 0 on the CPU
     int maxThreadsPerBlock = 0;
-    int maxBlocksPerGrid = 0;                         // in the first dimension
+    int maxBlocksPerGrid = 0;  // in the first dimension
     int maxThreadsPerMultiProcessor = 0;
-    int multiProcessorCount = 0;                      // SMs, or cores that this process may use
+    int multiProcessorCount = 0;  // SMs, or cores that this process may use
     int tensorCoreCount = 0;
-    int cudaCoreCount = 0;                            // FP32 lanes
-    bool supportsNVLink = false;                      // it has links (known when NVML is installed)
-    std::vector<int> nvLinkConnections;               // CUDA ordinals at the other ends of links that are up
+    int cudaCoreCount = 0;               // FP32 lanes
+    bool supportsNVLink = false;         // it has links (known when NVML is installed)
+    std::vector<int> nvLinkConnections;  // CUDA ordinals at the other ends of links that are up
 };
 
 }  // namespace cogniware

@@ -44,18 +44,30 @@ inline void read_options(const std::map<std::string, std::string>& values, Gener
     for (const auto& entry : values) {
         const std::string& key = entry.first;
         const std::string& text = entry.second;
-        if (key == "max_tokens") read_option(key, text, options.max_tokens);
-        else if (key == "temperature") read_option(key, text, options.temperature);
-        else if (key == "top_k") read_option(key, text, options.top_k);
-        else if (key == "top_p") read_option(key, text, options.top_p);
-        else if (key == "min_p") read_option(key, text, options.min_p);
-        else if (key == "repeat_penalty") read_option(key, text, options.repeat_penalty);
-        else if (key == "presence_penalty") read_option(key, text, options.presence_penalty);
-        else if (key == "frequency_penalty") read_option(key, text, options.frequency_penalty);
-        else if (key == "seed") read_option(key, text, options.seed);
-        else if (key == "chat") options.chat = read_flag(key, text);
-        else if (key == "ignore_eos") options.ignore_eos = read_flag(key, text);
-        else if (key == "system") options.system = text;
+        if (key == "max_tokens")
+            read_option(key, text, options.max_tokens);
+        else if (key == "temperature")
+            read_option(key, text, options.temperature);
+        else if (key == "top_k")
+            read_option(key, text, options.top_k);
+        else if (key == "top_p")
+            read_option(key, text, options.top_p);
+        else if (key == "min_p")
+            read_option(key, text, options.min_p);
+        else if (key == "repeat_penalty")
+            read_option(key, text, options.repeat_penalty);
+        else if (key == "presence_penalty")
+            read_option(key, text, options.presence_penalty);
+        else if (key == "frequency_penalty")
+            read_option(key, text, options.frequency_penalty);
+        else if (key == "seed")
+            read_option(key, text, options.seed);
+        else if (key == "chat")
+            options.chat = read_flag(key, text);
+        else if (key == "ignore_eos")
+            options.ignore_eos = read_flag(key, text);
+        else if (key == "system")
+            options.system = text;
         else if (key == "stop") {
             // One a line.
             options.stop.clear();

@@ -38,6 +38,12 @@ inline std::string task_id(const TaskHandle& task) {
     });
 }
 
+inline std::string task_tenant(const TaskHandle& task) {
+    return read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
+        return cw_task_tenant(task.get(), buffer, length, needed);
+    });
+}
+
 inline bool cancel_task(const std::string& id) noexcept {
     return attempt([&] {
         const TaskHandle task = find_task(id);

@@ -1,6 +1,6 @@
 //! Tenants, models and expected values for the tests of the engine.
 
-use cogniware::device::{self, Device, DeviceChoice};
+use cogniware::device::{self, Device, DeviceChoice, DeviceKind};
 use cogniware::llm::{Model, ModelOptions};
 use cogniware::tenant::{self, Tenant, TenantConfig};
 use safetensors::SafeTensors;
@@ -15,8 +15,16 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-pub fn cpu() -> Arc<dyn Device> {
-    device::open(DeviceChoice::Cpu).unwrap()
+/// The CPU, or the device that `COGNIWARE_DEVICE` names.
+pub fn device() -> Arc<dyn Device> {
+    match std::env::var_os("COGNIWARE_DEVICE") {
+        Some(_) => device::default_device().unwrap(),
+        None => device::open(DeviceChoice::Cpu).unwrap(),
+    }
+}
+
+pub fn on_cpu() -> bool {
+    device().kind() == DeviceKind::Cpu
 }
 
 /// A tenant with a quota that closes when dropped.
@@ -28,7 +36,7 @@ impl Home {
         let id = format!("engine-test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let config =
             TenantConfig { memory_limit: limit, memory_floor: 0, processors: 1, weight: 1.0, priority: 2 };
-        Home(tenant::open(&id, &cpu(), &config).unwrap())
+        Home(tenant::open(&id, &device(), &config).unwrap())
     }
 
     pub fn load(&self, name: &str, options: &ModelOptions) -> Arc<Model> {

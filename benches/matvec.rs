@@ -1,7 +1,7 @@
 //! How fast the CPU operations read weights, beside how fast this machine reads memory.
 //!
 //! `cargo bench --bench matvec -- [--rounds N] [--threads N] [--only Q8_0,F16] [--no-decode]
-//! [--no-prefill]`
+//! [--no-prefill] [--no-attention]`
 //!
 //! Decode: products with one row, the weights rotating over more than 1 GiB, so that they come from memory. Each
 //! round measures a plain read of the same bytes right before and after; the figures are medians over the rounds, the
@@ -10,7 +10,7 @@
 
 use cogniware::device::cpu::CpuDevice;
 use cogniware::device::{Access, Device, Granule};
-use cogniware::ops::{Ops, Product, Weight, for_stream};
+use cogniware::ops::{Attention, KvLayout, Ops, Product, RopeStyle, Rows, Weight, for_stream};
 use cogniware::quant::DType;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -236,6 +236,55 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Rotary embedding, cache writes and attention of `n` rows that end at position `tokens`: 32 heads of 128 over 8
+    /// key/value heads in f16.
+    fn attention(&self, n: u32, tokens: u32) {
+        let mut kv =
+            KvLayout { base: 0, dtype: DType::F16, page_tokens: 16, layers: 1, kv_heads: 8, head_dim: 128 };
+        let pages = tokens.div_ceil(kv.page_tokens);
+        let cache = Memory::new(&self.device, kv.page_bytes() * u64::from(pages));
+        kv.base = cache.ptr;
+        let mut ints = Memory::new(&self.device, 4 * u64::from(2 * n + pages));
+        let numbers = (tokens - n..tokens).chain((0..n).map(|_| 0)).chain(0..pages);
+        for (place, number) in ints.bytes_mut().chunks_exact_mut(4).zip(numbers) {
+            place.copy_from_slice(&(number as i32).to_ne_bytes());
+        }
+        let rows = Rows {
+            n,
+            positions: ints.ptr,
+            sequences: ints.ptr + 4 * u64::from(n),
+            tables: ints.ptr + 8 * u64::from(n),
+            table_width: pages,
+            max_tokens: tokens,
+        };
+        let how = Attention { heads: 32, scale: 0.088, window: None };
+        let (q, k, v) = (self.x.ptr, self.x.ptr + (8 << 20), self.x.ptr + (12 << 20));
+        let frequencies = self.x.ptr + (16 << 20);
+        let mut times = vec![];
+        for _ in 0..self.rounds + 1 {
+            let mut time = Duration::ZERO;
+            let mut body = || {
+                let begin = processor_time();
+                self.ops.rope_store(&rows, &kv, 0, 32, q, k, v, frequencies, 1.0, RopeStyle::Half)?;
+                self.ops.attention(&rows, &kv, 0, &how, q, self.out.ptr)?;
+                time = processor_time() - begin;
+                Ok(())
+            };
+            let clock = self.ops.step(None, &[], &mut body, &mut []).expect("step").device;
+            times.push(if self.threads == 1 { time } else { clock }.as_secs_f64());
+        }
+        let time = median(times.split_off(1));
+        let pairs = f64::from(n) * (f64::from(tokens) - f64::from(n - 1) / 2.0);
+        println!(
+            "attention n={n} tokens={tokens} {} threads: {:.3} ms, {:.1} GFLOP/s",
+            self.threads,
+            time * 1e3,
+            pairs * 32.0 * 128.0 * 4.0 / time / 1e9
+        );
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
@@ -248,6 +297,11 @@ fn main() {
     let wanted = threads.map_or(vec![1, 2], |t: u32| vec![t]);
     for threads in wanted.into_iter().filter(|&t| 0 < t && t <= cores) {
         let bench = Bench::new(&device, threads, rounds);
+        if !args.iter().any(|a| a == "--no-attention") {
+            for (n, tokens) in [(1, 512), (1, 4096), (512, 512), (512, 4096)] {
+                bench.attention(n, tokens);
+            }
+        }
         for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]
         {
             let wanted = format!("{dtype:?}");

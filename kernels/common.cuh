@@ -28,6 +28,16 @@ __device__ __forceinline__ uint32_t cw_stream4(const void* p) {
     return v;
 }
 
+// 16 bytes of shared memory by its 32-bit address, so that the compiler keeps one register for it.
+__device__ __forceinline__ uint4 cw_shared16(uint32_t p) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(p)
+                 : "memory");
+    return v;
+}
+
 // Four activations from column k of a row; beyond `cols` they are zero. `wide` says that rows are 16-byte aligned.
 __device__ __forceinline__ float4 cw_row4(const float* row, int k, int cols, bool wide) {
     if (wide && k + 4 <= cols) return *reinterpret_cast<const float4*>(row + k);

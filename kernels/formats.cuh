@@ -17,6 +17,13 @@ __device__ __forceinline__ void cw_bytes_to_half(uint32_t w, uint32_t& p0, uint3
     p1 = cw_bits(__hadd2(cw_half2(__byte_perm(w, 0x64646464u, 0x4342)), bias));
 }
 
+// (w & mask) | 1024 in both halves, as the one instruction it is.
+__device__ __forceinline__ half2 cw_masked(uint32_t w, uint32_t mask) {
+    uint32_t v;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(v) : "r"(w), "r"(mask), "r"(0x64006400u));
+    return cw_half2(v);
+}
+
 // f16 pairs of the 8 nibbles of a word, plus OFFSET. Nibbles 0 and 4 make pair 0, 1 and 5 pair 1, 2 and 6 pair 2,
 // 3 and 7 pair 3. The odd pairs arrive as 1024 + 16 q and are scaled exactly.
 template <int OFFSET>
@@ -24,10 +31,10 @@ __device__ __forceinline__ void cw_nibbles_to_half(uint32_t w, uint32_t (&p)[4])
     const half2 low = __float2half2_rn(-1024.0f + OFFSET), high = __float2half2_rn(-64.0f + OFFSET);
     const half2 sixteenth = cw_half2(0x2c002c00u);
     uint32_t v = w >> 8;
-    p[0] = cw_bits(__hadd2(cw_half2((w & 0x000f000fu) | 0x64006400u), low));
-    p[1] = cw_bits(__hfma2(cw_half2((w & 0x00f000f0u) | 0x64006400u), sixteenth, high));
-    p[2] = cw_bits(__hadd2(cw_half2((v & 0x000f000fu) | 0x64006400u), low));
-    p[3] = cw_bits(__hfma2(cw_half2((v & 0x00f000f0u) | 0x64006400u), sixteenth, high));
+    p[0] = cw_bits(__hadd2(cw_masked(w, 0x000f000fu), low));
+    p[1] = cw_bits(__hfma2(cw_masked(w, 0x00f000f0u), sixteenth, high));
+    p[2] = cw_bits(__hadd2(cw_masked(v, 0x000f000fu), low));
+    p[3] = cw_bits(__hfma2(cw_masked(v, 0x00f000f0u), sixteenth, high));
 }
 
 // Where element (row, k) of a tile's codes lies: the lane, the half (row g or g + 8), the block of 32, and i.

@@ -158,7 +158,8 @@ __device__ __forceinline__ const char* cw_tile(const CwProducts& a, int tile, si
 }
 
 // Up to four rows, read as f32 and split by the warp that uses them; dynamic shared memory: red (2 x 4 KiB), then for
-// each warp `slots` chunks of CHUNK / 32 * 2 n * 4 * 16 bytes. A warp loads its next chunk, of this tile or the next,
+// each warp `slots` chunks, each 2 n columns of CHUNK / 32 blocks of 64 bytes and 64 bytes of padding, which spreads
+// columns over the banks. The columns of rows that do not exist repeat the first; nobody reads their results. A warp loads its next chunk, of this tile or the next,
 // before it computes with the one at hand.
 template <class F>
 __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* x) {
@@ -167,7 +168,8 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
     int warp = threadIdx.x / CW_WARP, lane = threadIdx.x % CW_WARP, g = lane / 4, t = lane % 4;
     int n = a.n, per = a.chunks > warp ? (a.chunks - warp + CW_MMA_WARPS - 1) / CW_MMA_WARPS : 0;
     float* red = reinterpret_cast<float*>(cw_shared);
-    int slot16 = BLOCKS * 2 * n * 4;  // uint4 in a slot
+    const int COLUMN = BLOCKS * 4 + 4;  // uint4 in a column
+    int slot16 = 2 * n * COLUMN;        // uint4 in a slot
     uint4* mine = cw_shared + 512 + warp * a.slots * slot16;
     size_t row_bytes = (size_t)a.chunks * F::TILE;
     int tile = blockIdx.x, s = 0, turn = 0;
@@ -190,8 +192,8 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
                 uint2 hi, lo;
                 cw_split4(cw_row4(x + (size_t)j * a.cols, k0 + h * 128 + lane * 4, a.cols, a.wide), hi, lo);
                 int b = h * 4 + lane / 8, e = lane % 8;
-                dst[((b * 2 * n + j) * 4 + e % 4) * 2 + e / 4] = hi;
-                dst[((b * 2 * n + n + j) * 4 + e % 4) * 2 + e / 4] = lo;
+                dst[(j * COLUMN + b * 4 + e % 4) * 2 + e / 4] = hi;
+                dst[((n + j) * COLUMN + b * 4 + e % 4) * 2 + e / 4] = lo;
             }
         }
     };
@@ -200,8 +202,8 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
         for (int i = 0; i < per; i++) stage(i, i);
         __syncwarp();
     }
-    bool active = g % 4 < n;
-    const uint4* column = mine + (g < 4 ? g : n + g - 4) * 4 + t;
+    int row = g % 4 < n ? g % 4 : 0;
+    uint32_t column = (uint32_t)__cvta_generic_to_shared(mine + (g < 4 ? row : n + row) * COLUMN + t);
 
     // One chunk; false after the last.
     auto step = [&](typename F::Regs& now, typename F::Regs& next) -> bool {
@@ -216,11 +218,10 @@ __device__ __forceinline__ void cw_mma_direct(const CwProducts& a, const float* 
             stage(s, 0);
             __syncwarp();
         }
-        const uint4* b4 = column + (keep ? s : 0) * slot16;
+        uint32_t from = keep ? column + s * slot16 * 16 : column;
 #pragma unroll
         for (int b = 0; b < BLOCKS; b++) {
-            uint4 v[1] = {make_uint4(0, 0, 0, 0)};
-            if (active) v[0] = b4[b * 2 * n * 4];
+            uint4 v[1] = {cw_shared16(from + b * 64)};
             cw_block32<F, 1>(now, b, v, acc);
         }
         s++;

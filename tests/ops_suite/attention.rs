@@ -104,6 +104,7 @@ fn softmax_sum(q: &[f32], scale: f32, tokens: impl Iterator<Item = (Vec<f32>, Ve
     out
 }
 
+#[allow(clippy::too_many_arguments)]
 fn attend(
     r: &mut Random,
     rig: &mut Rig,
@@ -178,17 +179,6 @@ fn attention_over_pages() {
 }
 
 #[test]
-fn a_row_attends_the_same_beside_others_of_the_same_bound() {
-    // Decode on one device: the value of a row does not depend on what runs in the same step, for equal shapes.
-    each_device(|rig| {
-        let mut r = Random(32);
-        for _ in 0..2 {
-            attend(&mut r, rig, DType::F16, 8, [16, 1, 4, 64], None, &[300, 300], &[(0, 299), (1, 299)]);
-        }
-    });
-}
-
-#[test]
 fn rope_turns_and_stores() {
     each_device(|rig| {
         let mut r = Random(33);
@@ -227,8 +217,8 @@ fn rope_turns_and_stores() {
                     });
                     let turn = |x: &[f32], position: usize| -> Vec<f64> {
                         let mut y = vec![0.0; d];
-                        for i in 0..d / 2 {
-                            let angle = f64::from(position as f32 * freq[i]);
+                        for (i, f) in freq.iter().enumerate() {
+                            let angle = f64::from(position as f32 * f);
                             let (s, c) = angle.sin_cos();
                             let m = f64::from(magnitude);
                             let (a, b) = match style {

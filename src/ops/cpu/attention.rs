@@ -43,47 +43,48 @@ by_level! {
         scale: f32,
         state: *mut f32,
     ) {
-        // SAFETY: promised by the caller.
-        let (q, keys, values, state) = unsafe {
-            (
-                std::slice::from_raw_parts(q, dim),
-                std::slice::from_raw_parts(keys, count * dim),
-                std::slice::from_raw_parts(values, count * dim),
-                std::slice::from_raw_parts_mut(state, 2 + dim),
-            )
-        };
-        let (head, out) = state.split_at_mut(2);
         let mut scores = [0.0f32; RUN];
-        let mut top = head[0];
-        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(dim)) {
-            *score = sum(dim, |i| q[i] * key[i]) * scale;
-            top = if *score > top { *score } else { top };
-        }
-        if top > head[0] {
-            let shrink = exp(head[0] - top);
-            head[0] = top;
-            head[1] *= shrink;
-            for o in out.iter_mut() {
-                *o *= shrink;
+        // Raw pointers, since a loop with bounds checks does not become vector code.
+        // SAFETY: promised by the caller; indices stay below `count` and `dim`.
+        unsafe {
+            let (mut top, out) = (*state, state.add(2));
+            for j in 0..count {
+                let key = keys.add(j * dim);
+                let score = sum(dim, |i| *q.add(i) * *key.add(i)) * scale;
+                *scores.as_mut_ptr().add(j) = score;
+                top = if score > top { score } else { top };
             }
-        }
-        for score in &mut scores {
-            *score = exp(*score - top);
-        }
-        head[1] += sum(count, |i| scores[i]);
-        // Four values at a time spare loads and stores of `out`; each element still adds them one after the other.
-        let whole = count / 4 * 4;
-        for (values, p) in values.chunks_exact(4 * dim).zip(scores.chunks_exact(4)) {
-            let (v0, rest) = values.split_at(dim);
-            let (v1, rest) = rest.split_at(dim);
-            let (v2, v3) = rest.split_at(dim);
-            for i in 0..dim {
-                out[i] = (((out[i] + p[0] * v0[i]) + p[1] * v1[i]) + p[2] * v2[i]) + p[3] * v3[i];
+            if top > *state {
+                let shrink = exp(*state - top);
+                *state = top;
+                *state.add(1) *= shrink;
+                for i in 0..dim {
+                    *out.add(i) *= shrink;
+                }
             }
-        }
-        for (value, p) in values.chunks_exact(dim).zip(&scores).skip(whole).take(count - whole) {
-            for i in 0..dim {
-                out[i] += p * value[i];
+            for score in &mut scores {
+                *score = exp(*score - top);
+            }
+            let p = scores.as_ptr();
+            *state.add(1) += sum(count, |i| *p.add(i));
+            // Eight values at a time spare loads and stores of `out`; each element adds them one after the other.
+            let mut j = 0;
+            while j + 8 <= count {
+                let (value, p) = (values.add(j * dim), p.add(j));
+                for i in 0..dim {
+                    let mut o = *out.add(i);
+                    for k in 0..8 {
+                        o += *p.add(k) * *value.add(k * dim + i);
+                    }
+                    *out.add(i) = o;
+                }
+                j += 8;
+            }
+            while j < count {
+                for i in 0..dim {
+                    *out.add(i) += *p.add(j) * *values.add(j * dim + i);
+                }
+                j += 1;
             }
         }
     }

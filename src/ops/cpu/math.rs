@@ -79,15 +79,23 @@ pub fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
             *sum += f(16 * i + l);
         }
     }
-    for i in 16 * whole..n {
-        sums[i % 16] += f(i);
-    }
-    for width in [8, 4, 2, 1] {
-        for l in 0..width {
-            sums[l] += sums[l + width];
+    // The sums are indexed by constants only, so that they stay in registers.
+    if 16 * whole < n {
+        let mut rest = [0.0f32; 16];
+        for i in 16 * whole..n {
+            rest[i % 16] = f(i);
+        }
+        for l in 0..16 {
+            sums[l] += rest[l];
         }
     }
-    sums[0]
+    for l in 0..8 {
+        sums[l] += sums[l + 8];
+    }
+    for l in 0..4 {
+        sums[l] += sums[l + 4];
+    }
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Results are the same from run to run on one device: nothing is added in an order that chance decides. A token's
 //! logits may differ in the last bits between steps of different shapes where a longer context is cut differently
-//! or cuBLASLt takes part; see [`products`](self) and the kernels' own comments.
+//! or cuBLASLt takes part. Which node a step ran on changes nothing. `products.rs` says what holds for products.
 
 mod attention;
 mod kernels;

@@ -87,6 +87,9 @@ impl CudaOps {
             let text = format!("have {} and {} inputs", first.weight.cols, p.weight.cols);
             return Err(Error::argument("products", text));
         }
+        if n == 0 {
+            return Ok(());
+        }
         let mut own = Vec::with_capacity(products.len());
         for p in products {
             if !self.library_product(x, n, p)? {
@@ -139,7 +142,7 @@ impl CudaOps {
         raw.tiles = tiles as i32;
         let name = |how: &str| format!("cw_mma_{}_{how}", suffix(weight.dtype));
         if n <= DIRECT {
-            let slot = width / 32 * 128 * n;
+            let slot = (width / 32 + 1) * 128 * n;
             let most = chunks.div_ceil(WARPS);
             let slots = if 8192 + most * slot * WARPS <= SHARED { most } else { 1 };
             raw.slots = slots as i32;

@@ -116,9 +116,7 @@ impl CudaOps {
     ) -> Result<Option<Graph>> {
         let mut failed = None;
         let graph = Graph::capture(self.own_stream()?, || {
-            let queued =
-                self.queue(pinned, shape, offsets, &mut || body().inspect_err(|e| failed = Some(e.clone())));
-            queued
+            self.queue(pinned, shape, offsets, &mut || body().inspect_err(|e| failed = Some(e.clone())))
         });
         match (graph, failed) {
             (Ok(graph), _) => Ok(Some(graph)),

@@ -118,9 +118,7 @@ bool Fleet::wait(std::chrono::milliseconds at_most) {
     return all;
 }
 
-std::string Fleet::device_name() const {
-    return cogniware::choice(device_) + " " + cogniware::name(device_);
-}
+std::string Fleet::device_name() const { return cogniware::choice(device_) + " " + cogniware::name(device_); }
 
 double Fleet::seconds() const {
     const auto end = done_ ? ended_ : std::chrono::steady_clock::now();

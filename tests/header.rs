@@ -75,13 +75,10 @@ fn every_export_is_documented_and_declared() {
 fn shared_library() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.parent().and_then(Path::parent).expect("target/<profile>");
-    // `cargo test` builds the library for the tests into deps/ and links it one level up.
-    [folder.join("libcogniware.so"), folder.join("deps/libcogniware.so")]
-        .into_iter()
-        .find(|p| p.exists())
-        .unwrap_or_else(|| {
-            panic!("no libcogniware.so under {}; cargo build --lib makes it", folder.display())
-        })
+    // What cargo last built; `cargo test` leaves the copy one level up as an earlier `cargo build` made it.
+    let library = folder.join("deps/libcogniware.so");
+    assert!(library.exists(), "no {}; cargo build --lib makes it", library.display());
+    library
 }
 
 fn output(command: &mut Command) -> String {

@@ -118,9 +118,7 @@ bool Fleet::wait(std::chrono::milliseconds at_most) {
     return all;
 }
 
-std::string Fleet::device_name() const {
-    return cogniware::choice(device_) + " " + cogniware::detail::field(device_.name);
-}
+std::string Fleet::device_name() const { return cogniware::choice(device_) + " " + cogniware::name(device_); }
 
 double Fleet::seconds() const {
     const auto end = done_ ? ended_ : std::chrono::steady_clock::now();
@@ -147,7 +145,7 @@ std::deque<Figures> Fleet::figures() const {
         figures.memory_bytes = usage.memory_held;
         figures.memory_limit_bytes = usage.memory_limit;
         for (const auto& node : nodes) {
-            if (cogniware::detail::field(node.owner) == member.id) {
+            if (cogniware::owner(node) == member.id) {
                 figures.node = node.id;
                 figures.processors = node.processors;
             }

@@ -33,6 +33,12 @@ inline std::string choice(const DeviceInfo& device) {
     return device.kind == CW_DEVICE_CPU ? "cpu" : "cuda:" + std::to_string(device.ordinal);
 }
 
+// The name of a device, such as "NVIDIA H200".
+inline std::string name(const DeviceInfo& device) { return detail::field(device.name); }
+
+// The id of the tenant that holds a node; empty when nobody does.
+inline std::string owner(const NodeInfo& node) { return detail::field(node.owner); }
+
 // The compute nodes of a device (empty text: the default device): its ladder and those made for tenants.
 inline std::vector<NodeInfo> nodes(const std::string& device = {}) {
     const char* name = device.empty() ? nullptr : device.c_str();

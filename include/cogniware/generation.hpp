@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,9 +46,22 @@ namespace detail {
 struct PieceSink {
     OnPiece on_piece;
     std::exception_ptr thrown;  // written by the callback before the generation ends, read after
+    bool closed = false;        // its Generation has gone: what the callback refers to may have gone with it
+    // Recursive, for the callback itself may end the Generation.
+    std::recursive_mutex mutex;
+
+    // Afterwards the callback is not called any more. Waits for a call that is running on another thread.
+    void close() noexcept {
+        const std::lock_guard<std::recursive_mutex> lock(mutex);
+        closed = true;
+    }
 
     static std::int32_t run(void* user_data, const char* piece, std::uint32_t, float) noexcept {
         auto& sink = **static_cast<std::shared_ptr<PieceSink>*>(user_data);
+        const std::lock_guard<std::recursive_mutex> lock(sink.mutex);
+        if (sink.closed) {
+            return 0;
+        }
         try {
             return sink.on_piece(std::string_view(piece)) ? 1 : 0;
         } catch (...) {
@@ -61,11 +75,23 @@ struct PieceSink {
 
 }  // namespace detail
 
-// Text that is being generated. Dropping the object before the end cancels the work. Usable from any thread.
+// Text that is being generated. Dropping the object before the end cancels the work, and its callback is not called any
+// more. Usable from any thread.
 class Generation {
 public:
     explicit Generation(cw_generation* owned, std::shared_ptr<detail::PieceSink> sink = nullptr) noexcept
         : generation_(owned), sink_(std::move(sink)) {}
+    Generation(Generation&&) noexcept = default;
+    Generation& operator=(Generation&& other) noexcept {
+        std::swap(generation_, other.generation_);
+        std::swap(sink_, other.sink_);
+        return *this;
+    }
+    ~Generation() {
+        if (sink_) {
+            sink_->close();
+        }
+    }
 
     // Waits for the end. Throws what the callback threw, or Error when the generation failed; being cancelled is no
     // failure: stats().finish tells.

@@ -22,10 +22,10 @@ enum class Priority : std::int32_t {
 };
 
 struct TaskOptions {
-    std::string id;                        // empty for a new one
-    Priority priority = Priority::normal;  //
-    std::uint32_t cores = 0;               // cores or SMs it needs to start
-    std::uint64_t memory = 0;              // bytes that must be free within the tenant's limit to start
+    std::string id;  // empty for a new one
+    Priority priority = Priority::normal;
+    std::uint32_t cores = 0;   // cores or SMs it needs to start
+    std::uint64_t memory = 0;  // bytes that must be free within the tenant's limit to start
 };
 
 // A handle to a task. Dropping the handle leaves the task alone. Usable from any thread.

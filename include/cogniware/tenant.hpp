@@ -16,12 +16,12 @@ namespace cogniware {
 
 // What a tenant asks for.
 struct TenantOptions {
-    std::string device;                    // "cpu", "cuda", "cuda:1", "auto"; empty: COGNIWARE_DEVICE, else auto
-    std::uint64_t memory_limit = 0;        // the most bytes it may hold; 0: a quarter of the device
-    std::uint64_t memory_floor = 0;        // bytes set aside for it
-    double weight = 1.0;                   // of its share where processors are contended
-    std::uint32_t processors = 0;          // cores or SMs of its own node; 0: a quarter of the device
-    Priority priority = Priority::normal;  //
+    std::string device;              // "cpu", "cuda", "cuda:1", "auto"; empty: COGNIWARE_DEVICE, else auto
+    std::uint64_t memory_limit = 0;  // the most bytes it may hold; 0: a quarter of the device
+    std::uint64_t memory_floor = 0;  // bytes set aside for it
+    double weight = 1.0;             // of its share where processors are contended
+    std::uint32_t processors = 0;    // cores or SMs of its own node; 0: a quarter of the device
+    Priority priority = Priority::normal;
 };
 
 // A tenant. The one that was opened closes when its object ends: tasks end as cancelled, memory, nodes and streams go

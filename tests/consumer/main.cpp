@@ -3,6 +3,8 @@
 
 #include <cogniware/cogniware.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -103,6 +105,24 @@ void models() {
         CHECK(false);
     } catch (const std::runtime_error& error) {
         CHECK(std::string(error.what()) == "enough");
+    }
+    // A generation that is dropped calls nobody any more.
+    {
+        std::atomic<bool> alive{true};
+        std::atomic<int> seen{0};
+        {
+            const auto dropped = model.start("The sea", how, [&](std::string_view) {
+                CHECK(alive.load());
+                ++seen;
+                return true;
+            });
+            while (seen.load() == 0 && !dropped.wait_for(std::chrono::milliseconds(1))) {
+            }
+        }
+        alive = false;
+        const int after = seen.load();
+        model.generate("The sea", how);
+        CHECK(seen.load() == after);
     }
     try {
         cogniware::Model(tenant, "/no/such/model.gguf");

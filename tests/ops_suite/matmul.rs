@@ -17,7 +17,7 @@ fn bound(rig: &Rig, dtype: DType, n: u32) -> f64 {
     match (rig.cuda(), dtype) {
         (_, DType::F32) => 2e-6,
         (true, DType::BF16) if n >= 16 => 2e-5,
-        (true, DType::F16) => 3e-6,
+        (true, DType::F16) if n >= 64 => 3e-6,
         (true, _) if n >= 64 => 1e-3,
         (true, _) => 2e-6,
         (false, DType::F16 | DType::BF16) => 1e-5,
@@ -57,7 +57,9 @@ fn product(r: &mut Random, rig: &mut Rig, dtype: DType, rows: &[u32], cols: u32,
     rig.run(|ops| ops.matmul(xp, n, &products));
     for (p, want) in products.iter().zip(&wanted) {
         let e = error(&rig.floats(p.out, want.len()), want);
-        let most = bound(rig, dtype, n);
+        // Two f16 parts hold fewer bits of small numbers: f16 ends at 6e-8, and activations are scaled by 1/16.
+        let small = rig.cuda() && dtype == DType::F16 && n >= 64 && size < 0.1;
+        let most = if small { 1e-3 } else { bound(rig, dtype, n) };
         assert!(
             e <= most,
             "{dtype:?} {} x {cols}, {n} rows, size {size}: {e:.2e} > {most:.0e}",

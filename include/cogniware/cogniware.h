@@ -847,8 +847,8 @@ CW_API cw_status cw_kernel_memory_free(struct cw_kernel *kernel, void *memory);
 // Host ranges must be valid for bytes bytes.
 CW_API
 cw_status cw_kernel_memory_copy(struct cw_kernel *kernel,
-                                void *destination,
-                                const void *source,
+                                void *dst,
+                                const void *src,
                                 uint64_t bytes);
 
 // Queues a copy on a stream of cw_kernel_stream_create.
@@ -856,8 +856,8 @@ cw_status cw_kernel_memory_copy(struct cw_kernel *kernel,
 // As for cw_kernel_memory_copy, until the copy has run.
 CW_API
 cw_status cw_kernel_memory_copy_async(struct cw_kernel *kernel,
-                                      void *destination,
-                                      const void *source,
+                                      void *dst,
+                                      const void *src,
                                       uint64_t bytes,
                                       void *stream);
 
@@ -996,8 +996,8 @@ CW_API cw_status cw_memory_free(struct cw_tenant *tenant, void *pointer);
 // Host ranges must be valid for bytes bytes.
 CW_API
 cw_status cw_memory_copy(struct cw_tenant *tenant,
-                         void *destination,
-                         const void *source,
+                         void *dst,
+                         const void *src,
                          uint64_t bytes,
                          uint64_t stream);
 
@@ -1006,7 +1006,7 @@ cw_status cw_memory_copy(struct cw_tenant *tenant,
 // No other work that uses the memory may be in flight.
 CW_API
 cw_status cw_memory_fill(struct cw_tenant *tenant,
-                         void *destination,
+                         void *dst,
                          int32_t value,
                          uint64_t bytes,
                          uint64_t stream);

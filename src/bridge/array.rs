@@ -27,16 +27,17 @@ impl Array {
             .checked_mul(4)
             .filter(|&b| b <= isize::MAX as u64)
             .ok_or_else(|| Error::argument("size", format!("{count} elements overflow the address space")))?;
-        let (address, host) = if tenant.device().kind() == DeviceKind::Cpu {
+        let tenant = tenant.clone();
+        if tenant.device().kind() == DeviceKind::Cpu {
             let address = tenant.space().alloc(bytes, 256, "array")?;
-            tenant.fill(address, 0, bytes, None)?;
-            (address, None)
-        } else {
-            let charge = tenant.account().charge(bytes, "array")?;
-            let memory = tenant.device().host_memory(bytes)?;
-            (memory.address(), Some((memory, charge)))
-        };
-        Ok(Array { tenant: tenant.clone(), count, address, host })
+            // Whole before it is filled, so that it goes back when that fails.
+            let array = Array { tenant, count, address, host: None };
+            array.tenant.fill(address, 0, bytes, None)?;
+            return Ok(array);
+        }
+        let charge = tenant.account().charge(bytes, "array")?;
+        let memory = tenant.device().host_memory(bytes)?;
+        Ok(Array { tenant, count, address: memory.address(), host: Some((memory, charge)) })
     }
 
     /// The tenant whose memory it is.

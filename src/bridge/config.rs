@@ -120,7 +120,7 @@ pub fn placement(map: &Map) -> Result<Placement> {
         device: text("device"),
         memory_limit,
         processors: number(map, "max_cores")?.unwrap_or(0),
-        weight: number(map, "weight")?,
+        weight: weight(map)?,
         priority: map.get("priority").map(|p| Priority::from_name(p)).transpose()?,
         options: ModelOptions {
             context: number(map, "context")?,
@@ -146,17 +146,30 @@ pub fn generating(map: &Map) -> Result<Generating> {
         ..default
     };
     sampling.check(u32::MAX)?;
+    let max_tokens = number(map, "max_tokens")?;
+    if max_tokens == Some(0) {
+        return Err(Error::argument("max_tokens", "must not be 0"));
+    }
     let stop = map.get("stop").map_or("", String::as_str);
     Ok(Generating {
         prompt: map.get("prompt").cloned(),
         chat: flag(map, "chat")?,
         system: map.get("system").cloned(),
-        max_tokens: number(map, "max_tokens")?,
+        max_tokens,
         sampling,
         stop: stop.lines().filter(|s| !s.is_empty()).map(str::to_owned).collect(),
         ignore_eos: flag(map, "ignore_eos")?,
         logprobs: number(map, "logprobs")?,
     })
+}
+
+fn weight(map: &Map) -> Result<Option<f64>> {
+    match number::<f64>(map, "weight")? {
+        Some(w) if !(w.is_finite() && w > 0.0) => {
+            Err(Error::argument("weight", format!("{w} is not a finite number above 0")))
+        }
+        other => Ok(other),
+    }
 }
 
 fn number<T: FromStr>(map: &Map, key: &str) -> Result<Option<T>> {
@@ -188,13 +201,24 @@ mod tests {
         assert_eq!(read.stop, ["END", "##"]);
         assert_eq!(read.sampling.seed, Some(7));
         assert_eq!(placement(&map(&[("max_memory", "8")])).unwrap().memory_limit, Some(8 << 20));
-        for (key, value) in
-            [("temperature", "hot"), ("top_k", "-1"), ("chat", "maybe"), ("temperature", "-1")]
-        {
+        for (key, value) in [
+            ("max_tokens", "0"),
+            ("temperature", "hot"),
+            ("top_k", "-1"),
+            ("chat", "maybe"),
+            ("temperature", "-1"),
+        ] {
             let e = generating(&map(&[(key, value)])).unwrap_err();
             assert!(e.message().contains(key), "{e}");
         }
-        for (key, value) in [("max_memory", "0"), ("max_memory", "99999999999999999"), ("kv_type", "int3")] {
+        for (key, value) in [
+            ("weight", "0"),
+            ("weight", "NaN"),
+            ("weight", "-1"),
+            ("max_memory", "0"),
+            ("max_memory", "99999999999999999"),
+            ("kv_type", "int3"),
+        ] {
             let e = placement(&map(&[(key, value)])).unwrap_err();
             assert!(e.message().contains(key), "{e}");
         }

@@ -10,11 +10,22 @@ use std::sync::Arc;
 /// Tokens of an answer when nothing is said.
 const DEFAULT_TOKENS: u32 = 128;
 
-/// The body of a task of this kind; its parameters are checked now, so that a wrong one is refused when scheduling.
+/// Checks what a task of this kind was given.
+pub(super) fn check(kind: &str, parameters: &Map) -> Result<()> {
+    match kind {
+        "inference" => {
+            config::check_keys(parameters, &[&GENERATION_KEYS])?;
+            config::generating(parameters).map(drop)
+        }
+        "embedding" | "tokenize" => only_text(parameters).map(drop),
+        other => Err(unknown(other)),
+    }
+}
+
+/// The body of a task of this kind, whose parameters [`check`] has seen.
 pub(super) fn body(llm: &Arc<Llm>, kind: &str, parameters: &Map) -> Result<TaskBody> {
     match kind {
         "inference" => {
-            config::check_keys(parameters, &[&GENERATION_KEYS, &["task_type", "priority", "task_id"]])?;
             let request = request(llm.generating(parameters)?);
             let llm = llm.clone();
             Ok(Box::new(move |context| generate(&llm, request, context)))
@@ -33,9 +44,13 @@ pub(super) fn body(llm: &Arc<Llm>, kind: &str, parameters: &Map) -> Result<TaskB
                 Ok(serde_json::json!(ids).to_string())
             }))
         }
-        other => Err(Error::argument("taskType", format!("{other:?} is not known"))
-            .advise("known are inference, embedding and tokenize")),
+        other => Err(unknown(other)),
     }
+}
+
+fn unknown(kind: &str) -> Error {
+    Error::argument("taskType", format!("{kind:?} is not known"))
+        .advise("known are inference, embedding and tokenize")
 }
 
 /// The engine's request for a way of generating.
@@ -69,6 +84,6 @@ fn generate(llm: &Llm, request: Request, context: &TaskContext) -> Result<String
 }
 
 fn only_text(parameters: &Map) -> Result<String> {
-    config::check_keys(parameters, &[&["text", "task_type", "priority", "task_id"]])?;
+    config::check_keys(parameters, &[&["text"]])?;
     parameters.get("text").cloned().ok_or_else(|| Error::argument("text", "is missing"))
 }

@@ -15,11 +15,11 @@ use crate::llm::{Model, model_path};
 use crate::system::System;
 use crate::tenant::{self, Tenant, TenantConfig};
 use crate::{Error, Result, Status};
-use config::{GENERATION_KEYS, Generating, Map, TENANT_KEYS};
+use config::{GENERATION_KEYS, Generating, Map, Placement, TENANT_KEYS};
 use once_cell::sync::Lazy;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// A registered LLM: a tenant with a model.
@@ -56,7 +56,7 @@ impl Llm {
 }
 
 /// A bridge. Usable from any thread. Every method but [`Bridge::initialize`] and [`Bridge::is_initialized`] answers
-/// [`Status::NotInitialized`] before `initialize` and after `shutdown`.
+/// [`Status::NotInitialized`] before `initialize` and after `shutdown`. Dropping it shuts it down.
 #[derive(Default)]
 pub struct Bridge {
     state: RwLock<Option<State>>,
@@ -68,7 +68,7 @@ struct State {
     since: Instant,
     llms: BTreeMap<String, Arc<Llm>>,
     /// Tenants that exist only because somebody used their id here.
-    opened: BTreeSet<String>,
+    opened: BTreeMap<String, Weak<Tenant>>,
 }
 
 static GLOBAL: Lazy<Arc<Bridge>> = Lazy::new(Arc::default);
@@ -86,7 +86,7 @@ impl Bridge {
         state.get_or_insert_with(|| State {
             since: Instant::now(),
             llms: BTreeMap::new(),
-            opened: BTreeSet::new(),
+            opened: BTreeMap::new(),
         });
         Ok(())
     }
@@ -94,12 +94,13 @@ impl Bridge {
     /// Unregisters every LLM: what they generate ends as cancelled. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
         let Some(state) = self.state.write().take() else { return };
-        for (id, llm) in state.llms {
-            llm.end(&id);
+        for llm in state.llms.into_values() {
+            llm.end();
         }
-        for id in state.opened {
+        // Who was registered meanwhile (perhaps by another bridge) is not ours any more.
+        for tenant in state.opened.values().filter_map(Weak::upgrade).filter(|t| t.is_implicit()) {
             // Closed by somebody else already: nothing left to do.
-            let _ = tenant::close(&id);
+            let _ = tenant::close_this(&tenant);
         }
     }
 
@@ -120,52 +121,48 @@ impl Bridge {
             return Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered")));
         }
         let device = match &placement.device {
-            Some(name) => device::open(device::parse_choice("device", name)?)?,
-            None => self.device()?,
+            Some(name) => Some(device::open(device::parse_choice("device", name)?)?),
+            None => None,
         };
         let found = tenant::find(id).ok();
-        let own_tenant = found.is_none();
+        let made = found.is_none();
         let tenant = match found {
-            Some(tenant) => {
-                if let Some(limit) = placement.memory_limit {
-                    tenant.account().set_limit(limit)?;
-                }
-                tenant
-            }
+            Some(tenant) => tenant,
             None => {
+                let device = device.clone().map_or_else(|| self.device(), Ok)?;
                 let default = TenantConfig::default_on(&device)?;
-                let wanted = TenantConfig {
-                    memory_limit: placement.memory_limit.unwrap_or(default.memory_limit),
-                    processors: placement.processors,
-                    ..default
-                };
-                tenant::open(id, &device, &wanted)?
+                let memory_limit = placement.memory_limit.unwrap_or(default.memory_limit);
+                tenant::open(id, &device, &TenantConfig { memory_limit, ..default })?
             }
         };
-        let standing = || {
-            placement.weight.map_or(Ok(()), |w| tenant.share().set_weight(w))?;
-            placement.priority.map_or(Ok(()), |p| tenant.share().set_priority(p as u8))
-        };
-        let loaded = standing().and_then(|()| Model::load(&tenant, &path, &placement.options, None));
-        let model = loaded.inspect_err(|_| {
-            if own_tenant {
-                // Opened above; the error that matters is the model's.
-                let _ = tenant::close(id);
-            }
-        })?;
-        self.write(|s| {
-            // A tenant that was opened here on first use belongs to the LLM from now on.
-            let own_tenant = s.opened.remove(id) || own_tenant;
-            let llm = Arc::new(Llm { tenant, model, config: Mutex::new(config.clone()), own_tenant });
-            s.llms.insert(id.to_owned(), llm.clone());
+        // A tenant that nobody opened on purpose belongs to the LLM from here on.
+        let adopted = tenant.adopt();
+        let own_tenant = made || adopted;
+        let before = Standing::of(&tenant);
+        let loaded = standing(&tenant, &placement, device.as_ref())
+            .and_then(|()| Model::load(&tenant, &path, &placement.options, None));
+        let noted = loaded.and_then(|model| {
+            let (tenant, config) = (tenant.clone(), Mutex::new(config.clone()));
+            let llm = Arc::new(Llm { tenant, model, config, own_tenant });
+            self.write(|s| {
+                s.llms.insert(id.to_owned(), llm.clone());
+                Ok(())
+            })?;
             Ok(llm)
+        });
+        noted.inspect_err(|_| {
+            if adopted {
+                tenant.disown();
+            }
+            // The error that matters is the one that brought us here.
+            let _ = if made { tenant::close_this(&tenant).map(drop) } else { before.restore(&tenant) };
         })
     }
 
     /// Unregisters an LLM: what it generates ends as cancelled, its model is dropped, its tenant closed.
     pub fn unregister(&self, id: &str) -> Result<()> {
         let llm = self.write(|s| s.llms.remove(id).ok_or_else(|| not_registered(id)))?;
-        llm.end(id);
+        llm.end();
         Ok(())
     }
 
@@ -219,15 +216,23 @@ impl Bridge {
 
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, id: &str) -> Result<Arc<Tenant>> {
-        let device = self.device()?;
-        self.write(|s| match tenant::find(id) {
-            Ok(found) => Ok(found),
-            Err(_) => {
-                let opened = tenant::open_default(id, &device)?;
-                s.opened.insert(id.to_owned());
-                Ok(opened)
-            }
-        })
+        self.read(|_| Ok(()))?;
+        if let Ok(found) = tenant::find(id) {
+            return Ok(found);
+        }
+        let opened = tenant::open_default(id, &self.device()?)?;
+        if opened.is_implicit() {
+            let noted = self.write(|s| {
+                s.opened.retain(|_, t| t.strong_count() > 0);
+                s.opened.insert(id.to_owned(), Arc::downgrade(&opened));
+                Ok(())
+            });
+            noted.inspect_err(|_| {
+                // Shut down meanwhile: nobody else would close it.
+                let _ = tenant::close_this(&opened);
+            })?;
+        }
+        Ok(opened)
     }
 
     /// An array of `count` f32 in the tenant's memory.
@@ -247,7 +252,6 @@ impl Bridge {
     /// takes `task_type` (must be the type itself), `task_id` and `priority`. An LLM that nobody registered is
     /// registered with defaults.
     pub fn schedule(&self, id: &str, kind: &str, parameters: &Map) -> Result<Task> {
-        let llm = self.llm_or_default(id)?;
         let mut own = parameters.clone();
         if let Some(named) = own.remove("task_type")
             && named != kind
@@ -259,6 +263,9 @@ impl Bridge {
         }
         let priority = own.remove("priority").map_or(Ok(Priority::Normal), |p| Priority::from_name(&p))?;
         let task_id = own.remove("task_id");
+        // Before anything is registered for it.
+        inference::check(kind, &own)?;
+        let llm = self.llm_or_default(id)?;
         let body = inference::body(&llm, kind, &own)?;
         llm.tenant.schedule(task_id, kind, priority, 0, 0, body)
     }
@@ -282,13 +289,63 @@ impl Bridge {
 }
 
 impl Llm {
-    fn end(&self, id: &str) {
-        crate::compute::Tasks::global().cancel_all(Some(id));
+    fn end(&self) {
+        crate::compute::Tasks::global().cancel_all(Some(self.tenant.id()));
         self.model.close();
         if self.own_tenant {
             // Somebody may have closed it by hand before.
-            let _ = tenant::close(id);
+            let _ = tenant::close_this(&self.tenant);
         }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Gives a tenant what an LLM's configuration asks for. What cannot be given is named.
+fn standing(tenant: &Tenant, placement: &Placement, device: Option<&Arc<dyn Device>>) -> Result<()> {
+    if device.is_some_and(|d| !Arc::ptr_eq(d, tenant.device())) {
+        let (kind, ordinal) = (tenant.device().kind(), tenant.device().ordinal());
+        return Err(Error::argument("device", format!("tenant {:?} lives on {kind}:{ordinal}", tenant.id()))
+            .advise("leave the key out, or close the tenant first"));
+    }
+    if let Some(limit) = placement.memory_limit {
+        tenant.account().set_limit(limit).map_err(|e| e.within("max_memory"))?;
+    }
+    if placement.processors > 0 {
+        tenant.set_processors(placement.processors).map_err(|e| e.within("max_cores"))?;
+    }
+    placement.weight.map_or(Ok(()), |w| tenant.share().set_weight(w))?;
+    placement.priority.map_or(Ok(()), |p| tenant.share().set_priority(p as u8))
+}
+
+/// What a registration changes of a tenant that was there before.
+struct Standing {
+    limit: u64,
+    weight: f64,
+    priority: u8,
+    processors: u32,
+}
+
+impl Standing {
+    fn of(tenant: &Tenant) -> Standing {
+        let share = tenant.share();
+        Standing {
+            limit: tenant.account().limit(),
+            weight: share.weight(),
+            priority: share.priority(),
+            processors: tenant.processors_wanted(),
+        }
+    }
+
+    fn restore(&self, tenant: &Tenant) -> Result<()> {
+        tenant.share().set_weight(self.weight)?;
+        tenant.share().set_priority(self.priority)?;
+        tenant.set_processors(self.processors)?;
+        tenant.account().set_limit(self.limit)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::share::Share;
 use crate::device::{Device, PerDevice};
 use crate::{Error, Result, Status};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,8 +65,8 @@ impl Gate {
         Gate { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Waits until work of `share` may run on `units`. `cancelled` is polled while waiting and ends the wait with
-    /// [`Status::Cancelled`].
+    /// Waits until work of `share` may run on `units`. `cancelled` is polled while waiting, with no lock held, and ends
+    /// the wait with [`Status::Cancelled`].
     pub fn enter(
         self: &Arc<Self>,
         share: &Arc<Share>,
@@ -74,6 +74,9 @@ impl Gate {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Permit> {
         let begun = Instant::now();
+        // Before the lock, so that it is dropped after it: leaves the queue on every way out, a panic of `cancelled`
+        // included. A place that stayed behind would keep others out for good.
+        let mut place = Place { gate: self, ticket: None };
         let mut state = self.state.lock();
         if units.is_empty() || units.iter().any(|&u| u as usize >= state.units.len()) {
             return Err(Error::argument(
@@ -85,19 +88,22 @@ impl Gate {
         state.next_ticket += 1;
         let me = Waiting { ticket: state.next_ticket, share: share.clone(), units: units.to_vec() };
         state.waiting.push(me.clone());
+        place.ticket = Some(me.ticket);
         loop {
             if state.may_run(&me, Instant::now()) {
                 state.admit(&me);
+                place.ticket = None;
                 share.admitted(begun.elapsed());
                 return Ok(Permit { gate: self.clone(), me: Some(me), since: Instant::now() });
             }
-            if cancelled() {
-                state.waiting.retain(|w| w.ticket != me.ticket);
-                self.changed.notify_all();
+            if MutexGuard::unlocked(&mut state, cancelled) {
                 return Err(Error::new(Status::Cancelled, "cancelled while waiting for its processors"));
             }
-            let wait = state.patience(&me);
-            self.changed.wait_for(&mut state, wait);
+            // Somebody may have left meanwhile, unheard.
+            if !state.may_run(&me, Instant::now()) {
+                let wait = state.patience(&me);
+                self.changed.wait_for(&mut state, wait);
+            }
         }
     }
 
@@ -124,11 +130,29 @@ impl Gate {
     }
 }
 
+/// A place in the queue, while its ticket is set.
+struct Place<'a> {
+    gate: &'a Gate,
+    ticket: Option<u64>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.gate.state.lock().waiting.retain(|w| w.ticket != ticket);
+            self.gate.changed.notify_all();
+        }
+    }
+}
+
 impl State {
     /// A tenant that was idle starts level with those that are active on the same units: idleness saves nothing up.
     fn wake(&self, share: &Arc<Share>, units: &[u32]) {
         let active = || self.running.iter().chain(&self.waiting);
-        let kept = self.units.iter().any(|u| u.kept.as_ref().is_some_and(|(s, _)| Arc::ptr_eq(s, share)));
+        let now = Instant::now();
+        let keeps =
+            |u: &Unit| u.kept.as_ref().is_some_and(|(s, until)| *until > now && Arc::ptr_eq(s, share));
+        let kept = self.units.iter().any(keeps);
         if kept || active().any(|a| Arc::ptr_eq(&a.share, share)) {
             return;
         }
@@ -309,6 +333,41 @@ mod tests {
                     }
                 });
             }
+        });
+    }
+
+    #[test]
+    fn a_panic_while_waiting_gives_the_place_up() {
+        let gate = Arc::new(Gate::with_units(1));
+        let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 0));
+        let permit = gate.enter(&a, &[0], &|| false).unwrap();
+        let waits = || gate.enter(&b, &[0], &|| panic!("asked")).map(drop);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(waits)).is_err());
+        drop(permit);
+        // More urgent than a: had it kept its place, a would wait without end.
+        let begun = Instant::now();
+        let late = || begun.elapsed() > Duration::from_secs(5);
+        gate.enter(&a, &[0], &late).unwrap();
+    }
+
+    #[test]
+    fn units_are_not_kept_for_a_tenant_that_stays_away() {
+        let gate = Arc::new(Gate::with_units(2));
+        let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 2));
+        b.charge(Duration::from_secs(1));
+        let wide = gate.enter(&a, &[0, 1], &|| false).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| gate.enter(&b, &[0], &|| false).unwrap());
+            while gate.state.lock().waiting.is_empty() {
+                std::thread::yield_now();
+            }
+            wide.finish(MS);
+            let permit = waiter.join().unwrap();
+            // Unit 1 was kept for a and nobody took it since; a has been away for longer than that.
+            std::thread::sleep(2 * GRACE);
+            gate.state.lock().wake(&a, &[0]);
+            assert!(a.rank().virtual_time >= 1.0, "away, it saved up {}", a.rank().virtual_time);
+            permit.finish(MS);
         });
     }
 

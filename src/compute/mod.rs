@@ -8,4 +8,5 @@ mod tasks;
 pub use gate::{Gate, Permit};
 pub use nodes::{NodeInfo, Nodes};
 pub use share::Share;
+pub(crate) use tasks::serve;
 pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};

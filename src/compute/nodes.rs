@@ -96,13 +96,24 @@ impl Nodes {
     /// Makes a node of at least `processors` cores or SMs for `owner` out of the units that the fewest others use.
     /// Units are shared with other tenants only when too few are free; then the gate orders them.
     pub fn create(&self, owner: &str, processors: u32) -> Result<(NodeInfo, Arc<dyn Node>)> {
+        self.create_instead(owner, processors, None)
+    }
+
+    /// Like [`Nodes::create`], as if `old` (which `owner` must hold) were free; gives it back when that succeeds.
+    pub fn create_instead(
+        &self,
+        owner: &str,
+        processors: u32,
+        old: Option<u32>,
+    ) -> Result<(NodeInfo, Arc<dyn Node>)> {
         let device = self.device()?;
         if processors == 0 {
             return Err(Error::argument("processors", "must be at least 1"));
         }
         let mut table = self.table.lock();
+        let others = |id: &u32, e: &Entry| e.held.is_some() && Some(*id) != old;
         let users =
-            |unit: u32| table.nodes.values().filter(|e| e.held.is_some() && e.units.contains(&unit)).count();
+            |unit: u32| table.nodes.iter().filter(|(id, e)| others(id, e) && e.units.contains(&unit)).count();
         let mut ranked: Vec<_> =
             device.units().iter().map(|u| (users(u.index), u.index, u.processors)).collect();
         ranked.sort_unstable();
@@ -129,6 +140,10 @@ impl Nodes {
         let entry = Entry { units, processors: have, virtual_node: true, held };
         let info = entry.info(id, None);
         table.nodes.insert(id, entry);
+        drop(table);
+        if let Some(old) = old {
+            self.release(old, owner)?;
+        }
         Ok((info, node))
     }
 
@@ -148,11 +163,13 @@ impl Nodes {
                 return Err(Error::new(Status::NotOwner, format!("compute node {id} is held by nobody")));
             }
         }
+        let held = entry.held.take();
         if entry.virtual_node {
             table.nodes.remove(&id);
-        } else {
-            entry.held = None;
         }
+        // With the last reference the device's node goes, and its threads are waited for.
+        drop(table);
+        drop(held);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::memory::Account;
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -24,6 +25,19 @@ const IDLE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
 /// Finished tasks that can still be asked about.
 const HISTORY: usize = 4096;
+
+thread_local! {
+    /// The task whose body runs on this thread.
+    static OWN: Cell<*const Entry> = const { Cell::new(std::ptr::null()) };
+    /// The tenant whose tasks may depend on what this thread does next.
+    static SERVED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Says that tasks of `tenant` may depend on this thread going on (it runs a model of the tenant and calls the
+/// application back): from here on it never waits for them.
+pub(crate) fn serve(tenant: &str) {
+    SERVED.set(Some(tenant.to_owned()));
+}
 
 /// How urgent a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -238,11 +252,21 @@ impl Task {
         true
     }
 
-    /// Waits for its end, at most `timeout`; the information it then has.
+    /// Waits for its end, at most `timeout`; the information it then has. [`Status::Busy`] where waiting would never
+    /// end: inside the task itself, and on a thread that the tenant's tasks depend on (a callback of its model).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<TaskInfo> {
-        let deadline = timeout.map(|t| Instant::now() + t);
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         let mut info = self.entry.info.lock();
         while !info.state.is_final() {
+            if std::ptr::eq(OWN.get(), &*self.entry)
+                || SERVED.with_borrow(|s| s.as_ref() == Some(&info.tenant))
+            {
+                return Err(Error::new(
+                    Status::Busy,
+                    format!("waiting for task {:?} here would never end: it depends on this thread", info.id),
+                )
+                .advise("wait on another thread"));
+            }
             match deadline {
                 None => self.entry.ended.wait(&mut info),
                 Some(at) => {
@@ -282,10 +306,14 @@ struct Shared {
 struct State {
     pending: Vec<Pending>,
     known: HashMap<String, Arc<Entry>>,
-    history: VecDeque<String>,
+    /// Ids of ended tasks with their numbers (an id may be used again), oldest first.
+    history: VecDeque<(String, u64)>,
+    /// Tenants with unfinished tasks, and those that ran more than these.
     tenants: BTreeMap<String, Promised>,
     workers: usize,
     idle: usize,
+    /// An idle worker looks now and then whether memory has become free.
+    polling: bool,
     next: u64,
     ended: Ended,
 }
@@ -296,6 +324,7 @@ struct Promised {
     memory: u64,
     cores: u32,
     ran: f64,
+    unfinished: u32,
 }
 
 struct Pending {
@@ -358,28 +387,21 @@ impl Tasks {
             result: String::new(),
             status: None,
         };
+        let first = state.workers == 0;
+        if first {
+            // With no worker the task would never run.
+            self.0.spawn(&mut state)?;
+        }
         let context = TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) };
         let entry =
             Arc::new(Entry { info: Mutex::new(info), ended: Condvar::new(), context, seq: state.next });
+        state.arrive(&spec.tenant);
         state.known.insert(id, entry.clone());
         state.pending.push(Pending { entry: entry.clone(), spec });
-        if state.idle == 0 && state.workers < MAX_WORKERS {
-            let shared = self.0.clone();
-            let spawned = std::thread::Builder::new().name("cw-task".into()).spawn(move || shared.work());
-            match spawned {
-                Ok(_) => state.workers += 1,
-                // With another worker alive the task only waits longer; with none it would never run.
-                Err(e) if state.workers == 0 => {
-                    state.pending.pop();
-                    let id = entry.info.lock().id.clone();
-                    state.known.remove(&id);
-                    return Err(Error::io("starting a task thread", e));
-                }
-                Err(_) => {}
-            }
+        if !first {
+            self.0.rouse(&mut state);
         }
         drop(state);
-        self.0.work.notify_one();
         Ok(Task { entry, tasks: Arc::downgrade(&self.0) })
     }
 
@@ -406,14 +428,15 @@ impl Tasks {
         self.0.state.lock().ended
     }
 
-    /// Cancels every task of a tenant (or of all) and waits for those that run.
+    /// Cancels every task of a tenant (or of all) and waits for those that run, except where that would never end
+    /// (see [`Task::wait`]): those end later.
     pub fn cancel_all(&self, tenant: Option<&str>) {
         let tasks: Vec<_> = self.active(tenant).iter().filter_map(|i| self.get(&i.id).ok()).collect();
         for task in &tasks {
             task.cancel();
         }
         for task in &tasks {
-            // Without a timeout there is nothing to fail.
+            // Fails only for tasks that wait for this thread.
             let _ = task.wait(None);
         }
     }
@@ -430,26 +453,53 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             if let Some(next) = state.take() {
+                // One worker may have been woken for several tasks: the others must not wait until this one ends.
+                if state.next().is_some() {
+                    self.rouse(&mut state);
+                }
                 drop(state);
                 self.run(next);
                 state = self.state.lock();
                 continue;
             }
+            // One worker is enough to look for memory that became free.
+            let polls = !state.pending.is_empty() && !state.polling;
+            state.polling |= polls;
             state.idle += 1;
-            let wait = if state.pending.is_empty() { IDLE } else { POLL };
-            let timed_out = self.work.wait_for(&mut state, wait).timed_out();
+            let timed_out = self.work.wait_for(&mut state, if polls { POLL } else { IDLE }).timed_out();
             state.idle -= 1;
-            if timed_out && state.pending.is_empty() {
+            state.polling &= !polls;
+            if timed_out && !polls && (state.pending.is_empty() || state.idle > 0) {
                 state.workers -= 1;
                 return;
             }
         }
     }
 
+    /// Sees to it that a worker looks at the queue.
+    fn rouse(self: &Arc<Self>, state: &mut State) {
+        if state.idle > 0 {
+            self.work.notify_one();
+        } else if state.workers < MAX_WORKERS {
+            // With another worker alive the task only waits longer.
+            let _ = self.spawn(state);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        let shared = self.clone();
+        let thread = std::thread::Builder::new().name("cw-task".into());
+        thread.spawn(move || shared.work()).map_err(|e| Error::io("starting a task thread", e))?;
+        state.workers += 1;
+        Ok(())
+    }
+
     fn run(&self, Pending { entry, spec }: Pending) {
         let begun = Instant::now();
         let saved = pin(&spec.affinity);
+        OWN.set(&*entry);
         let outcome = catch_unwind(AssertUnwindSafe(|| (spec.body)(&entry.context)));
+        OWN.set(std::ptr::null());
         unpin(saved);
         let cancelled = entry.context.is_cancelled();
         let (end, result, status) = match outcome {
@@ -458,10 +508,17 @@ impl Shared {
                 (TaskState::Cancelled, e.to_string(), Some(Status::Cancelled))
             }
             Ok(Err(e)) => (TaskState::Failed, e.to_string(), Some(e.status())),
-            Err(panic) => (TaskState::Failed, panic_text(&*panic), Some(Status::Panic)),
+            Err(panic) => {
+                let text = panic_text(&*panic);
+                // The payload's own destructor may panic; the task must end all the same.
+                std::mem::forget(panic);
+                (TaskState::Failed, text, Some(Status::Panic))
+            }
         };
-        let mut state = self.state.lock();
+        // What the hook holds goes with the body, not with the history.
+        drop(entry.context.on_cancel.lock().take());
         let weight = spec.share.weight();
+        let mut state = self.state.lock();
         if let Some(promised) = state.tenants.get_mut(&spec.tenant) {
             promised.memory -= spec.memory;
             promised.cores -= spec.cores;
@@ -486,26 +543,41 @@ impl Shared {
 }
 
 impl State {
-    /// The task to start now, its needs promised; none when nothing can start.
-    fn take(&mut self) -> Option<Pending> {
-        let ran = |tenant: &str| self.tenants.get(tenant).map_or(0.0, |p| p.ran);
+    /// A task of `tenant` comes in. A tenant that had none starts level with those that have: idleness saves nothing up.
+    fn arrive(&mut self, tenant: &str) {
+        let level = self.level().unwrap_or(0.0);
+        let promised = self.tenants.entry(tenant.to_owned()).or_default();
+        if promised.unfinished == 0 {
+            promised.ran = promised.ran.max(level);
+        }
+        promised.unfinished += 1;
+    }
+
+    /// The least that a tenant with unfinished tasks has run.
+    fn level(&self) -> Option<f64> {
+        self.tenants.values().filter(|t| t.unfinished > 0).map(|t| t.ran).min_by(f64::total_cmp)
+    }
+
+    /// Which of the waiting tasks is to start now, if any can.
+    fn next(&self) -> Option<usize> {
+        let none = Promised::default();
+        let promised = |p: &Pending| self.tenants.get(&p.spec.tenant).unwrap_or(&none);
         let fits = |p: &Pending| {
-            let none = Promised::default();
-            let promised = self.tenants.get(&p.spec.tenant).unwrap_or(&none);
             let free = p.spec.account.limit().saturating_sub(p.spec.account.held());
-            p.spec.memory.saturating_add(promised.memory) <= free
-                && p.spec.cores.saturating_add(promised.cores) <= p.spec.processors.max(p.spec.cores)
+            p.spec.memory.saturating_add(promised(p).memory) <= free
+                && p.spec.cores.saturating_add(promised(p).cores) <= p.spec.processors.max(p.spec.cores)
         };
-        let order = |p: &Pending| (p.spec.priority, ran(&p.spec.tenant), p.entry.seq);
-        let best = (0..self.pending.len()).filter(|&i| fits(&self.pending[i])).min_by(|&a, &b| {
+        let order = |p: &Pending| (p.spec.priority, promised(p).ran, p.entry.seq);
+        (0..self.pending.len()).filter(|&i| fits(&self.pending[i])).min_by(|&a, &b| {
             let (a, b) = (order(&self.pending[a]), order(&self.pending[b]));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
-        })?;
-        let taken = self.pending.remove(best);
-        // A tenant that is new or was idle starts level with the least of those that wait.
-        let level = self.pending.iter().map(|p| ran(&p.spec.tenant)).min_by(f64::total_cmp).unwrap_or(0.0);
+        })
+    }
+
+    /// Takes the task to start now, its needs promised; none when nothing can start.
+    fn take(&mut self) -> Option<Pending> {
+        let taken = self.pending.remove(self.next()?);
         let promised = self.tenants.entry(taken.spec.tenant.clone()).or_default();
-        promised.ran = promised.ran.max(level.min(f64::MAX));
         promised.memory += taken.spec.memory;
         promised.cores += taken.spec.cores;
         let mut info = taken.entry.info.lock();
@@ -526,12 +598,18 @@ impl State {
         info.result = result;
         info.status = status;
         info.finished = Some(SystemTime::now());
-        self.history.push_back(info.id.clone());
+        self.history.push_back((info.id.clone(), entry.seq));
+        if let Some(promised) = self.tenants.get_mut(&info.tenant) {
+            promised.unfinished -= 1;
+        }
         drop(info);
         entry.ended.notify_all();
+        // A tenant without tasks that ran no more than those with some starts level with them anyway.
+        let level = self.level().unwrap_or(f64::INFINITY);
+        self.tenants.retain(|_, t| t.unfinished > 0 || t.ran > level);
         while self.history.len() > HISTORY {
-            if let Some(old) = self.history.pop_front()
-                && self.known.get(&old).is_some_and(|e| e.info.lock().state.is_final())
+            if let Some((old, seq)) = self.history.pop_front()
+                && self.known.get(&old).is_some_and(|e| e.seq == seq)
             {
                 self.known.remove(&old);
             }
@@ -571,3 +649,6 @@ fn unpin(before: Option<libc::cpu_set_t>) {
         unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
     }
 }
+
+#[cfg(test)]
+mod tests;

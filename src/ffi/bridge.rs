@@ -58,10 +58,8 @@ pub unsafe extern "C" fn cw_bridge_global(bridge: *mut *mut cw_bridge) -> cw_sta
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_free(bridge: *mut cw_bridge) -> cw_status {
     guard("cw_bridge_free", || {
-        if let Some(last) = BRIDGES.remove("bridge", bridge)?.and_then(Arc::into_inner) {
-            last.shutdown();
-        }
-        Ok(())
+        // Dropping the last reference shuts it down, also when another thread is inside a call on it now.
+        BRIDGES.remove("bridge", bridge).map(drop)
     })
 }
 

@@ -78,14 +78,14 @@ pub(super) unsafe fn write_list<T: Copy>(
     capacity: usize,
     count: &mut usize,
 ) -> Result<()> {
-    *count = list.len();
-    if capacity == 0 && pointer.is_null() {
-        return Ok(());
-    }
-    if pointer.is_null() {
+    if capacity > 0 && pointer.is_null() {
         return Err(null(name));
     }
     aligned(name, pointer)?;
+    *count = list.len();
+    if pointer.is_null() {
+        return Ok(());
+    }
     // SAFETY: not more than the caller's capacity.
     unsafe { std::ptr::copy_nonoverlapping(list.as_ptr(), pointer, list.len().min(capacity)) };
     if list.len() <= capacity {

@@ -58,10 +58,8 @@ pub unsafe extern "C" fn cw_kernel_create(kernel: *mut *mut cw_kernel) -> cw_sta
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_free(kernel: *mut cw_kernel) -> cw_status {
     guard("cw_kernel_free", || {
-        if let Some(last) = KERNELS.remove("kernel", kernel)?.and_then(Arc::into_inner) {
-            last.shutdown();
-        }
-        Ok(())
+        // Dropping the last reference shuts it down, also when another thread is inside a call on it now.
+        KERNELS.remove("kernel", kernel).map(drop)
     })
 }
 
@@ -325,13 +323,13 @@ pub unsafe extern "C" fn cw_kernel_memory_free(kernel: *mut cw_kernel, memory: *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_memory_copy(
     kernel: *mut cw_kernel,
-    destination: *mut c_void,
-    source: *const c_void,
+    dst: *mut c_void,
+    src: *const c_void,
     bytes: u64,
 ) -> cw_status {
     guard("cw_kernel_memory_copy", || {
         // SAFETY: the caller's promise.
-        unsafe { get(kernel)?.copy(destination as u64, source as u64, bytes) }
+        unsafe { get(kernel)?.copy(dst as u64, src as u64, bytes) }
     })
 }
 
@@ -342,14 +340,14 @@ pub unsafe extern "C" fn cw_kernel_memory_copy(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_memory_copy_async(
     kernel: *mut cw_kernel,
-    destination: *mut c_void,
-    source: *const c_void,
+    dst: *mut c_void,
+    src: *const c_void,
     bytes: u64,
     stream: *mut c_void,
 ) -> cw_status {
     guard("cw_kernel_memory_copy_async", || {
         // SAFETY: the caller's promise.
-        unsafe { get(kernel)?.copy_async(destination as u64, source as u64, bytes, stream as u64) }
+        unsafe { get(kernel)?.copy_async(dst as u64, src as u64, bytes, stream as u64) }
     })
 }
 

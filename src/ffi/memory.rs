@@ -55,8 +55,8 @@ pub unsafe extern "C" fn cw_memory_free(tenant: *mut cw_tenant, pointer: *mut c_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_memory_copy(
     tenant: *mut cw_tenant,
-    destination: *mut c_void,
-    source: *const c_void,
+    dst: *mut c_void,
+    src: *const c_void,
     bytes: u64,
     stream: u64,
 ) -> cw_status {
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn cw_memory_copy(
         let tenant = tenant::get(tenant)?;
         let stream = if stream == 0 { None } else { Some(tenant.stream(stream)?) };
         // SAFETY: the caller's promise about host ranges.
-        unsafe { tenant.copy(destination as u64, source as u64, bytes, stream.as_deref()) }
+        unsafe { tenant.copy(dst as u64, src as u64, bytes, stream.as_deref()) }
     })
 }
 
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn cw_memory_copy(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_memory_fill(
     tenant: *mut cw_tenant,
-    destination: *mut c_void,
+    dst: *mut c_void,
     value: i32,
     bytes: u64,
     stream: u64,
@@ -83,6 +83,6 @@ pub unsafe extern "C" fn cw_memory_fill(
     guard("cw_memory_fill", || {
         let tenant = tenant::get(tenant)?;
         let stream = if stream == 0 { None } else { Some(tenant.stream(stream)?) };
-        tenant.fill(destination as u64, value as u8, bytes, stream.as_deref())
+        tenant.fill(dst as u64, value as u8, bytes, stream.as_deref())
     })
 }

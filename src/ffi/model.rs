@@ -12,25 +12,18 @@ use super::types::{
     cw_tenant, cw_token_function,
 };
 use crate::bridge::config;
-use crate::llm::{Canceller, model_path};
+use crate::llm::model_path;
 use crate::llm::{
     EmbedOptions, Finish, Generation, Message, Model, Output, Pooling, Prompt, Request, Sampling,
 };
 use crate::{Error, Result, Status};
-use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 static MODELS: Table<cw_model, Model> = Table::new(6, "cw_model");
-static GENERATIONS: Table<cw_generation, Running> = Table::new(7, "cw_generation");
-
-/// A generation that C holds: cancelled when its handle is freed before its end.
-struct Running {
-    canceller: Canceller,
-    generation: Mutex<Generation>,
-}
+static GENERATIONS: Table<cw_generation, Generation> = Table::new(7, "cw_generation");
 
 /// Gives a model a handle.
 pub(super) fn handle(model: &Arc<Model>) -> *mut cw_model {
@@ -238,9 +231,7 @@ pub unsafe extern "C" fn cw_model_generate(
                     != 0)
             });
         }
-        let started = model.generate(request)?;
-        let running = Running { canceller: started.canceller(), generation: Mutex::new(started) };
-        *generation = GENERATIONS.insert(Arc::new(running));
+        *generation = GENERATIONS.insert(Arc::new(model.generate(request)?));
         Ok(())
     })
 }
@@ -294,30 +285,11 @@ unsafe fn request(params: &cw_generate_params) -> Result<Request> {
     })
 }
 
-impl Running {
-    /// Waits for the end, at most until `deadline`.
-    fn outcome(&self, deadline: Option<Instant>) -> Result<Output> {
-        let Some(deadline) = deadline else { return self.generation.lock().outcome() };
-        // Another thread may be waiting without end, holding the lock; then this one only looks now and then.
-        loop {
-            if let Some(generation) = self.generation.try_lock()
-                && let Some(output) = generation.poll()
-            {
-                return Ok(output);
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::new(Status::Timeout, "the generation has not ended yet"));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn ended(&self) -> Result<Output> {
-        self.outcome(Some(Instant::now())).map_err(|_| {
-            Error::new(Status::Busy, "the generation has not ended yet")
-                .advise("call cw_generation_wait first")
-        })
-    }
+/// The outcome of a generation that must have ended.
+fn ended(generation: *const cw_generation) -> Result<Output> {
+    GENERATIONS.get("generation", generation)?.poll().ok_or_else(|| {
+        Error::new(Status::Busy, "the generation has not ended yet").advise("call cw_generation_wait first")
+    })
 }
 
 /// Waits for the end, at most `timeout_ms` milliseconds (negative: without end); `CW_ERROR_TIMEOUT` when it has not
@@ -328,9 +300,8 @@ impl Running {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_wait(generation: *const cw_generation, timeout_ms: i64) -> cw_status {
     guard("cw_generation_wait", || {
-        let running = GENERATIONS.get("generation", generation)?;
-        let deadline = u64::try_from(timeout_ms).ok().map(|ms| Instant::now() + Duration::from_millis(ms));
-        let output = running.outcome(deadline)?;
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let output = GENERATIONS.get("generation", generation)?.outcome_within(timeout)?;
         output.error.filter(|_| output.finish == Finish::Error).map_or(Ok(()), Err)
     })
 }
@@ -342,7 +313,7 @@ pub unsafe extern "C" fn cw_generation_wait(generation: *const cw_generation, ti
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_cancel(generation: *const cw_generation) -> cw_status {
     guard("cw_generation_cancel", || {
-        GENERATIONS.get("generation", generation)?.canceller.cancel();
+        GENERATIONS.get("generation", generation)?.cancel();
         Ok(())
     })
 }
@@ -359,7 +330,7 @@ pub unsafe extern "C" fn cw_generation_text(
     needed: *mut usize,
 ) -> cw_status {
     guard("cw_generation_text", || {
-        let output = GENERATIONS.get("generation", generation)?.ended()?;
+        let output = ended(generation)?;
         // SAFETY: the caller's promise.
         unsafe { write_text(&output.text, buffer, length, needed) }
     })
@@ -379,7 +350,7 @@ pub unsafe extern "C" fn cw_generation_tokens(
     guard("cw_generation_tokens", || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
-        let output = GENERATIONS.get("generation", generation)?.ended()?;
+        let output = ended(generation)?;
         // SAFETY: the caller's promise.
         unsafe { write_list("ids", &output.tokens, ids, capacity, count) }
     })
@@ -399,7 +370,7 @@ pub unsafe extern "C" fn cw_generation_logprobs(
     guard("cw_generation_logprobs", || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
-        let output = GENERATIONS.get("generation", generation)?.ended()?;
+        let output = ended(generation)?;
         let list: Vec<f32> = output.logprobs.iter().map(|l| l.logprob).collect();
         // SAFETY: the caller's promise.
         unsafe { write_list("logprobs", &list, logprobs, capacity, count) }
@@ -419,7 +390,7 @@ pub unsafe extern "C" fn cw_generation_get_stats(
         // SAFETY: the caller's promise.
         let stats = unsafe { out("stats", stats)? };
         struct_size::<cw_generation_stats>("stats", stats.struct_size)?;
-        let output = GENERATIONS.get("generation", generation)?.ended()?;
+        let output = ended(generation)?;
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
         *stats = cw_generation_stats {
             struct_size: stats.struct_size,
@@ -452,7 +423,13 @@ pub unsafe extern "C" fn cw_generation_get_stats(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_free(generation: *mut cw_generation) -> cw_status {
-    guard("cw_generation_free", || GENERATIONS.remove("generation", generation).map(drop))
+    guard("cw_generation_free", || {
+        if let Some(generation) = GENERATIONS.remove("generation", generation)? {
+            // Not left to the drop: another thread that waits for it now holds it too.
+            generation.cancel();
+        }
+        Ok(())
+    })
 }
 
 /// One vector for each of `count` texts. Writes to `*dim` the elements of a vector and, when `capacity` is at least

@@ -105,12 +105,12 @@ pub unsafe extern "C" fn cw_tenant_free(tenant: *mut cw_tenant) -> cw_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_close(tenant: *mut cw_tenant, leaked: *mut u64) -> cw_status {
     guard("cw_tenant_close", || {
-        let found = get(tenant)?;
-        let left = tenant::close(found.id())?;
+        // SAFETY: the caller's promise.
+        let leaked = if leaked.is_null() { None } else { Some(unsafe { out("leaked", leaked)? }) };
+        let left = tenant::close_this(&get(tenant)?)?;
         TENANTS.remove("tenant", tenant)?;
-        if !leaked.is_null() {
-            // SAFETY: the caller's promise.
-            *unsafe { out("leaked", leaked)? } = left.iter().map(|a| a.bytes).sum();
+        if let Some(leaked) = leaked {
+            *leaked = left.iter().map(|a| a.bytes).sum();
         }
         Ok(())
     })

@@ -16,9 +16,13 @@ impl Kernel {
         self.tenant(llm)?.space().alloc(bytes, 256, "allocateMemory")
     }
 
-    /// Frees an allocation of any tenant by its pointer.
+    /// Frees an allocation of any tenant by its pointer. A partition is destroyed instead.
     pub fn free(&self, ptr: u64) -> Result<()> {
-        self.read(|_| Ok(()))?;
+        self.read(|s| match s.partitions.iter().find(|(_, held)| held.ptr == ptr) {
+            Some((id, _)) => Err(Error::argument("ptr", format!("{ptr:#x} is memory partition {id}"))
+                .advise("destroyMemoryPartition gives it back")),
+            None => Ok(()),
+        })?;
         let owner = owner("ptr", ptr)?.ok_or_else(|| {
             Error::new(
                 Status::NotOwner,

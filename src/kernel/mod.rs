@@ -12,16 +12,20 @@ use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};
 use crate::tenant::{self, Tenant};
 use crate::{Error, Result, Status};
-use parking_lot::RwLock;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// A kernel manager. Usable from any thread. Every method but [`Kernel::initialize`] and [`Kernel::is_initialized`]
-/// answers [`Status::NotInitialized`] before `initialize` and after `shutdown`.
+/// answers [`Status::NotInitialized`] before `initialize` and after `shutdown`. Dropping it shuts it down.
 #[derive(Default)]
 pub struct Kernel {
+    /// Locked only to look up and to note: never while a device works or is waited for, whose functions may call the
+    /// kernel.
     state: RwLock<Option<State>>,
+    /// Slices are made and given back one at a time.
+    slicing: Mutex<()>,
 }
 
 struct State {
@@ -33,11 +37,13 @@ struct State {
     streams: BTreeMap<u64, stream::Held>,
     slices: BTreeMap<String, Slice>,
     /// Tenants that exist only because somebody used their id here.
-    opened: BTreeSet<String>,
+    opened: BTreeMap<String, Weak<Tenant>>,
 }
 
 /// What `create_virtual_node` gave a tenant.
+#[derive(Clone)]
 struct Slice {
+    tenant: Weak<Tenant>,
     node: u32,
     floor: u64,
     stream: u64,
@@ -57,7 +63,7 @@ impl Kernel {
                 next_partition: 0,
                 streams: BTreeMap::new(),
                 slices: BTreeMap::new(),
-                opened: BTreeSet::new(),
+                opened: BTreeMap::new(),
             });
         }
         Ok(())
@@ -67,8 +73,11 @@ impl Kernel {
     /// back, tenants that nobody registered are closed. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
         let Some(state) = self.state.write().take() else { return };
-        for id in &state.opened {
-            Tasks::global().cancel_all(Some(id));
+        // Who was registered meanwhile is not ours any more.
+        let opened = state.opened.values().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
+        let opened: Vec<_> = opened.collect();
+        for tenant in &opened {
+            Tasks::global().cancel_all(Some(tenant.id()));
         }
         for (_, held) in state.streams {
             // The tenant may have been closed in between, and its streams with it.
@@ -77,14 +86,12 @@ impl Kernel {
         for held in state.partitions.into_values() {
             let _ = held.tenant.space().free(held.ptr);
         }
-        for (id, slice) in state.slices {
-            if let Ok(tenant) = tenant::find(&id) {
-                slice.give_back(&tenant);
-            }
+        for slice in state.slices.into_values() {
+            self.give_back(&slice);
         }
-        for id in state.opened {
+        for tenant in opened {
             // Closed by its owner already: nothing left to do.
-            let _ = tenant::close(&id);
+            let _ = tenant::close_this(&tenant);
         }
     }
 
@@ -116,7 +123,23 @@ impl Kernel {
 
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, llm: &str) -> Result<Arc<Tenant>> {
-        self.write(|s| s.tenant(llm))
+        let (_, device) = self.current_device()?;
+        if let Ok(found) = tenant::find(llm) {
+            return Ok(found);
+        }
+        let opened = tenant::open_default(llm, &device)?;
+        if opened.is_implicit() {
+            let noted = self.write(|s| {
+                s.opened.retain(|_, t| t.strong_count() > 0);
+                s.opened.insert(llm.to_owned(), Arc::downgrade(&opened));
+                Ok(())
+            });
+            noted.inspect_err(|_| {
+                // Shut down meanwhile: nobody else would close it.
+                let _ = tenant::close_this(&opened);
+            })?;
+        }
+        Ok(opened)
     }
 
     /// The current device's compute nodes.
@@ -149,54 +172,66 @@ impl Kernel {
         if cores == 0 {
             return Err(Error::argument("coreCount", "must not be 0"));
         }
-        self.write(|s| {
-            let tenant = s.tenant(llm)?;
-            if s.slices.contains_key(llm) {
-                return Err(Error::new(
-                    Status::AlreadyExists,
-                    format!("tenant {llm:?} has a virtual compute node"),
-                )
-                .advise("destroyVirtualComputeNode first"));
+        let tenant = self.tenant(llm)?;
+        let _one = self.slicing.lock();
+        self.write(|s| match s.slices.get(llm) {
+            Some(slice) if slice.tenant.upgrade().is_some_and(|t| !t.is_closed()) => {
+                Err(Error::new(Status::AlreadyExists, format!("tenant {llm:?} has a virtual compute node"))
+                    .advise("destroyVirtualComputeNode first"))
             }
-            let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
-            let account = tenant.account();
-            let floor = account.floor();
-            let raised = floor.checked_add(bytes).filter(|&f| f <= account.limit()).ok_or_else(|| {
-                Error::new(
-                    Status::QuotaExceeded,
-                    format!(
-                        "argument `memorySize`: {bytes} bytes more than the {floor} that are set aside pass the \
-                         tenant's limit of {}",
-                        account.limit()
-                    ),
-                )
-            })?;
-            account.set_floor(raised)?;
-            let made = tenant.make_node(cores.min(all)).and_then(|node| {
-                tenant.open_stream(0).map(|stream| (node, stream)).inspect_err(|_| {
-                    // Ours a moment ago; the error that matters is the stream's.
-                    let _ = tenant.give_node(node);
-                })
-            });
-            let (node, stream) = made.inspect_err(|_| {
-                // Lowering a floor to what it was cannot fail.
-                let _ = account.set_floor(floor);
-            })?;
-            s.slices.insert(llm.to_owned(), Slice { node, floor: bytes, stream });
+            // None, or one of a tenant that was closed since: it went with that.
+            _ => Ok(()),
+        })?;
+        let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
+        let account = tenant.account();
+        let floor = account.floor();
+        let raised = floor.checked_add(bytes).filter(|&f| f <= account.limit()).ok_or_else(|| {
+            Error::new(
+                Status::QuotaExceeded,
+                format!(
+                    "argument `memorySize`: {bytes} bytes more than the {floor} that are set aside pass the \
+                     tenant's limit of {}",
+                    account.limit()
+                ),
+            )
+        })?;
+        account.set_floor(raised)?;
+        let made = tenant.make_node(cores.min(all)).and_then(|node| {
+            tenant.open_stream(0).map(|stream| (node, stream)).inspect_err(|_| {
+                // Ours a moment ago; the error that matters is the stream's.
+                let _ = tenant.give_node(node);
+            })
+        });
+        let (node, stream) = made.inspect_err(|_| {
+            // Lowering a floor to what it was cannot fail.
+            let _ = account.set_floor(floor);
+        })?;
+        let slice = Slice { tenant: Arc::downgrade(&tenant), node, floor: bytes, stream };
+        let noted = self.write(|s| {
+            s.slices.insert(llm.to_owned(), slice.clone());
             Ok(())
-        })
+        });
+        // Shut down meanwhile: nobody else would give it back.
+        noted.inspect_err(|_| slice.give_back())
     }
 
     /// Gives a tenant's slice back.
     pub fn destroy_virtual_node(&self, llm: &str) -> Result<()> {
-        self.write(|s| {
-            let slice = s
-                .slices
-                .remove(llm)
-                .ok_or_else(|| Error::not_found(format!("tenant {llm:?} has no virtual compute node")))?;
-            slice.give_back(&*tenant::find(llm)?);
-            Ok(())
-        })
+        let slice = self.write(|s| {
+            let slice = s.slices.remove(llm);
+            slice.ok_or_else(|| Error::not_found(format!("tenant {llm:?} has no virtual compute node")))
+        })?;
+        self.give_back(&slice);
+        Ok(())
+    }
+
+    fn give_back(&self, slice: &Slice) {
+        if let Some(tenant) = slice.tenant.upgrade() {
+            // Waits for the stream's work, which may call the kernel: before the lock.
+            let _ = tenant.close_stream(slice.stream);
+        }
+        let _one = self.slicing.lock();
+        slice.give_back();
     }
 
     /// The ids of all tenants of this process, each with its device.
@@ -225,21 +260,15 @@ impl Kernel {
     }
 }
 
-impl State {
-    fn tenant(&mut self, llm: &str) -> Result<Arc<Tenant>> {
-        match tenant::find(llm) {
-            Ok(found) => Ok(found),
-            Err(_) => {
-                let opened = tenant::open_default(llm, &self.devices[self.current])?;
-                self.opened.insert(llm.to_owned());
-                Ok(opened)
-            }
-        }
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.shutdown();
     }
 }
 
 impl Slice {
-    fn give_back(&self, tenant: &Tenant) {
+    fn give_back(&self) {
+        let Some(tenant) = self.tenant.upgrade() else { return };
         let account = tenant.account();
         // Each part may have been given back on its own by now; what is left goes.
         let _ = tenant.close_stream(self.stream);

@@ -76,9 +76,9 @@ impl Kernel {
             ))
             .advise("MemoryPartitionType::GLOBAL_MEMORY is"));
         }
-        self.write(|s| {
-            let tenant = s.tenant(llm)?;
-            let ptr = tenant.space().alloc(bytes, 256, "partition")?;
+        let tenant = self.tenant(llm)?;
+        let ptr = tenant.space().alloc(bytes, 256, "partition")?;
+        let noted = self.write(|s| {
             let id = s.next_partition;
             s.next_partition += 1;
             let info = Partition {
@@ -91,22 +91,22 @@ impl Kernel {
                 owner: llm.to_owned(),
                 created: SystemTime::now(),
             };
-            s.partitions.insert(id, Held { tenant, ptr, info });
+            s.partitions.insert(id, Held { tenant: tenant.clone(), ptr, info });
             Ok(id)
+        });
+        noted.inspect_err(|_| {
+            // Shut down meanwhile: nobody else would free it.
+            let _ = tenant.space().free(ptr);
         })
     }
 
     /// Gives a partition's memory back.
     pub fn destroy_partition(&self, id: i32) -> Result<()> {
-        self.write(|s| {
-            let held = s
-                .partitions
-                .get(&id)
-                .ok_or_else(|| Error::not_found(format!("memory partition {id} does not exist")))?;
-            held.tenant.space().free(held.ptr)?;
-            s.partitions.remove(&id);
-            Ok(())
-        })
+        let held = self.write(|s| {
+            let held = s.partitions.remove(&id);
+            held.ok_or_else(|| Error::not_found(format!("memory partition {id} does not exist")))
+        })?;
+        held.tenant.space().free(held.ptr)
     }
 
     /// All partitions, by id.

@@ -15,14 +15,18 @@ impl Kernel {
     /// Makes a stream of the tenant. The handle is the `CUstream` on a CUDA device; on devices without native streams
     /// it is a number that only these methods understand. Never 0.
     pub fn create_stream(&self, llm: &str) -> Result<u64> {
-        self.write(|s| {
-            let tenant = s.tenant(llm)?;
-            let stream = tenant.open_stream(0)?;
-            let native = tenant.stream(stream)?.raw() as u64;
+        let tenant = self.tenant(llm)?;
+        let stream = tenant.open_stream(0)?;
+        let native = tenant.stream(stream)?.raw() as u64;
+        let noted = self.write(|s| {
             // Streams without a native handle get an odd number, which is no address of an object.
             let handle = if native != 0 { native } else { free_number(|n| s.streams.contains_key(&n)) };
-            s.streams.insert(handle, Held { tenant, stream });
+            s.streams.insert(handle, Held { tenant: tenant.clone(), stream });
             Ok(handle)
+        });
+        noted.inspect_err(|_| {
+            // Shut down meanwhile: nobody else would close it.
+            let _ = tenant.close_stream(stream);
         })
     }
 

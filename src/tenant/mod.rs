@@ -4,7 +4,7 @@
 mod copy;
 mod registry;
 
-pub use registry::{close, find, list, open, open_default};
+pub use registry::{close, close_this, find, list, open, open_default};
 
 use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};
@@ -13,6 +13,7 @@ use crate::ops::{self, Ops};
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 /// What a tenant asks for.
@@ -42,14 +43,15 @@ impl TenantConfig {
 }
 
 /// An account on a device. Usable from any thread. Everything it holds is given back when the last reference to it
-/// (and to models and arrays in its memory) is dropped after [`close`].
+/// (and to models and arrays in its memory) is dropped after [`close`]. A closed tenant's memory stays usable until
+/// then; it gets no nodes, streams and tasks any more ([`Status::NotInitialized`]).
 pub struct Tenant {
     id: String,
     device: Arc<dyn Device>,
     account: Arc<Account>,
     space: Arc<Space>,
     share: Arc<Share>,
-    processors: u32,
+    implicit: AtomicBool,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
     made: Arc<Made>,
@@ -61,8 +63,13 @@ type Made = Mutex<Vec<Weak<dyn Stream>>>;
 /// The nodes a tenant holds, and the one node made of all their units on which its work runs.
 #[derive(Default)]
 struct Compute {
+    /// Given at opening; see [`TenantConfig::processors`].
+    processors: u32,
     held: Vec<u32>,
+    /// Of `held`: the node that was made because there was none. It goes when the tenant is given one.
+    automatic: Option<u32>,
     node: Option<Arc<dyn Node>>,
+    closed: bool,
     version: u64,
     next_stream: u64,
 }
@@ -88,8 +95,8 @@ impl Tenant {
             account,
             space,
             share,
-            processors: config.processors,
-            compute: Mutex::default(),
+            implicit: AtomicBool::new(false),
+            compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
             made,
         })
@@ -120,25 +127,41 @@ impl Tenant {
         &self.share
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.compute.lock().closed
+    }
+
+    /// Whether it exists only because somebody used its id: nobody opened or registered it.
+    pub fn is_implicit(&self) -> bool {
+        self.implicit.load(SeqCst)
+    }
+
+    /// Makes a tenant that exists only because its id was used the caller's own. False when it is somebody's already.
+    pub fn adopt(&self) -> bool {
+        self.implicit.swap(false, SeqCst)
+    }
+
+    /// Undoes [`Tenant::adopt`].
+    pub fn disown(&self) {
+        self.implicit.store(true, SeqCst);
+    }
+
     /// The node on which its work runs: the units of all nodes it holds. When it holds none, a node of its own is
-    /// made (see [`TenantConfig::processors`]).
+    /// made (see [`TenantConfig::processors`]); that one goes back when the tenant takes or makes another.
     pub fn node(&self) -> Result<Arc<dyn Node>> {
         let mut compute = self.compute.lock();
         if let Some(node) = &compute.node {
             return Ok(node.clone());
         }
-        let nodes = Nodes::of(&self.device);
+        self.must_be_open(&compute)?;
         if compute.held.is_empty() {
-            let (info, _) = nodes.create(&self.id, self.default_processors())?;
+            let wanted = self.automatic_processors(compute.processors);
+            let (info, _) = Nodes::of(&self.device).create(&self.id, wanted)?;
             compute.held.push(info.id);
+            compute.automatic = Some(info.id);
         }
-        let mut units = Vec::new();
-        for &id in &compute.held {
-            units.extend(nodes.get(id)?.units);
-        }
-        units.sort_unstable();
-        units.dedup();
-        let node = self.device.node_create(&units)?;
+        let node = self.device.node_create(&self.units(&compute)?)?;
         compute.node = Some(node.clone());
         Ok(node)
     }
@@ -153,33 +176,80 @@ impl Tenant {
         self.compute.lock().held.clone()
     }
 
-    /// Takes a free node of the device's ladder in addition to what it holds. Running work moves between two steps.
+    /// Takes a free node of the device's ladder in addition to those that it was given. Running work moves between two
+    /// steps.
     pub fn take_node(&self, id: u32) -> Result<()> {
         let mut compute = self.compute.lock();
-        Nodes::of(&self.device).allocate(id, &self.id)?;
-        if !compute.held.contains(&id) {
-            compute.held.push(id);
-            compute.changed();
+        self.must_be_open(&compute)?;
+        let nodes = Nodes::of(&self.device);
+        if compute.automatic == Some(id) {
+            // Asked for by its id: from now on it is one that the tenant was given.
+            compute.automatic = None;
+            return Ok(());
         }
+        nodes.allocate(id, &self.id)?;
+        if compute.held.contains(&id) {
+            return Ok(());
+        }
+        if let Some(automatic) = compute.automatic.take() {
+            compute.held.retain(|&held| held != automatic);
+            // Ours by construction; nothing else can have released it.
+            let _ = nodes.release(automatic, &self.id);
+        }
+        compute.held.push(id);
+        let old = compute.changed();
+        drop(compute);
+        drop(old);
         Ok(())
     }
 
-    /// Makes a node of `processors` cores or SMs for it, in addition to what it holds; its id.
+    /// Makes a node of `processors` cores or SMs for it, in addition to those that it was given; its id.
     pub fn make_node(&self, processors: u32) -> Result<u32> {
         let mut compute = self.compute.lock();
-        let (info, _) = Nodes::of(&self.device).create(&self.id, processors)?;
+        self.must_be_open(&compute)?;
+        let automatic = compute.automatic;
+        let (info, _) = Nodes::of(&self.device).create_instead(&self.id, processors, automatic)?;
+        compute.automatic = None;
+        compute.held.retain(|&held| Some(held) != automatic);
         compute.held.push(info.id);
-        compute.changed();
+        let old = compute.changed();
+        drop(compute);
+        drop(old);
         Ok(info.id)
     }
 
-    /// Gives a node back that it holds.
+    /// Gives a node back that it holds. With the last one gone it gets one of its own again.
     pub fn give_node(&self, id: u32) -> Result<()> {
         let mut compute = self.compute.lock();
         Nodes::of(&self.device).release(id, &self.id)?;
         compute.held.retain(|&held| held != id);
-        compute.changed();
+        compute.automatic.take_if(|automatic| *automatic == id);
+        let old = compute.changed();
+        drop(compute);
+        drop(old);
         Ok(())
+    }
+
+    /// The size of the node that is made for it when it was given none; see [`TenantConfig::processors`].
+    pub fn processors_wanted(&self) -> u32 {
+        self.compute.lock().processors
+    }
+
+    /// Changes the size of the node that is made for it when it was given none (0: a quarter of the device).
+    pub fn set_processors(&self, processors: u32) -> Result<()> {
+        let most: u32 = self.device.units().iter().map(|u| u.processors).sum();
+        if processors > most {
+            return Err(Error::argument("processors", format!("{processors}, but the device has {most}")));
+        }
+        let mut compute = self.compute.lock();
+        self.must_be_open(&compute)?;
+        if std::mem::replace(&mut compute.processors, processors) == processors {
+            return Ok(());
+        }
+        let automatic = compute.automatic;
+        drop(compute);
+        // The next use makes one of the new size.
+        automatic.map_or(Ok(()), |id| self.give_node(id))
     }
 
     /// A new stream on its node, not known to [`Tenant::stream`].
@@ -232,8 +302,9 @@ impl Tenant {
 
     /// Cores or SMs of the nodes it holds; 0 when it has none yet.
     pub fn processors_now(&self) -> u32 {
-        let compute = self.compute.lock();
-        compute.node.as_ref().map_or(0, |n| n.processors())
+        let units = self.units(&self.compute.lock()).unwrap_or_default();
+        let all = self.device.units();
+        units.iter().filter_map(|&u| all.get(u as usize)).map(|u| u.processors).sum()
     }
 
     /// Schedules a task of this tenant; see [`Tasks::schedule`].
@@ -251,7 +322,7 @@ impl Tenant {
         let units = self.device.units();
         // On the CPU device a task's own code counts as the tenant's work, so it stays on the tenant's cores.
         let affinity = node.units().iter().filter(|_| on_cpu).filter_map(|&u| units.get(u as usize));
-        Tasks::global().schedule(TaskSpec {
+        let task = Tasks::global().schedule(TaskSpec {
             id,
             kind: kind.to_owned(),
             tenant: self.id.clone(),
@@ -263,7 +334,12 @@ impl Tenant {
             cores,
             affinity: affinity.map(|u| u.os_index).collect(),
             body,
-        })
+        })?;
+        if self.is_closed() {
+            // Closed since the beginning of this call, perhaps too late for the closing to see the task.
+            task.cancel();
+        }
+        Ok(task)
     }
 
     fn no_stream(&self, id: u64) -> Error {
@@ -275,16 +351,42 @@ impl Tenant {
         i32::from(self.share.priority()) - 2
     }
 
-    fn default_processors(&self) -> u32 {
-        if self.processors > 0 {
-            return self.processors;
+    /// The units of the nodes it holds, ascending.
+    fn units(&self, compute: &Compute) -> Result<Vec<u32>> {
+        let nodes = Nodes::of(&self.device);
+        let mut units = Vec::new();
+        for &id in &compute.held {
+            units.extend(nodes.get(id)?.units);
+        }
+        units.sort_unstable();
+        units.dedup();
+        Ok(units)
+    }
+
+    /// An error when the tenant was closed.
+    fn must_be_open(&self, compute: &Compute) -> Result<()> {
+        if compute.closed {
+            return Err(Error::new(Status::NotInitialized, format!("tenant {:?} was closed", self.id)));
+        }
+        Ok(())
+    }
+
+    fn automatic_processors(&self, wanted: u32) -> u32 {
+        if wanted > 0 {
+            return wanted;
         }
         let units = self.device.units();
         let total: u32 = units.iter().map(|u| u.processors).sum();
-        let smallest = units.iter().map(|u| u.processors).max().unwrap_or(1).max(1);
-        (total / 4 / smallest * smallest).max(smallest)
+        let group = units.iter().map(|u| u.processors).max().unwrap_or(1).max(1);
+        (total / 4 / group * group).max(group)
     }
 
+    /// Marks it as closed; false when it was already.
+    fn begin_close(&self) -> bool {
+        !std::mem::replace(&mut self.compute.lock().closed, true)
+    }
+
+    /// Gives nodes and streams back.
     fn release(&self) {
         let streams = std::mem::take(&mut *self.streams.lock());
         for stream in streams.values() {
@@ -297,14 +399,20 @@ impl Tenant {
             // Ours by construction; nothing else can have released it.
             let _ = nodes.release(id, &self.id);
         }
-        compute.changed();
+        compute.automatic = None;
+        let old = compute.changed();
+        drop(compute);
+        drop(old);
     }
 }
 
 impl Compute {
-    fn changed(&mut self) {
-        self.node = None;
+    /// The nodes held are others now. The caller drops the former node without the lock: with the last reference its
+    /// threads are waited for.
+    #[must_use]
+    fn changed(&mut self) -> Option<Arc<dyn Node>> {
         self.version += 1;
+        self.node.take()
     }
 }
 
@@ -318,3 +426,6 @@ impl Drop for Tenant {
 fn unknown(id: &str) -> Error {
     Error::new(Status::NotFound, format!("tenant {id:?} does not exist"))
 }
+
+#[cfg(test)]
+mod tests;

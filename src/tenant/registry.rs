@@ -8,13 +8,15 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 static TENANTS: Lazy<Mutex<BTreeMap<String, Arc<Tenant>>>> = Lazy::new(Mutex::default);
 
-/// Opens a tenant. An id that is open already is refused.
+/// Opens a tenant. An id that is open already is refused; so is one whose tenant is being closed ([`Status::Busy`]).
 pub fn open(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Arc<Tenant>> {
     let mut tenants = TENANTS.lock();
-    if tenants.contains_key(id) {
+    if let Some(there) = tenants.get(id) {
+        still_open(there)?;
         return Err(Error::new(Status::AlreadyExists, format!("tenant {id:?} exists")));
     }
     let tenant = Arc::new(Tenant::new(id, device, config)?);
@@ -22,32 +24,56 @@ pub fn open(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result
     Ok(tenant)
 }
 
-/// The tenant with this id, opened with default limits on `device` when nobody has opened it.
+/// The tenant with this id, opened with default limits on `device` when nobody has opened it; it is then
+/// [implicit](Tenant::is_implicit). [`Status::Busy`] while the tenant with this id is being closed.
 pub fn open_default(id: &str, device: &Arc<dyn Device>) -> Result<Arc<Tenant>> {
     let mut tenants = TENANTS.lock();
     if let Some(tenant) = tenants.get(id) {
+        still_open(tenant)?;
         return Ok(tenant.clone());
     }
     let tenant = Arc::new(Tenant::new(id, device, &TenantConfig::default_on(device)?)?);
+    tenant.implicit.store(true, SeqCst);
     tenants.insert(id.to_owned(), tenant.clone());
     Ok(tenant)
 }
 
+fn still_open(tenant: &Tenant) -> Result<()> {
+    if tenant.is_closed() {
+        return Err(Error::new(Status::Busy, format!("tenant {:?} is being closed", tenant.id))
+            .advise("try again when the call that closes it has returned"));
+    }
+    Ok(())
+}
+
 /// The tenant with this id.
 pub fn find(id: &str) -> Result<Arc<Tenant>> {
-    TENANTS.lock().get(id).cloned().ok_or_else(|| unknown(id))
+    let found = TENANTS.lock().get(id).cloned();
+    found.filter(|t| !t.is_closed()).ok_or_else(|| unknown(id))
 }
 
 /// All tenants, by id.
 pub fn list() -> Vec<Arc<Tenant>> {
-    TENANTS.lock().values().cloned().collect()
+    let all: Vec<_> = TENANTS.lock().values().cloned().collect();
+    all.into_iter().filter(|t| !t.is_closed()).collect()
 }
 
-/// Closes a tenant: its nodes and streams are given back and its id is free again. Returns what it had still
-/// allocated; that memory goes back to the device when the last object that uses it is dropped.
+/// Closes the tenant with this id; see [`close_this`].
 pub fn close(id: &str) -> Result<Vec<Allocation>> {
-    let tenant = TENANTS.lock().remove(id).ok_or_else(|| unknown(id))?;
-    crate::compute::Tasks::global().cancel_all(Some(id));
+    close_this(&find(id)?)
+}
+
+/// Closes a tenant: its tasks end as cancelled, its nodes and streams are given back, then its id is free again.
+/// Returns what it had still allocated; that memory goes back to the device when the last object that uses it is
+/// dropped. [`Status::NotFound`] when it was closed before, whoever has its id now.
+pub fn close_this(tenant: &Arc<Tenant>) -> Result<Vec<Allocation>> {
+    if !tenant.begin_close() {
+        return Err(unknown(&tenant.id));
+    }
+    // The id is kept until the end: nothing here can then meet a new tenant of the same name.
+    crate::compute::Tasks::global().cancel_all(Some(&tenant.id));
     tenant.release();
+    let removed = TENANTS.lock().remove(&tenant.id);
+    drop(removed);
     Ok(tenant.space.leaks())
 }

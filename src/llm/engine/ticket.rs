@@ -6,6 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 /// Where a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,15 +85,26 @@ impl Ticket {
         Ok(())
     }
 
-    /// Waits for the outcome.
-    pub fn outcome(&self) -> Result<Arc<Output>> {
+    /// Waits for the outcome, at most until `deadline`.
+    pub fn outcome(&self, deadline: Option<Instant>) -> Result<Arc<Output>> {
         let mut state = self.state.lock();
         loop {
             if let Some(output) = &state.output {
                 return Ok(Arc::clone(output));
             }
-            self.may_wait()?;
-            self.changed.wait(&mut state);
+            match deadline {
+                Some(at) if Instant::now() >= at => {
+                    return Err(Error::new(Status::Timeout, "the generation has not ended yet"));
+                }
+                Some(at) => {
+                    self.may_wait()?;
+                    self.changed.wait_until(&mut state, at);
+                }
+                None => {
+                    self.may_wait()?;
+                    self.changed.wait(&mut state);
+                }
+            }
         }
     }
 }
@@ -137,7 +149,13 @@ impl Generation {
 
     /// Waits for the end, however it came. An error only when called from a callback of the same model.
     pub fn outcome(&self) -> Result<Output> {
-        Ok((*self.ticket.outcome()?).clone())
+        self.outcome_within(None)
+    }
+
+    /// Like [`Generation::outcome`], waiting at most `timeout`: then [`Status::Timeout`].
+    pub fn outcome_within(&self, timeout: Option<Duration>) -> Result<Output> {
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        Ok((*self.ticket.outcome(deadline)?).clone())
     }
 
     /// The outcome, if it has ended.

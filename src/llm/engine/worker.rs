@@ -97,6 +97,7 @@ impl Worker {
     /// Runs until the model is closed. Every request has ended when it returns.
     pub fn run(mut self) {
         let _ = self.shared.thread.set(std::thread::current().id());
+        crate::compute::serve(self.tenant.id());
         let ended = catch_unwind(AssertUnwindSafe(|| while self.turn() {}));
         self.shared.stop();
         self.collect(false);

@@ -5,6 +5,9 @@
 //! element of the result adds its values one after the other. So it does not matter how many queries or keys a register
 //! tile holds.
 
+// Arrays of registers are indexed by constants after unrolling; iterators would hide that.
+#![allow(clippy::needless_range_loop)]
+
 use super::super::isa::Isa;
 use super::super::math::exp;
 #[cfg(target_arch = "x86_64")]
@@ -356,11 +359,12 @@ macro_rules! levels {
                 levels!(@call $body, Avx512, ($($half)?), ($($arg),*))
             }
 
-            // SAFETY: promised by the caller; the level was checked when it was chosen.
             match isa {
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: promised by the caller; the level was checked when it was chosen.
                 Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512($($half,)? $($arg),*) },
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
                 Isa::Avx2 => unsafe { avx2($($half,)? $($arg),*) },
                 _ => levels!(@call $body, Plain, ($($half)?), ($($arg),*)),
             }

@@ -2,6 +2,9 @@
 //!
 //! No kind fuses a product and a sum, and sums over lanes have one order, so all give the same bits.
 
+// Arrays of registers are indexed by constants after unrolling; iterators would hide that.
+#![allow(clippy::needless_range_loop)]
+
 use half::f16;
 
 /// Lanes side by side in the order of every sum over a head's elements.

@@ -70,7 +70,7 @@ impl Call<'_> {
         let first = self.how.window.map_or(0, |w| (last + 1).saturating_sub(w as usize));
         let at = (row * self.heads() + kv_head * self.group() + g) * self.sizes.dim;
         let (q, out) = ((self.q as *const f32).wrapping_add(at), (self.out as *mut f32).wrapping_add(at));
-        Query { q, out, first, last }
+        Query::new(q, out, first, last)
     }
 
     fn worker(&self, worker: usize) -> Worker {
@@ -140,6 +140,7 @@ unsafe fn whole(call: Call<'_>, crew: &dyn Crew) {
     let tile = (QUERIES / group).max(1);
     share(crew, n.div_ceil(tile) * kv_heads, 1, |first, last, worker| {
         let worker = call.worker(worker);
+        let mut queries = Vec::with_capacity(group.max(QUERIES));
         for unit in first..last {
             let (tile_at, kv_head) = (unit / kv_heads * tile, unit % kv_heads);
             let tile_end = n.min(tile_at + tile);
@@ -152,15 +153,17 @@ unsafe fn whole(call: Call<'_>, crew: &dyn Crew) {
                     while end < tile_end && place(call.rows, end).0 == table {
                         end += 1;
                     }
-                    let count = (end - row) * group;
-                    let query = |i: usize| call.query(row + i / group, kv_head, i % group);
-                    let from = (0..count).map(|i| query(i).first).min().unwrap_or(0);
-                    let to = (0..count).map(|i| query(i).last + 1).max().unwrap_or(0);
+                    queries.clear();
+                    queries.extend(
+                        (row..end).flat_map(|row| (0..group).map(move |g| call.query(row, kv_head, g))),
+                    );
+                    let from = queries.iter().map(|q| q.first).min().unwrap_or(0);
+                    let to = queries.iter().map(|q| q.last + 1).max().unwrap_or(0);
                     let locate = |first: usize, count: usize, to: &mut Places| {
                         call.locate(kv_head, table, first, count, to);
                     };
-                    worker.answer(count, query, (from, to), locate, |i, state| {
-                        write(state, query(i).out, call.sizes.dim);
+                    worker.answer(&queries, (from, to), locate, |i, state| {
+                        write(state, queries[i].out, call.sizes.dim);
                     });
                     row = end;
                 }
@@ -179,22 +182,24 @@ unsafe fn split(call: Call<'_>, crew: &dyn Crew) {
     };
     share(crew, n * kv_heads * SPANS, 1, |first, last, worker| {
         let worker = call.worker(worker);
+        let mut queries = Vec::with_capacity(group);
         for unit in first..last {
             let (span, kv_head, row) = (unit % SPANS, unit / SPANS % kv_heads, unit / SPANS / kv_heads);
             // SAFETY: as in `whole`; each unit has states of its own.
             unsafe {
                 let (table, _) = place(call.rows, row);
                 let one = call.query(row, kv_head, 0);
-                let begin = (one.first / one.span() + span) * one.span();
-                let (from, to) = (begin.max(one.first), (begin + one.span()).min(one.last + 1));
+                let begin = (one.first / one.span + span) * one.span;
+                let (from, to) = (begin.max(one.first), (begin + one.span).min(one.last + 1));
                 if from >= to {
                     continue;
                 }
-                let query = |g: usize| call.query(row, kv_head, g);
+                queries.clear();
+                queries.extend((0..group).map(|g| call.query(row, kv_head, g)));
                 let locate = |first: usize, count: usize, to: &mut Places| {
                     call.locate(kv_head, table, first, count, to);
                 };
-                worker.answer(group, query, (from, to), locate, |g, from| {
+                worker.answer(&queries, (from, to), locate, |g, from| {
                     std::ptr::copy_nonoverlapping(from, state(row, kv_head, g, span), size);
                 });
             }
@@ -207,7 +212,7 @@ unsafe fn split(call: Call<'_>, crew: &dyn Crew) {
                 // SAFETY: the states that the units above wrote, of the spans that are not empty.
                 unsafe {
                     let query = call.query(row, kv_head, g);
-                    let spans = query.last / query.span() - query.first / query.span() + 1;
+                    let spans = query.last / query.span - query.first / query.span + 1;
                     let total = state(row, kv_head, g, 0);
                     for span in 1..spans {
                         kernels::merge(call.isa, total, state(row, kv_head, g, span), call.sizes.padded);
@@ -242,6 +247,7 @@ pub unsafe fn full(
     let n = starts.last().map_or(0, |&n| n as usize);
     share(crew, n.div_ceil(QUERIES) * heads, 1, |first, last, worker| {
         let worker = Worker { isa, sizes, scale, half: false, scratch: scratch + (worker * bytes) as u64 };
+        let mut queries = Vec::with_capacity(QUERIES);
         for unit in first..last {
             let (tile_at, head) = (unit / heads * QUERIES, unit % heads);
             let tile_end = n.min(tile_at + QUERIES);
@@ -251,12 +257,11 @@ pub unsafe fn full(
                 let (begin, end) = (starts[sequence - 1] as usize, starts[sequence] as usize);
                 let count = end.min(tile_end) - row;
                 let at = |row: usize| (row * heads + head) * dim;
-                let query = |i: usize| Query {
-                    q: (q as *const f32).wrapping_add(at(row + i)),
-                    out: (out as *mut f32).wrapping_add(at(row + i)),
-                    first: 0,
-                    last: end - begin - 1,
-                };
+                queries.clear();
+                queries.extend((row..row + count).map(|row| {
+                    let (q, out) = (q as *const f32, out as *mut f32);
+                    Query::new(q.wrapping_add(at(row)), out.wrapping_add(at(row)), 0, end - begin - 1)
+                }));
                 let locate = |first: usize, count: usize, to: &mut Places| {
                     for i in 0..count {
                         let at = at(begin + first + i);
@@ -266,8 +271,8 @@ pub unsafe fn full(
                 };
                 // SAFETY: queries, keys and values are rows of the sequence.
                 unsafe {
-                    worker.answer(count, query, (0, end - begin), locate, |i, state| {
-                        write(state, query(i).out, dim);
+                    worker.answer(&queries, (0, end - begin), locate, |i, state| {
+                        write(state, queries[i].out, dim);
                     });
                 }
                 row += count;

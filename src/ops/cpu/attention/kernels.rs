@@ -5,8 +5,11 @@
 //! element of the result adds its values one after the other. So it does not matter how many queries or keys a register
 //! tile holds.
 
+// Arrays of registers are indexed by constants after unrolling; iterators would hide that.
+#![allow(clippy::needless_range_loop)]
+
 use super::super::isa::Isa;
-use super::super::math::{exp, sum};
+use super::super::math::exp;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 use super::lanes::{Lanes, Plain, STEP};
@@ -113,11 +116,9 @@ unsafe fn products<L: Lanes, const HALF: bool, const Q: usize, const K: usize>(t
             let mut sums = [0.0f32; STEP];
             L::sums(&total).mul(L::splat(t.scale)).store(sums.as_mut_ptr());
             for n in 0..Q {
-                let to = t.scores.add((query + n) * RUN + j);
-                let found = K.min(RUN - j);
-                for k in 0..found {
-                    *to.add(k) = sums[n * K + k];
-                }
+                // K divides RUN, so the last tile ends within it.
+                let to = t.scores.add((query + n) * RUN + j).cast::<[f32; K]>();
+                to.write_unaligned(sums.as_ptr().add(n * K).cast::<[f32; K]>().read_unaligned());
             }
         }
     }
@@ -125,31 +126,54 @@ unsafe fn products<L: Lanes, const HALF: bool, const Q: usize, const K: usize>(t
 
 /// Turns the scores of one query into exponentials and notes what they change in its state.
 #[inline(always)]
-unsafe fn exponentials(scores: *mut f32, count: usize, state: *mut f32) {
+unsafe fn exponentials<L: Lanes>(scores: *mut f32, count: usize, state: *mut f32) {
     // SAFETY: the caller's pointers: RUN scores and a state.
     unsafe {
-        for j in count..RUN {
+        // What stands beyond the last position has the exponential 0, which changes no sum.
+        let end = count.next_multiple_of(STEP);
+        for j in count..end {
             *scores.add(j) = f32::NEG_INFINITY;
         }
-        let mut tops = [*state; STEP];
-        for j in (0..RUN).step_by(STEP) {
-            for l in 0..STEP {
-                let score = *scores.add(j + l);
-                tops[l] = if score > tops[l] { score } else { tops[l] };
+        let old = *state;
+        let mut tops = L::splat(old);
+        for j in (0..end).step_by(L::WIDTH) {
+            tops = L::load(scores.add(j)).max(tops);
+        }
+        let mut lanes = [old; STEP];
+        tops.store(lanes.as_mut_ptr());
+        let top = fold(lanes, |a, b| if a > b { a } else { b });
+        let shrink = if top > old { exp(old - top) } else { 1.0 };
+        for j in (0..end).step_by(STEP) {
+            for j in j..j + STEP {
+                *scores.add(j) = exp(*scores.add(j) - top);
             }
         }
-        let mut top = tops[0];
-        for other in tops {
-            top = if other > top { other } else { top };
-        }
-        let shrink = if top > *state { exp(*state - top) } else { 1.0 };
-        for j in 0..RUN {
-            *scores.add(j) = exp(*scores.add(j) - top);
+        let mut lanes = [0.0; STEP];
+        for part in (0..STEP).step_by(L::WIDTH) {
+            let mut sums = L::splat(0.0);
+            for j in (0..end).step_by(STEP) {
+                sums = sums.add(L::load(scores.add(j + part)));
+            }
+            sums.store(lanes.as_mut_ptr().add(part));
         }
         *state = top;
-        *state.add(1) = *state.add(1) * shrink + sum(RUN, |j| *scores.add(j));
+        *state.add(1) = *state.add(1) * shrink + fold(lanes, |a, b| a + b);
         *state.add(2) = shrink;
     }
+}
+
+/// Joins lanes [`STEP`] / 2 apart, then those half as far apart, down to neighbours.
+#[inline(always)]
+fn fold(lanes: [f32; STEP], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut eight = [0.0; 8];
+    for i in 0..8 {
+        eight[i] = join(lanes[i], lanes[i + 8]);
+    }
+    let mut four = [0.0; 4];
+    for i in 0..4 {
+        four[i] = join(eight[i], eight[i + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
 }
 
 #[inline(always)]
@@ -182,7 +206,7 @@ unsafe fn score_body<L: Lanes, const HALF: bool>(t: &Tile) {
             };
         }
         for query in 0..t.queries {
-            exponentials(t.scores.add(query * RUN), t.count, t.states.add(query * (HEAD + t.dim)));
+            exponentials::<L>(t.scores.add(query * RUN), t.count, t.states.add(query * (HEAD + t.dim)));
         }
     }
 }
@@ -335,11 +359,12 @@ macro_rules! levels {
                 levels!(@call $body, Avx512, ($($half)?), ($($arg),*))
             }
 
-            // SAFETY: promised by the caller; the level was checked when it was chosen.
             match isa {
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: promised by the caller; the level was checked when it was chosen.
                 Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512($($half,)? $($arg),*) },
                 #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
                 Isa::Avx2 => unsafe { avx2($($half,)? $($arg),*) },
                 _ => levels!(@call $body, Plain, ($($half)?), ($($arg),*)),
             }

@@ -2,6 +2,9 @@
 //!
 //! No kind fuses a product and a sum, and sums over lanes have one order, so all give the same bits.
 
+// Arrays of registers are indexed by constants after unrolling; iterators would hide that.
+#![allow(clippy::needless_range_loop)]
+
 use half::f16;
 
 /// Lanes side by side in the order of every sum over a head's elements.
@@ -21,6 +24,8 @@ pub trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    /// The greater one, `other` unless `self` is greater.
+    unsafe fn max(self, other: Self) -> Self;
     /// Lane `i` of the result is the sum of the lanes of vector `i` of `Q * K == WIDTH`: lanes `WIDTH / 2` apart are
     /// added, then those half as far apart, down to neighbours.
     unsafe fn sums<const Q: usize, const K: usize>(of: &[[Self; K]; Q]) -> Self;
@@ -74,6 +79,14 @@ impl Lanes for Plain {
             self.0[i] *= other.0[i];
         }
         self
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, mut other: Self) -> Self {
+        for i in 0..8 {
+            other.0[i] = if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] };
+        }
+        other
     }
 
     #[inline(always)]
@@ -138,6 +151,12 @@ mod x86 {
         unsafe fn mul(self, other: Self) -> Self {
             // SAFETY: see above.
             Avx2(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            // SAFETY: see above.
+            Avx2(unsafe { _mm256_max_ps(self.0, other.0) })
         }
 
         #[inline(always)]
@@ -206,27 +225,34 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            // SAFETY: see above.
+            Avx512(unsafe { _mm512_max_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
         unsafe fn sums<const Q: usize, const K: usize>(of: &[[Self; K]; Q]) -> Self {
             // SAFETY: see above.
             unsafe {
                 // Quarters of the result hold vectors 0..4, 4..8, 8..12 and 12..16; position i of each quarter comes
-                // from vectors i, i + 4, i + 8 and i + 12.
+                // from vectors i, i + 4, i + 8 and i + 12. A blend is cheaper than a second shuffle, and
+                // the order of two terms does not matter.
                 let mut quarters = [_mm512_setzero_ps(); 4];
                 for i in 0..4 {
                     let at = |i: usize| of[i / K][i % K].0;
                     let (a, b, c, d) = (at(i), at(i + 4), at(i + 8), at(i + 12));
                     let ab =
-                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                        _mm512_add_ps(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4::<0x4e>(a, b));
                     let cd =
-                        _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                        _mm512_add_ps(_mm512_mask_blend_ps(0xff00, c, d), _mm512_shuffle_f32x4::<0x4e>(c, d));
                     quarters[i] = _mm512_add_ps(
                         _mm512_shuffle_f32x4::<0x88>(ab, cd),
                         _mm512_shuffle_f32x4::<0xdd>(ab, cd),
                     );
                 }
                 let [a, b, c, d] = quarters;
-                let ab = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
-                let cd = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(c, d), _mm512_shuffle_ps::<0xee>(c, d));
+                let ab = _mm512_add_ps(_mm512_mask_blend_ps(0xcccc, a, b), _mm512_shuffle_ps::<0x4e>(a, b));
+                let cd = _mm512_add_ps(_mm512_mask_blend_ps(0xcccc, c, d), _mm512_shuffle_ps::<0x4e>(c, d));
                 Avx512(_mm512_add_ps(_mm512_shuffle_ps::<0x88>(ab, cd), _mm512_shuffle_ps::<0xdd>(ab, cd)))
             }
         }

@@ -5,7 +5,7 @@ use super::kernels::{EMPTY, HEAD, PLACES, RUN, TILE, Tile, fetch, merge, score, 
 use super::lanes::STEP;
 
 /// Queries that a unit of work aims for.
-pub const QUERIES: usize = 32;
+pub const QUERIES: usize = 64;
 /// Positions in the shortest span, a multiple of [`RUN`].
 const SPAN: usize = 256;
 /// Spans that a query touches at most: its positions fill 8, which need not begin where a span begins.
@@ -18,13 +18,15 @@ pub struct Query {
     pub out: *mut f32,
     pub first: usize,
     pub last: usize,
+    /// Positions of its spans: each begins at a multiple of this, is taken into a state of its own, and the states are
+    /// added in order. It depends on the query alone, a power of two and a multiple of [`RUN`].
+    pub span: usize,
 }
 
 impl Query {
-    /// Positions of its spans: each begins at a multiple of this, is taken into a state of its own, and the states are
-    /// added in order. It depends on the query alone, a power of two and a multiple of [`RUN`].
-    pub fn span(&self) -> usize {
-        ((self.last + 1 - self.first).next_power_of_two() / 8).max(SPAN)
+    pub fn new(q: *const f32, out: *mut f32, first: usize, last: usize) -> Query {
+        let span = ((last + 1 - first).next_power_of_two() / 8).max(SPAN);
+        Query { q, out, first, last, span }
     }
 }
 
@@ -88,20 +90,20 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Takes positions `from..to` as far as each of `count` queries sees them. Calls `done(i, state)` for each query;
+    /// Takes positions `from..to` as far as each of the queries sees them. Calls `done(i, state)` for each query;
     /// `locate(first, count, places)` says where positions lie.
     ///
     /// # Safety
     /// The queries' pointers hold `dim` floats; `locate` sets pointers to `dim` elements; the scratch suffices.
     pub unsafe fn answer(
         &self,
-        count: usize,
-        query: impl Fn(usize) -> Query,
+        queries: &[Query],
         (from, to): (usize, usize),
         locate: impl Fn(usize, usize, &mut Places),
         mut done: impl FnMut(usize, *const f32),
     ) {
         let Sizes { dim, padded, state: size } = self.sizes;
+        let count = queries.len();
         let elements = self.scratch as *mut f32;
         let states = elements.wrapping_add(count * padded);
         let before = states.wrapping_add(count * size);
@@ -116,8 +118,8 @@ impl Worker {
         let end = |first: usize| ((first / RUN + 1) * RUN).min(to);
         // SAFETY: all parts of the scratch hold `count` queries; runs lie within what the queries see.
         unsafe {
-            for i in 0..count {
-                widen(self.isa, false, query(i).q.cast(), elements.add(i * padded), dim, padded);
+            for (i, query) in queries.iter().enumerate() {
+                widen(self.isa, false, query.q.cast(), elements.add(i * padded), dim, padded);
                 clear(states.add(i * size), size);
                 clear(before.add(i * size), size);
             }
@@ -145,8 +147,8 @@ impl Worker {
                     }
                 }
                 here.pad(run);
-                for i in 0..count {
-                    if first > from && first.is_multiple_of(query(i).span()) {
+                for (i, query) in queries.iter().enumerate() {
+                    if first > from && first & (query.span - 1) == 0 {
                         merge(self.isa, before.add(i * size), states.add(i * size), padded);
                         clear(states.add(i * size), size);
                     }
@@ -155,18 +157,12 @@ impl Worker {
                 for work in [score, weigh] {
                     let mut i = 0;
                     while i < count {
-                        let sees = |i: usize| {
-                            let query = query(i);
-                            (query.first.max(first), (query.last + 1).min(next))
-                        };
-                        let (a, b) = sees(i);
-                        let mut queries = 1;
-                        while queries < TILE && i + queries < count && sees(i + queries) == (a, b) {
-                            queries += 1;
-                        }
+                        let sees = |query: &Query| (query.first.max(first), (query.last + 1).min(next));
+                        let (a, b) = sees(&queries[i]);
+                        let alike = queries[i..].iter().take(TILE).take_while(|q| sees(q) == (a, b)).count();
                         if a < b {
                             let tile = Tile {
-                                queries,
+                                queries: alike,
                                 q: elements.add(i * padded),
                                 states: states.add(i * size),
                                 scores: scores.add(i * RUN),
@@ -180,7 +176,7 @@ impl Worker {
                             };
                             work(self.isa, half, &tile);
                         }
-                        i += queries;
+                        i += alike;
                     }
                 }
                 std::mem::swap(&mut here, &mut there);

@@ -845,11 +845,7 @@ CW_API cw_status cw_kernel_memory_free(struct cw_kernel *kernel, void *memory);
 // Copies between host memory and memory of one tenant, in any direction, and waits.
 //
 // Host ranges must be valid for bytes bytes.
-CW_API
-cw_status cw_kernel_memory_copy(struct cw_kernel *kernel,
-                                void *dst,
-                                const void *src,
-                                uint64_t bytes);
+CW_API cw_status cw_kernel_memory_copy(struct cw_kernel *kernel, void *dst, const void *src, uint64_t bytes);
 
 // Queues a copy on a stream of cw_kernel_stream_create.
 //
@@ -1155,7 +1151,9 @@ CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_nod
 
 // Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
 // for a tenant that was given none goes back then.
-CW_API cw_status cw_node_take(struct cw_tenant *tenant, uint32_t node);
+CW_API
+cw_status cw_node_take(struct cw_tenant *tenant,
+                       uint32_t node);
 
 // Makes a node of processors cores or SMs for the tenant (a GPU rounds up to whole groups of SMs), in addition to
 // those that it was given; *node gets its id.

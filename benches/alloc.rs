@@ -1,6 +1,10 @@
 //! The cost of a hot allocation and its release in a tenant's pool, with account, lookup, tag and age, on the CPU
 //! device: `cargo bench --bench alloc`. Prints medians of several rounds.
 
+#[path = "common/ceiling.rs"]
+mod ceiling;
+
+use ceiling::processor_time;
 use cogniware::device::{DeviceChoice, open};
 use cogniware::memory::{Ledger, Space};
 use std::hint::black_box;
@@ -9,17 +13,6 @@ use std::time::Instant;
 
 const ROUNDS: usize = 21;
 const PAIRS: usize = 200_000;
-
-/// Nanoseconds of processor time that this thread has had.
-fn busy() -> f64 {
-    // SAFETY: writes a struct on the stack.
-    let t = unsafe {
-        let mut t = std::mem::zeroed::<libc::timespec>();
-        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t);
-        t
-    };
-    t.tv_sec as f64 * 1e9 + t.tv_nsec as f64
-}
 
 fn median(mut nanos: Vec<f64>) -> f64 {
     nanos.sort_by(f64::total_cmp);
@@ -30,9 +23,9 @@ fn median(mut nanos: Vec<f64>) -> f64 {
 fn measure(what: &str, mut pair: impl FnMut(usize)) {
     let (mut wall, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (start, from) = (Instant::now(), busy());
+        let (start, from) = (Instant::now(), processor_time());
         (0..PAIRS).for_each(&mut pair);
-        cpu.push((busy() - from) / PAIRS as f64);
+        cpu.push((processor_time() - from).as_nanos() as f64 / PAIRS as f64);
         wall.push(start.elapsed().as_nanos() as f64 / PAIRS as f64);
     }
     println!("{what:<56} wall {:6.1} ns   cpu {:6.1} ns", median(wall), median(cpu));

@@ -1,99 +1,25 @@
-//! How fast the CPU operations read weights, beside how fast this machine reads memory.
+//! How fast the CPU operations are, beside how fast this machine reads memory.
 //!
 //! `cargo bench --bench matvec -- [--rounds N] [--threads N] [--only Q8_0,F16] [--no-decode]
-//! [--no-prefill] [--no-attention]`
+//! [--no-prefill] [--no-attention] [--no-small]`
 //!
 //! Decode: products with one row, the weights rotating over more than 1 GiB, so that they come from memory. Each
 //! round measures a plain read of the same bytes right before and after; the figures are medians over the rounds, the
 //! ratio that of each product to its own neighbours. Prefill: products with 512 rows. One thread is measured by its
 //! processor time, more by the clock.
 
+#[path = "common/ceiling.rs"]
+mod ceiling;
+
+use ceiling::{Memory, processor_time, read_speed};
+use cogniware::device::Device;
 use cogniware::device::cpu::CpuDevice;
-use cogniware::device::{Access, Device, Granule};
-use cogniware::ops::{Attention, KvLayout, Ops, Product, RopeStyle, Rows, Weight, for_stream};
+use cogniware::ops::{Activation, Attention, KvLayout, Ops, Product, RopeStyle, Rows, Weight, for_stream};
 use cogniware::quant::DType;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TOTAL: u64 = 1200 << 20;
-
-/// Memory of the device, mapped at an address.
-struct Memory {
-    device: Arc<dyn Device>,
-    granule: Option<Granule>,
-    ptr: u64,
-    bytes: u64,
-}
-
-impl Memory {
-    fn new(device: &Arc<dyn Device>, bytes: u64) -> Memory {
-        let bytes = bytes.next_multiple_of(device.granularity());
-        let granule = device.granule_create(bytes).expect("memory");
-        let ptr = device.range_reserve(bytes).expect("addresses");
-        device.map(ptr, &granule, Access::ReadWrite).expect("mapping");
-        Memory { device: device.clone(), granule: Some(granule), ptr, bytes }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: mapped, and nobody else writes it.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr as *mut u8, self.bytes as usize) }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.device.unmap(self.ptr, self.bytes).expect("unmapping");
-        self.device.range_release(self.ptr, self.bytes);
-        if let Some(granule) = self.granule.take() {
-            self.device.granule_release(granule);
-        }
-    }
-}
-
-/// Reads `bytes` at `ptr` as `streams` streams side by side and returns something that depends on all of it.
-fn read(ptr: u64, bytes: u64, streams: usize) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
-        // SAFETY: the bytes are mapped and the instructions exist.
-        return unsafe {
-            match streams {
-                1 => read_avx512::<1>(ptr, bytes),
-                2 => read_avx512::<2>(ptr, bytes),
-                _ => read_avx512::<4>(ptr, bytes),
-            }
-        };
-    }
-    // SAFETY: the bytes are mapped.
-    let words = unsafe { std::slice::from_raw_parts(ptr as *const u64, bytes as usize / 8) };
-    words.iter().fold(streams as u64, |a, b| a.wrapping_add(*b))
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn read_avx512<const STREAMS: usize>(ptr: u64, bytes: u64) -> u64 {
-    use std::arch::x86_64::*;
-    let part = bytes as usize / STREAMS / 256 * 256;
-    let mut sums = [[_mm512_setzero_si512(); 4]; STREAMS];
-    for at in (0..part).step_by(256) {
-        for (s, sums) in sums.iter_mut().enumerate() {
-            let line = (ptr as *const u8).wrapping_add(s * part + at);
-            for (i, sum) in sums.iter_mut().enumerate() {
-                _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(4096 + 64 * i).cast());
-                // SAFETY: below `bytes`.
-                *sum = _mm512_add_epi64(*sum, unsafe { _mm512_loadu_si512(line.add(64 * i).cast()) });
-            }
-        }
-    }
-    sums.iter().flatten().fold(0, |a, s| a ^ _mm512_reduce_add_epi64(*s) as u64)
-}
-
-/// What the calling thread has had of a processor.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: fills the struct.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 fn median(mut x: Vec<f64>) -> f64 {
     x.sort_by(f64::total_cmp);
@@ -115,7 +41,7 @@ impl Bench {
         let node = device.node_create(&(0..threads).collect::<Vec<_>>()).expect("node");
         let stream = node.stream_create(0).expect("stream");
         let ops = for_stream(device, node, stream).expect("operations");
-        let scratch = Memory::new(device, ops.scratch_bytes(512, 11008, 11008, 1, 32, 128));
+        let scratch = Memory::new(device, ops.scratch_bytes(512, 11008, 11008, 1 << 15, 32, 128));
         ops.set_scratch(scratch.ptr, scratch.bytes).expect("scratch");
         let mut x = Memory::new(device, 512 * 11008 * 4);
         for (i, x) in x.bytes_mut().chunks_exact_mut(4).enumerate() {
@@ -155,40 +81,28 @@ impl Bench {
         (memory, weights)
     }
 
-    /// Time for one product with each of `weights`: of the processor for one thread, so that what else runs on it does
-    /// not count; of the clock for more.
-    fn products(&self, weights: &[Weight], n: u32) -> Duration {
+    /// Time of a step's body: of the processor for one thread, so that what else runs on it does not count; of the
+    /// clock for more.
+    fn timed(&self, mut body: impl FnMut(&dyn Ops) -> cogniware::Result<()> + Send) -> Duration {
         let mut time = Duration::ZERO;
-        let mut body = || {
+        let mut measured = || {
             let begin = processor_time();
-            for &weight in weights {
-                let product = Product { weight, bias: None, out: self.out.ptr, add: false };
-                self.ops.matmul(self.x.ptr, n, &[product])?;
-            }
+            body(&*self.ops)?;
             time = processor_time() - begin;
             Ok(())
         };
-        let clock = self.ops.step(None, &[], &mut body, &mut []).expect("step").device;
+        let clock = self.ops.step(None, &[], &mut measured, &mut []).expect("step").device;
         if self.threads == 1 { time } else { clock }
     }
 
-    /// The fastest plain read of the same bytes, in GB/s.
-    fn ceiling(&self, memory: &Memory) -> f64 {
-        let mut best = 0f64;
-        for streams in [1, 2, 4] {
-            let part = memory.bytes / u64::from(self.threads) / 4096 * 4096;
-            let (begin, used) = (Instant::now(), processor_time());
-            std::thread::scope(|scope| {
-                for t in 1..u64::from(self.threads) {
-                    scope.spawn(move || std::hint::black_box(read(memory.ptr + t * part, part, streams)));
-                }
-                std::hint::black_box(read(memory.ptr, part, streams));
-            });
-            let time = if self.threads == 1 { processor_time() - used } else { begin.elapsed() };
-            let read = part * u64::from(self.threads);
-            best = best.max(read as f64 / time.as_secs_f64() / 1e9);
-        }
-        best
+    /// Time for one product with each of `weights`.
+    fn products(&self, weights: &[Weight], n: u32) -> Duration {
+        self.timed(|ops| {
+            weights.iter().try_for_each(|&weight| {
+                let product = Product { weight, bias: None, out: self.out.ptr, add: false };
+                ops.matmul(self.x.ptr, n, &[product])
+            })
+        })
     }
 
     fn decode(&self, dtype: DType, rows: u32, cols: u32) {
@@ -196,10 +110,10 @@ impl Bench {
         let bytes = self.ops.packed_bytes(dtype, rows, cols).expect("size") * weights.len() as u64;
         let (mut speeds, mut ratios, mut ceilings) = (vec![], vec![], vec![]);
         self.products(&weights, 1);
-        let mut before = self.ceiling(&memory);
+        let mut before = read_speed(&memory, self.threads);
         for _ in 0..self.rounds {
             let speed = bytes as f64 / self.products(&weights, 1).as_secs_f64() / 1e9;
-            let after = self.ceiling(&memory);
+            let after = read_speed(&memory, self.threads);
             let ceiling = (before + after) / 2.0;
             speeds.push(speed);
             ratios.push(speed / ceiling);
@@ -237,14 +151,17 @@ impl Bench {
 }
 
 impl Bench {
-    /// Rotary embedding, cache writes and attention of `n` rows that end at position `tokens`: 32 heads of 128 over 8
-    /// key/value heads in f16.
-    fn attention(&self, n: u32, tokens: u32) {
-        let mut kv =
-            KvLayout { base: 0, dtype: DType::F16, page_tokens: 16, layers: 1, kv_heads: 8, head_dim: 128 };
-        let pages = tokens.div_ceil(kv.page_tokens);
-        let cache = Memory::new(&self.device, kv.page_bytes() * u64::from(pages));
-        kv.base = cache.ptr;
+    /// Rotary embedding, cache writes and attention of `n` rows that end at position `tokens`: 32 heads of 128 over
+    /// `kv_heads` key/value heads. With one row, as many caches as make a gigabyte take turns, so that they come from
+    /// memory, and a plain read of them is measured around each round.
+    fn attention(&self, dtype: DType, kv_heads: u32, n: u32, tokens: u32) {
+        let layout = KvLayout { base: 0, dtype, page_tokens: 16, layers: 1, kv_heads, head_dim: 128 };
+        let pages = tokens.div_ceil(layout.page_tokens);
+        let bytes = layout.page_bytes() * u64::from(pages);
+        let caches = if n == 1 { (1u64 << 30).div_ceil(bytes) } else { 1 };
+        let mut cache = Memory::new(&self.device, bytes * caches);
+        // The same number in both types would not matter, a NaN would.
+        cache.bytes_mut().fill(0x2e);
         let mut ints = Memory::new(&self.device, 4 * u64::from(2 * n + pages));
         let numbers = (tokens - n..tokens).chain((0..n).map(|_| 0)).chain(0..pages);
         for (place, number) in ints.bytes_mut().chunks_exact_mut(4).zip(numbers) {
@@ -261,27 +178,79 @@ impl Bench {
         let how = Attention { heads: 32, scale: 0.088, window: None };
         let (q, k, v) = (self.x.ptr, self.x.ptr + (8 << 20), self.x.ptr + (12 << 20));
         let frequencies = self.x.ptr + (16 << 20);
-        let mut times = vec![];
-        for _ in 0..self.rounds + 1 {
-            let mut time = Duration::ZERO;
-            let mut body = || {
-                let begin = processor_time();
-                self.ops.rope_store(&rows, &kv, 0, 32, q, k, v, frequencies, 1.0, RopeStyle::Half)?;
-                self.ops.attention(&rows, &kv, 0, &how, q, self.out.ptr)?;
-                time = processor_time() - begin;
-                Ok(())
-            };
-            let clock = self.ops.step(None, &[], &mut body, &mut []).expect("step").device;
-            times.push(if self.threads == 1 { time } else { clock }.as_secs_f64());
+        let round = || {
+            let time = self.timed(|ops| {
+                (0..caches).try_for_each(|i| {
+                    let kv = KvLayout { base: cache.ptr + i * bytes, ..layout };
+                    ops.rope_store(&rows, &kv, 0, 32, q, k, v, frequencies, 1.0, RopeStyle::Half)?;
+                    ops.attention(&rows, &kv, 0, &how, q, self.out.ptr)
+                })
+            });
+            time.as_secs_f64() / caches as f64
+        };
+        round();
+        let (mut times, mut ratios) = (vec![], vec![]);
+        let read = || if n == 1 { bytes as f64 / read_speed(&cache, self.threads) / 1e9 } else { 0.0 };
+        let mut before = read();
+        for _ in 0..self.rounds {
+            let time = round();
+            let after = read();
+            times.push(time);
+            ratios.push((before + after) / 2.0 / time);
+            before = after;
         }
-        let time = median(times.split_off(1));
+        let time = median(times);
         let pairs = f64::from(n) * (f64::from(tokens) - f64::from(n - 1) / 2.0);
+        let memory = if n == 1 { format!(", read ratio {:.3}", median(ratios)) } else { String::new() };
         println!(
-            "attention n={n} tokens={tokens} {} threads: {:.3} ms, {:.1} GFLOP/s",
+            "attention {dtype:?} 32/{kv_heads} heads n={n} tokens={tokens} {} threads: {:.3} ms, {:.1} GFLOP/s{memory}",
             self.threads,
             time * 1e3,
             pairs * 32.0 * 128.0 * 4.0 / time / 1e9
         );
+    }
+
+    /// What is neither product nor attention, for `n` rows of 4096 elements, 11008 between gate and product.
+    fn small(&self, n: u32) {
+        let (_memory, table) = self.weights(DType::Q4_K, 4096, 4096, 1);
+        let x = self.x.ptr;
+        let mut ids = Memory::new(&self.device, 4 * u64::from(n));
+        for (i, id) in ids.bytes_mut().chunks_exact_mut(4).take(n as usize).enumerate() {
+            id.copy_from_slice(&(i as i32 * 7919 % 4096).to_ne_bytes());
+        }
+        let (dim, inner) = (u64::from(n) * 4096, u64::from(n) * 11008);
+        type Operation<'a> = &'a (dyn Fn(&dyn Ops, u64) -> cogniware::Result<()> + Sync);
+        let operations: [(&str, Operation<'_>); 9] = [
+            ("embed Q4_K", &|ops, out| ops.embed(&table[0], ids.ptr, out, n)),
+            ("rms_norm", &|ops, out| ops.rms_norm(x, x, out, n, 4096, 1e-5)),
+            ("layer_norm", &|ops, out| ops.layer_norm(x, x, x, out, n, 4096, 1e-5)),
+            ("gated silu", &|ops, out| ops.gated(Activation::Silu, out, x, inner)),
+            ("gated gelu", &|ops, out| ops.gated(Activation::Gelu, out, x, inner)),
+            ("gated gelu_tanh", &|ops, out| ops.gated(Activation::GeluTanh, out, x, inner)),
+            ("activate silu", &|ops, out| ops.activate(Activation::Silu, out, inner)),
+            ("activate gelu", &|ops, out| ops.activate(Activation::Gelu, out, inner)),
+            ("add", &|ops, out| ops.add(out, x, dim)),
+        ];
+        // Each repetition has its own outputs, filled anew, so that none works on what another made tiny.
+        let repetitions = u64::from(512 / n).min(20);
+        for (name, operation) in operations {
+            let times = (0..self.rounds + 1).map(|_| {
+                // SAFETY: both are mapped, of this size, and used by nothing else now.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        x as *const u8,
+                        self.out.ptr as *mut u8,
+                        self.x.bytes as usize,
+                    );
+                }
+                let time = self.timed(|ops| {
+                    (0..repetitions).try_for_each(|i| operation(ops, self.out.ptr + i * inner * 4))
+                });
+                time.as_secs_f64() / repetitions as f64
+            });
+            let time = median(times.skip(1).collect());
+            println!("small   {name} n={n} {} threads: {:.2} us", self.threads, time * 1e6);
+        }
     }
 }
 
@@ -298,8 +267,17 @@ fn main() {
     for threads in wanted.into_iter().filter(|&t| 0 < t && t <= cores) {
         let bench = Bench::new(&device, threads, rounds);
         if !args.iter().any(|a| a == "--no-attention") {
-            for (n, tokens) in [(1, 512), (1, 4096), (512, 512), (512, 4096)] {
-                bench.attention(n, tokens);
+            for (n, tokens) in [(1, 512), (1, 4096), (1, 32768), (512, 512), (512, 4096)] {
+                bench.attention(DType::F16, 8, n, tokens);
+            }
+            for (dtype, kv_heads) in [(DType::F16, 1), (DType::F16, 32), (DType::F32, 8)] {
+                bench.attention(dtype, kv_heads, 1, 4096);
+                bench.attention(dtype, kv_heads, 512, 512);
+            }
+        }
+        if !args.iter().any(|a| a == "--no-small") {
+            for n in [1, 128] {
+                bench.small(n);
             }
         }
         for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K, DType::F16, DType::BF16, DType::F32]

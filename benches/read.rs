@@ -1,6 +1,9 @@
 //! How fast memory is read: anonymous memory in huge pages (the machine's own figure), then granules of the CPU device
 //! as weights lie in them, by the cores of a node. `cargo bench --bench read`. Also the cost of the team itself.
 
+#[path = "common/ceiling.rs"]
+mod ceiling;
+
 use cogniware::device::cpu::CpuNode;
 use cogniware::device::{Access, DeviceChoice, open};
 use std::hint::black_box;
@@ -9,50 +12,6 @@ use std::time::{Duration, Instant};
 const BYTES: usize = 1 << 30;
 const ROUNDS: usize = 9;
 
-/// Sums all 64-bit words of 64-byte aligned memory, with wide loads where the processor has them.
-fn sum(words: &[u64]) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f")]
-        fn avx512(words: &[u64]) -> u64 {
-            lanes(words)
-        }
-        #[target_feature(enable = "avx2")]
-        fn avx2(words: &[u64]) -> u64 {
-            lanes(words)
-        }
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has it.
-            return unsafe { avx512(words) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has it.
-            return unsafe { avx2(words) };
-        }
-    }
-    lanes(words)
-}
-
-#[inline(always)]
-fn lanes(words: &[u64]) -> u64 {
-    let mut acc = [0u64; 32];
-    for chunk in words.chunks_exact(32) {
-        // Beside the processor's own prefetching, a page ahead.
-        #[cfg(target_arch = "x86_64")]
-        for line in 0..4 {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint; it never faults.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(chunk.as_ptr().cast::<i8>().wrapping_add(4096 + line * 64))
-            };
-        }
-        for (a, w) in acc.iter_mut().zip(chunk) {
-            *a = a.wrapping_add(*w);
-        }
-    }
-    acc.iter().fold(0, |a, b| a.wrapping_add(*b))
-}
-
 fn read(what: &str, node: &CpuNode, words: &[u64]) {
     let team = node.team();
     let mut best = Duration::MAX;
@@ -60,7 +19,8 @@ fn read(what: &str, node: &CpuNode, words: &[u64]) {
         let start = Instant::now();
         team.run(&|worker, workers| {
             let part = words.len() / workers;
-            black_box(sum(&words[worker * part..(worker + 1) * part]));
+            let part = &words[worker * part..(worker + 1) * part];
+            black_box(ceiling::read(part.as_ptr() as u64, size_of_val(part) as u64, 1));
         });
         best = best.min(start.elapsed());
     }

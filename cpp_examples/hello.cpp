@@ -19,7 +19,7 @@ int main(int argc, char** argv) try {
     for (const auto& question : questions) {
         cogniware::TenantOptions own;
         own.memory_limit = 256 << 20;  // bytes; beyond it an allocation fails
-        own.processors = 1;            // cores; on a GPU rounded up to a group of SMs
+        own.processors = 1;            // cores; on a GPU SMs, at least one group of them
         cogniware::Tenant tenant("llm" + std::to_string(llms.size() + 1), own);
         cogniware::Model model(tenant, file);
         cogniware::GenerateOptions how;

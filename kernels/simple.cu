@@ -105,17 +105,27 @@ extern "C" __global__ void __launch_bounds__(256) cw_embed_bf16(const uint16_t* 
     if (k < cols) out[(size_t)blockIdx.x * cols + k] = cw_bf16(w[(size_t)ids[blockIdx.x] * stride + k]);
 }
 
-// Activations for a library's product: f16 of x / 16 (so that 1e6 fits), or bf16 rounded to nearest even.
-extern "C" __global__ void __launch_bounds__(256) cw_to_f16(const float* x, half* out, uint64_t count) {
-    uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
-    if (i < count) out[i] = __float2half_rn(x[i] * 0.0625f);
-}
-extern "C" __global__ void __launch_bounds__(256) cw_to_bf16(const float* x, uint16_t* out, uint64_t count) {
+// Activations for a library's product: f16 of x / 16 (so that 1e6 fits), or bf16, rounded to nearest even. With `second` above
+// 0 what that rounding lost goes to a second part, so many elements further on: together they carry twice the bits.
+extern "C" __global__ void __launch_bounds__(256) cw_to_f16(const float* x, half* out, uint64_t count, uint64_t second) {
     uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
     if (i >= count) return;
-    uint32_t b = __float_as_uint(x[i]);
-    out[i] = (b & 0x7fffffffu) > 0x7f800000u ? (uint16_t)((b >> 16) | 0x40u)
-                                             : (uint16_t)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+    float v = x[i] * 0.0625f;
+    half high = __float2half_rn(v);
+    out[i] = high;
+    if (second) out[second + i] = __float2half_rn(v - __half2float(high));
+}
+__device__ static inline uint16_t cw_round_bf16(float v) {
+    uint32_t b = __float_as_uint(v);
+    return (b & 0x7fffffffu) > 0x7f800000u ? (uint16_t)((b >> 16) | 0x40u)
+                                           : (uint16_t)((b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+}
+extern "C" __global__ void __launch_bounds__(256) cw_to_bf16(const float* x, uint16_t* out, uint64_t count, uint64_t second) {
+    uint64_t i = (uint64_t)blockIdx.x * 256 + threadIdx.x;
+    if (i >= count) return;
+    uint16_t high = cw_round_bf16(x[i]);
+    out[i] = high;
+    if (second) out[second + i] = cw_round_bf16(x[i] - cw_bf16(high));
 }
 extern "C" __global__ void __launch_bounds__(256) cw_bias(float* out, const float* bias, int rows) {
     int k = blockIdx.y * 256 + threadIdx.x;

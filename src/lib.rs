@@ -3,9 +3,9 @@
 //! A program runs several language models on one GPU, or on the CPU, as if each had a device of its own: hard
 //! memory quotas, its own processors, a share that holds, and figures for each tenant.
 //!
-//! Rooms, each of which may use those above it in this list and never those below:
-//! [`error`], [`device`], [`telemetry`], [`memory`], [`compute`], [`ops`], [`tenant`], [`llm`], then the managers
-//! and the C border.
+//! Rooms, each of which may use those before it in this list and never those after it (a test holds that):
+//! [`error`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`tenant`], [`llm`], the managers ([`kernel`],
+//! [`driver`], [`system`], [`bridge`]), and the C border `ffi`.
 
 pub mod bridge;
 pub mod compute;
@@ -20,7 +20,6 @@ pub mod memory;
 pub mod ops;
 pub mod quant;
 pub mod system;
-pub mod telemetry;
 pub mod tenant;
 
 pub use error::{Error, Result, Status};

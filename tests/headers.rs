@@ -9,15 +9,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder with CUDA's own headers: of the compiler that builds the kernels, or of the headers that scripts/setup
-/// installs.
+/// The folder with CUDA's own headers: those of the compiler that builds the kernels.
 fn cuda_headers() -> PathBuf {
     let mut places: Vec<PathBuf> = std::env::var_os("CUDA_WHEELS").map(PathBuf::from).into_iter().collect();
-    for cache in ["nvcc-13.0.88", "cuda-headers"] {
-        let libraries = root().join(".cache").join(cache).join("lib");
-        for python in std::fs::read_dir(libraries).into_iter().flatten().flatten() {
-            places.push(python.path().join("site-packages/nvidia/cu13"));
-        }
+    let libraries = root().join(".cache/nvcc-13.0.88/lib");
+    for python in std::fs::read_dir(libraries).into_iter().flatten().flatten() {
+        places.push(python.path().join("site-packages/nvidia/cu13"));
     }
     places
         .into_iter()

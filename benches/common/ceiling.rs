@@ -94,8 +94,8 @@ pub fn read_speed(memory: &Memory, threads: u32) -> f64 {
     best
 }
 
-/// Reads `bytes` at `ptr` as `streams` streams side by side and returns something that depends on all of it.
-fn read(ptr: u64, bytes: u64, streams: usize) -> u64 {
+/// Reads `bytes` mapped at `ptr` as `streams` streams side by side and returns something that depends on all of it.
+pub fn read(ptr: u64, bytes: u64, streams: usize) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512f") {
         // SAFETY: the bytes are mapped and the instructions exist.

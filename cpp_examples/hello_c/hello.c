@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
         cw_tenant_config own;
         check(cw_tenant_config_default(&own));
         own.memory_limit = 256u << 20; /* bytes; beyond it an allocation fails */
-        own.processors = 1;            /* cores; on a GPU rounded up to a group of SMs */
+        own.processors = 1;            /* cores; on a GPU SMs, at least one group of them */
         snprintf(id, sizeof id, "llm%d", i + 1);
         check(cw_tenant_open(id, NULL, &own, &tenants[i]));
         check(cw_model_load(tenants[i], file, NULL, &models[i]));

@@ -93,7 +93,8 @@ void Fleet::start(std::uint32_t tokens) {
     for (auto& member : members_) {
         cogniware::GenerateOptions how;
         how.max_tokens = tokens;
-        how.chat = true;
+        // A model that was made to continue text has no template for messages.
+        how.chat = member.model.info()["chat_template"] == "true";
         how.seed = 1;
         how.temperature = 0.7F;
         member.generation = member.model.start(member.prompt, how, [&member](std::string_view) {

@@ -399,7 +399,7 @@ typedef struct cw_tenant_config {
     uint64_t memory_floor;
     // Weight of its share of contended processors; 1 is normal.
     double weight;
-    // Cores or SMs of its own node; 0 for a quarter of the device.
+    // Cores or SMs of its own node; 0 for a quarter of the device. On a GPU rounded down to whole groups of SMs.
     uint32_t processors;
     // CW_PRIORITY_*.
     int32_t priority;
@@ -1024,7 +1024,7 @@ CW_API
 cw_status cw_model_free(struct cw_model *model);
 
 // What the model is and how it was loaded: name, path, architecture, vocab, dim, layers, context,
-// parameters, weights_bytes, scratch_bytes, kv_cache_bytes, weights_shared, load_seconds,
+// chat_template (true when it can answer messages), parameters, weights_bytes, scratch_bytes, kv_cache_bytes, weights_shared, load_seconds,
 // load_bytes_per_second, generated_tokens, device_time_seconds. Free the map.
 //
 // info must be valid for a write.

@@ -84,7 +84,8 @@ def main():
     w.write_tensors_to_file()
     w.close()
     beside = pathlib.Path(a.out).with_suffix(".tokenizer.json")
-    shutil.copy(a.tokenizer, beside)
+    if not (beside.exists() and beside.samefile(a.tokenizer)):
+        shutil.copy(a.tokenizer, beside)
     print(f"{a.out}: {pathlib.Path(a.out).stat().st_size:,} bytes; {beside}")
 
 

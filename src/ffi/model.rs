@@ -74,7 +74,7 @@ pub unsafe extern "C" fn cw_model_free(model: *mut cw_model) -> cw_status {
 }
 
 /// What the model is and how it was loaded: `name`, `path`, `architecture`, `vocab`, `dim`, `layers`, `context`,
-/// `parameters`, `weights_bytes`, `scratch_bytes`, `kv_cache_bytes`, `weights_shared`, `load_seconds`,
+/// `chat_template` (`true` when it can answer messages), `parameters`, `weights_bytes`, `scratch_bytes`, `kv_cache_bytes`, `weights_shared`, `load_seconds`,
 /// `load_bytes_per_second`, `generated_tokens`, `device_time_seconds`. Free the map.
 ///
 /// # Safety
@@ -94,6 +94,7 @@ pub unsafe extern "C" fn cw_model_info(model: *const cw_model, info: *mut *mut c
             ("dim", is.dim.to_string()),
             ("layers", is.layers.to_string()),
             ("context", model.context().to_string()),
+            ("chat_template", model.chat_template().is_some().to_string()),
             ("parameters", model.parameters().to_string()),
             ("weights_bytes", load.image_bytes.to_string()),
             ("scratch_bytes", load.scratch_bytes.to_string()),

@@ -273,7 +273,7 @@ pub struct cw_tenant_config {
     pub memory_floor: u64,
     /// Weight of its share of contended processors; 1 is normal.
     pub weight: f64,
-    /// Cores or SMs of its own node; 0 for a quarter of the device.
+    /// Cores or SMs of its own node; 0 for a quarter of the device. On a GPU rounded down to whole groups of SMs.
     pub processors: u32,
     /// `CW_PRIORITY_*`.
     pub priority: i32,

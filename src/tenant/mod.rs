@@ -23,7 +23,8 @@ pub struct TenantConfig {
     pub memory_limit: u64,
     /// Bytes set aside for it.
     pub memory_floor: u64,
-    /// Cores or SMs of the node that is made for it when it was given none; 0 for a quarter of the device.
+    /// Cores or SMs of the node that is made for it when it was given none; 0 for a quarter of the device. On a GPU
+    /// rounded down to whole groups of SMs, at least one.
     pub processors: u32,
     /// Weight at the gate; 1 is normal.
     pub weight: f64,
@@ -371,14 +372,14 @@ impl Tenant {
         Ok(())
     }
 
+    /// Whole units only, and never more than asked for: so that as many tenants as divide a device between them find
+    /// room side by side.
     fn automatic_processors(&self, wanted: u32) -> u32 {
-        if wanted > 0 {
-            return wanted;
-        }
         let units = self.device.units();
         let total: u32 = units.iter().map(|u| u.processors).sum();
-        let group = units.iter().map(|u| u.processors).max().unwrap_or(1).max(1);
-        (total / 4 / group * group).max(group)
+        let group = units.iter().map(|u| u.processors).min().unwrap_or(1).max(1);
+        let wanted = if wanted > 0 { wanted } else { total / 4 };
+        (wanted / group * group).max(group)
     }
 
     /// Marks it as closed; false when it was already.

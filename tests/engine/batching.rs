@@ -1,6 +1,7 @@
-//! Results depend neither on the batch nor on chunks nor on neighbours.
+//! On the CPU device results depend neither on the batch nor on chunks nor on neighbours, to the bit. On a GPU sums may
+//! be taken in another order, so there the same tests allow for rounding, or do not apply.
 
-use crate::common::{Expected, Home, MIB, bits, load, load_with};
+use crate::common::{Expected, Home, MIB, bits, distance, load, load_with, on_cpu};
 use cogniware::llm::{Finish, Generation, Model, ModelOptions, Output, Request, Sampling};
 
 fn request(ids: &[u32], seed: u64) -> Request {
@@ -27,12 +28,14 @@ fn same(a: &Output, b: &Output) {
 fn chunk_sizes_do_not_change_a_bit() {
     for name in ["models/mistral", "gguf/qwen2.q4_0.gguf"] {
         let ids: Vec<u32> = (0..150).map(|i| (i * 37 + 11) % 300).collect();
-        let mut first: Option<Vec<u32>> = None;
+        let mut first: Option<Vec<f32>> = None;
         for rows in [1, 7, 32, 33, 128] {
             let options = ModelOptions { prefill_rows: Some(rows), ..ModelOptions::default() };
             let (_home, model) = load_with(name, &options);
-            let logits = bits(&model.logits(&ids).unwrap());
-            assert!(*first.get_or_insert_with(|| logits.clone()) == logits, "{name}: {rows} rows");
+            let logits = model.logits(&ids).unwrap();
+            let first = first.get_or_insert_with(|| logits.clone());
+            let equal = if on_cpu() { bits(first) == bits(&logits) } else { distance(first, &logits) < 1e-2 };
+            assert!(equal, "{name}: {rows} rows");
         }
     }
 }
@@ -51,12 +54,20 @@ fn decoding_equals_reading() {
         let total = f64::from(highest)
             + row.iter().map(|l| (f64::from(*l) - f64::from(highest)).exp()).sum::<f64>().ln();
         let logprob = (f64::from(row[entry.token as usize]) - total) as f32;
-        assert_eq!(logprob.to_bits(), entry.logprob.to_bits(), "token {at}");
+        let equal = if on_cpu() {
+            logprob.to_bits() == entry.logprob.to_bits()
+        } else {
+            (logprob - entry.logprob).abs() < 1e-2
+        };
+        assert!(equal, "token {at}: {logprob} {}", entry.logprob);
     }
 }
 
 #[test]
 fn a_seed_gives_the_same_answer_in_every_batch() {
+    if !on_cpu() {
+        return;
+    }
     let name = "gguf/llama2.q8_0.gguf";
     let prompts: Vec<Vec<u32>> =
         (0..8).map(|p| (0..5 + p * 9).map(|i| (i * 31 + p * 17 + 5) % 300).collect()).collect();

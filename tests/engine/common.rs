@@ -74,6 +74,10 @@ impl Expected {
             Some(stem) => fixture(&format!("{stem}.expected.safetensors")),
             None => fixture(name).join("expected.safetensors"),
         };
+        Expected::at(&path)
+    }
+
+    pub fn at(path: &Path) -> Expected {
         Expected(std::fs::read(path).unwrap())
     }
 

@@ -1,6 +1,6 @@
 //! Embeddings against transformers.
 
-use crate::common::{Expected, distance, fixture, load};
+use crate::common::{Expected, distance, fixture, load, on_cpu};
 use cogniware::Status;
 use cogniware::llm::{EmbedOptions, Pooling, Request};
 
@@ -19,7 +19,7 @@ fn bert_agrees_with_transformers() {
         let at = row * width;
         let got = model.token_vectors(&ids[at..at + n], &types[at..at + n]).unwrap();
         let off = distance(&got, &want[at * dim..(at + n) * dim]);
-        assert!(off <= 1e-4, "text {row}: {off}");
+        assert!(off <= if on_cpu() { 1e-4 } else { 1e-3 }, "text {row}: {off}");
     }
 }
 
@@ -43,7 +43,7 @@ fn pooled_texts_agree_with_transformers() {
         // Row 0 was computed with a second segment, which a single text does not have.
         for row in 1..3 {
             let off = distance(&vectors[row], &want[row * dim..(row + 1) * dim]);
-            assert!(off <= 1e-4, "{tensor} of text {row}: {off}");
+            assert!(off <= if on_cpu() { 1e-4 } else { 1e-3 }, "{tensor} of text {row}: {off}");
         }
     }
 }
@@ -57,7 +57,9 @@ fn a_batch_of_texts_equals_each_alone() {
             let options = EmbedOptions { pooling: Some(pooling), ..EmbedOptions::default() };
             let together = model.embed(&texts, &options).unwrap();
             for (text, vector) in texts.iter().zip(&together) {
-                assert_eq!(model.embed(&[text], &options).unwrap()[0], *vector);
+                let alone = &model.embed(&[text], &options).unwrap()[0];
+                let equal = if on_cpu() { alone == vector } else { distance(alone, vector) < 1e-3 };
+                assert!(equal, "{name}, {pooling:?}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Logits and greedy continuations against transformers.
 
-use crate::common::{Expected, Home, MIB, distance, load, load_with};
+use crate::common::{Expected, Home, MIB, distance, load, load_with, on_cpu};
 use cogniware::llm::{ModelOptions, Request, Sampling};
 use cogniware::quant::DType;
 
@@ -8,6 +8,11 @@ fn greedy(model: &cogniware::llm::Model, ids: &[u32], n: u32) -> Vec<u32> {
     let mut request = Request::tokens(ids).with_max_tokens(n).with_sampling(Sampling::greedy());
     request.ignore_eos = false;
     model.generate(request).unwrap().wait().unwrap().tokens
+}
+
+/// How far f32 activations may be from transformers'.
+fn close() -> f32 {
+    if on_cpu() { 1e-4 } else { 1e-3 }
 }
 
 /// Logits within `bound`, and the greedy continuation equal.
@@ -32,14 +37,14 @@ fn agrees(name: &str, bound: f32) {
 #[test]
 fn folders_agree_with_transformers() {
     for name in ["llama2", "llama3", "llama-linear-legacy", "mistral", "qwen2", "qwen3", "smollm"] {
-        agrees(&format!("models/{name}"), 1e-4);
+        agrees(&format!("models/{name}"), close());
     }
 }
 
 #[test]
 fn unquantized_gguf_agrees_with_transformers() {
     for name in ["smollm.f32", "llama2.bf16", "qwen2.f16"] {
-        agrees(&format!("gguf/{name}.gguf"), 1e-4);
+        agrees(&format!("gguf/{name}.gguf"), close());
     }
 }
 
@@ -70,7 +75,7 @@ fn long_inputs_cross_pages_and_chunks() {
         let want = expected.floats("long_logits");
         let logits = model.logits(&ids).unwrap();
         let off = distance(&logits[logits.len() - want.len()..], &want);
-        assert!(off <= 1e-4, "{name}: {off}");
+        assert!(off <= close(), "{name}: {off}");
     }
 }
 

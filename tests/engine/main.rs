@@ -6,4 +6,5 @@ mod embeddings;
 mod generation;
 mod logits;
 mod memory;
+mod minilm;
 mod sessions;

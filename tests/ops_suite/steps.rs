@@ -53,9 +53,10 @@ fn a_recorded_step_computes_with_new_contents() {
             let e = error(&floats(&result), &want);
             assert!(e < if rig.cuda() { 3e-6 } else { 2e-2 }, "round {round}: {e:.2e}");
         }
-        // A device that records calls the body once for each key, and again after it forgot.
-        assert!(calls == 7 || calls == 4, "{calls} calls");
-        assert!(!rig.cuda() || calls == 4, "{calls} calls: nothing was recorded");
+        // A device that records calls the body once for each key, and again after it forgot; other threads can make a
+        // recording fail, which costs two calls more for that step.
+        assert!((4..=7).contains(&calls), "{calls} calls");
+        assert!(!rig.cuda() || calls < 7, "{calls} calls: nothing was recorded");
     });
 }
 

@@ -10,7 +10,12 @@ pub use stops::Stops;
 
 use crate::{Error, Result};
 
-/// How tokens are drawn. See [`Sampler::choose`] for the order in which the parts apply.
+/// How tokens are drawn.
+///
+/// In this order: log-probabilities are read off the model's own distribution; bias; forbidden tokens; repeat,
+/// presence and frequency penalties; with temperature 0 the most likely token is taken, else: division by the
+/// temperature, top-k, top-p, min-p, and one draw from what is left. Probabilities are computed in f64. One random
+/// number is used for each drawn token, so draw `i` depends on the seed, on `i` and on the logits only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Divides the logits; 0 takes the most likely token (the lowest id among equals) and ignores the rest but

@@ -54,12 +54,7 @@ impl Sampler {
         self.seed
     }
 
-    /// Draws a token. `history` is the prompt and the answer so far.
-    ///
-    /// In this order: `logprobs` are read off the model's own distribution; bias; forbidden tokens; repeat, presence
-    /// and frequency penalties; with temperature 0 the most likely token is taken, else: division by the
-    /// temperature, top-k, top-p, min-p, and one draw from what is left. Probabilities are computed in f64. One
-    /// random number is used for each drawn token, so draw `i` depends on the seed, on `i` and on the logits only.
+    /// Draws a token, in the order that [`Sampling`] states. `history` is the prompt and the answer so far.
     pub fn choose(&mut self, logits: &mut [f32], history: &[u32]) -> Result<Choice> {
         if let Some(at) = logits.iter().position(|x| x.is_nan() || *x == f32::INFINITY) {
             return Err(Error::new(

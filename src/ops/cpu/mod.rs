@@ -179,7 +179,7 @@ impl Ops for CpuOps {
         head_dim: u32,
     ) -> u64 {
         let activations = matmul::scratch_bytes(rows as usize, cols as usize) as u64;
-        let attention = attention::worker_bytes(heads as usize, head_dim as usize) * self.crew.workers();
+        let attention = attention::scratch_bytes(self.crew.workers(), heads as usize, head_dim as usize);
         let angles = u64::from(rows) * u64::from(head_dim.div_ceil(2)) * 8;
         activations.max(attention as u64).next_multiple_of(256) + angles.next_multiple_of(256)
     }
@@ -321,7 +321,7 @@ impl Ops for CpuOps {
         q: DevicePtr,
         out: DevicePtr,
     ) -> Result<()> {
-        let bytes = attention::worker_bytes(how.heads as usize, kv.head_dim as usize) * self.crew.workers();
+        let bytes = attention::scratch_bytes(self.crew.workers(), how.heads as usize, kv.head_dim as usize);
         let scratch = self.scratch(bytes)?;
         let (rows, kv, how) = (*rows, *kv, *how);
         // SAFETY: the engine's tensors; the scratch was checked.
@@ -343,7 +343,7 @@ impl Ops for CpuOps {
         scale: f32,
     ) -> Result<()> {
         let (heads, dim) = (heads as usize, head_dim as usize);
-        let scratch = self.scratch(attention::worker_bytes(heads, dim) * self.crew.workers())?;
+        let scratch = self.scratch(attention::scratch_bytes(self.crew.workers(), heads, dim))?;
         // SAFETY: the engine's tensors; the scratch was checked.
         unsafe {
             let starts = std::slice::from_raw_parts(at::<i32>(starts, 0), sequences as usize + 1);

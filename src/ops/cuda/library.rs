@@ -253,9 +253,23 @@ fn panel_rows(rows: u32, cols: u32) -> u32 {
     rows.min(most)
 }
 
+/// Narrow parts that an f32 activation is split into. Matrices that a file holds in 16 bits get two, so that their
+/// products are as exact as with f32 activations; quantized ones are coarser than one part's rounding.
+fn parts(dtype: DType) -> u32 {
+    match dtype {
+        DType::F16 | DType::BF16 => 2,
+        _ => 1,
+    }
+}
+
+/// Bytes of one narrow part of the activations, so that the next one is aligned as the library wants it.
+fn part_bytes(n: u32, cols: u32) -> u64 {
+    (u64::from(n) * u64::from(cols) * 2).next_multiple_of(256)
+}
+
 /// Scratch of one product: workspace, activations, panel.
 fn bytes(dtype: DType, n: u32, rows: u32, cols: u32) -> (u64, u64, u64) {
-    let x = (u64::from(n) * u64::from(cols) * 2).next_multiple_of(256);
+    let x = part_bytes(n, cols) * u64::from(parts(dtype));
     match pack::tile(dtype) {
         _ if dtype == DType::F32 => (WORKSPACE, 0, 0),
         None => (WORKSPACE, x, 0),
@@ -271,8 +285,8 @@ impl CudaOps {
         if self.library.is_none() || n < LEAST_ROWS.min(LEAST_ROWS_PLAIN) {
             return 0;
         }
-        let dtype = if n < LEAST_ROWS { DType::BF16 } else { DType::Q8_0 };
-        // A matrix with fewer inputs may have a panel of more rows, but none has more elements than this.
+        let dtype = if n < LEAST_ROWS { DType::BF16 } else { DType::F16 };
+        // F16 takes most: two parts and a panel. A matrix with fewer inputs may have a panel of more rows, but none has more elements than this.
         let (w, x, p) = bytes(dtype, n, outputs, cols);
         w + x + if p == 0 { 0 } else { p.max((u64::from(outputs) * u64::from(cols)).min(PANEL) * 2 + 256) }
     }
@@ -309,9 +323,10 @@ impl CudaOps {
             _ => (narrow, 16.0),
         };
         if element != R_32F {
+            let second = if parts(w.dtype) == 2 { part_bytes(n, w.cols) / 2 } else { 0 };
             let name = if element == R_16F { "cw_to_f16" } else { "cw_to_bf16" };
             // SAFETY: the arguments are those of the kernel; scratch holds `count` elements of 2 bytes.
-            unsafe { self.launch(name, blocks(count), 256, 0, args![x, narrow, count])? };
+            unsafe { self.launch(name, blocks(count), 256, 0, args![x, narrow, count, second])? };
         }
         let beta = if p.add { 1.0f32 } else { 0.0 };
         for (first, now, plan) in plans {
@@ -331,29 +346,33 @@ impl CudaOps {
             };
             let out = p.out + u64::from(first) * 4;
             let _current = self.cuda()?.context().enter()?;
-            // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha and
-            // beta are read during the call.
-            let code = unsafe {
-                (library.table.matmul)(
-                    library.handle,
-                    plan.desc,
-                    (&raw const alpha).cast(),
-                    a as *const c_void,
-                    plan.a,
-                    b as *const c_void,
-                    plan.b,
-                    (&raw const beta).cast(),
-                    out as *const c_void,
-                    plan.c,
-                    out as *mut c_void,
-                    plan.c,
-                    plan.algo.as_ptr().cast(),
-                    workspace as *mut c_void,
-                    workspace_bytes as usize,
-                    self.own_stream()?.raw(),
-                )
-            };
-            check("cublasLtMatmul", code)?;
+            for part in 0..u64::from(parts(w.dtype)) {
+                let b = b + part * part_bytes(n, w.cols);
+                let beta = if part == 0 { beta } else { 1.0 };
+                // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha
+                // and beta are read during the call.
+                let code = unsafe {
+                    (library.table.matmul)(
+                        library.handle,
+                        plan.desc,
+                        (&raw const alpha).cast(),
+                        a as *const c_void,
+                        plan.a,
+                        b as *const c_void,
+                        plan.b,
+                        (&raw const beta).cast(),
+                        out as *const c_void,
+                        plan.c,
+                        out as *mut c_void,
+                        plan.c,
+                        plan.algo.as_ptr().cast(),
+                        workspace as *mut c_void,
+                        workspace_bytes as usize,
+                        self.own_stream()?.raw(),
+                    )
+                };
+                check("cublasLtMatmul", code)?;
+            }
         }
         if let Some(bias) = p.bias {
             let (out, rows) = (p.out, w.rows as i32);

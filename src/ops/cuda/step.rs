@@ -13,6 +13,9 @@ use std::collections::HashMap;
 /// Recorded steps that are kept. An engine has a few; this only bounds what a wrong use could pile up.
 const MOST_RECORDS: usize = 512;
 
+/// Steps in which capturing is tried before a key is taken for one that cannot be recorded.
+const ATTEMPTS: u32 = 3;
+
 /// Where the bytes of a step go and come from: device address and length.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shape {
@@ -46,6 +49,8 @@ struct Record {
     pinned: PinnedBuffer,
     /// `None` when the work could not be captured; it is queued anew each time.
     graph: Option<Graph>,
+    /// How often capturing was tried.
+    attempts: u32,
 }
 
 /// The recorded steps, and the buffer of those without a key.
@@ -88,10 +93,14 @@ impl CudaOps {
                 steps.records.clear();
             }
             let pinned = PinnedBuffer::new(self.cuda()?, bytes)?;
-            let graph = self.record(&pinned, &shape, &offsets, body)?;
-            steps.records.insert(key, Record { shape: shape.clone(), pinned, graph });
+            steps.records.insert(key, Record { shape: shape.clone(), pinned, graph: None, attempts: 0 });
         }
         let record = steps.records.get_mut(&key).expect("it was put there just now");
+        // What other threads do on the device meanwhile can make a capture fail once.
+        if record.graph.is_none() && record.attempts < ATTEMPTS {
+            record.attempts += 1;
+            record.graph = self.record(&record.pinned, &shape, &offsets, body)?;
+        }
         fill(&mut record.pinned, uploads, up_offsets);
         let time = match &record.graph {
             Some(graph) => self.timed(|| graph.launch(self.own_stream()?)),

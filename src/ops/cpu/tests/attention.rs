@@ -175,7 +175,66 @@ fn cases() -> Vec<Case> {
         Case { heads: 3, kv_heads: 3, dim: 20, page_tokens: 5, ..base() },
         Case { window: Some(9), lengths: vec![140, 3], ..base() },
         Case { heads: 40, kv_heads: 1, dim: 16, lengths: vec![67], ..base() },
+        // Groups that no register tile divides, several spans, a head of an odd number of vectors.
+        Case { dtype: DType::F16, heads: 7, kv_heads: 1, dim: 48, lengths: vec![300, 9], ..base() },
+        Case {
+            dtype: DType::F16,
+            heads: 3,
+            kv_heads: 1,
+            dim: 16,
+            window: Some(270),
+            lengths: vec![560],
+            ..base()
+        },
+        Case { heads: 2, kv_heads: 1, dim: 16, lengths: vec![520], ..base() },
     ]
+}
+
+#[test]
+fn long_contexts_have_the_same_bits_in_spans_of_every_length() {
+    let mut random = Random::new(24);
+    for window in [None, Some(2100)] {
+        let case = Case {
+            dtype: DType::F16,
+            heads: 3,
+            kv_heads: 1,
+            dim: 16,
+            page_tokens: 48,
+            layers: 1,
+            window,
+            style: RopeStyle::Half,
+            lengths: vec![2300],
+        };
+        let qkv = case.inputs(&mut random);
+        let want = bits(&case.run(Isa::highest(), 1, 2300, 0, &qkv));
+        for (isa, threads, rows) in
+            [(Isa::Scalar, 1, 700), (Isa::highest(), 2, 3), (Isa::highest(), 3, 40), (Isa::highest(), 1, 1)]
+        {
+            let got = case.run(isa, threads, rows, 0, &qkv);
+            assert!(bits(&got) == want, "{isa:?} threads={threads} rows={rows}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_value_spoils_its_own_sequence_and_what_sees_it_only() {
+    let mut random = Random::new(25);
+    for dtype in [DType::F16, DType::F32] {
+        let case =
+            Case { dtype, heads: 4, kv_heads: 1, dim: 16, lengths: vec![90, 5], ..cases().swap_remove(0) };
+        let mut qkv = case.inputs(&mut random);
+        let clean = case.run(Isa::highest(), 1, 1000, 0, &qkv);
+        qkv[2][75 * 16] = f32::INFINITY;
+        for isa in levels() {
+            let spoilt = case.run(isa, 2, 1000, 0, &qkv);
+            for (row, (got, want)) in spoilt.chunks_exact(64).zip(clean.chunks_exact(64)).enumerate() {
+                assert_eq!(got[0].is_finite(), !(75..90).contains(&row), "{isa:?} {row}");
+                if got[0].is_finite() {
+                    assert_eq!(bits(got), bits(want), "{isa:?} {row}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

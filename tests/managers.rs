@@ -241,6 +241,40 @@ fn a_callback_may_unregister_its_own_llm() {
 }
 
 #[test]
+fn a_limited_wait_ends_in_time_beside_an_endless_one() {
+    within(SOON, || {
+        let (bridge, llm) = (bridge(), id("wait"));
+        let registered = bridge.register(&llm, &small()).unwrap();
+        let how = registered.generating(&map(&[("prompt", "Once"), ("ignore_eos", "true")])).unwrap();
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let gate = std::sync::Mutex::new(gate);
+        let request = cogniware::bridge::request(how).with_on_token(move |_| {
+            // Until the sender is dropped.
+            let _ = gate.lock().unwrap().recv();
+            Ok(false)
+        });
+        let generation = registered.model().generate(request).unwrap();
+        std::thread::scope(|scope| {
+            let endless = scope.spawn(|| generation.outcome().unwrap().finish);
+            for ms in [0, 20] {
+                let begun = Instant::now();
+                let e = generation.outcome_within(Some(Duration::from_millis(ms))).unwrap_err();
+                assert_eq!(e.status(), Status::Timeout);
+                assert!(begun.elapsed() < Duration::from_secs(10));
+            }
+            drop(go);
+            assert_eq!(
+                generation.outcome_within(Some(SOON)).unwrap().finish,
+                cogniware::llm::Finish::Cancelled
+            );
+            assert_eq!(endless.join().unwrap(), cogniware::llm::Finish::Cancelled);
+        });
+        generation.outcome_within(Some(Duration::ZERO)).unwrap();
+        bridge.shutdown();
+    });
+}
+
+#[test]
 fn a_bridge_that_is_shut_down_while_registering_leaves_nothing() {
     within(SOON, || {
         for round in 0..6 {
@@ -450,7 +484,10 @@ fn eight_threads_initialise_use_and_shut_down_at_once() {
                                 Status::AlreadyExists,
                                 Status::NotOwner,
                             ];
-                            assert!(known.contains(&e.status()), "{:?}: {e}", e.status());
+                            // A pointer of a tenant that was closed: its addresses are somebody else's by now.
+                            let stale =
+                                e.status() == Status::InvalidArgument && e.message().contains("`ptr`");
+                            assert!(stale || known.contains(&e.status()), "{:?}: {e}", e.status());
                         };
                         let _ = kernel.alloc(1000, llm).and_then(|p| kernel.free(p)).map_err(fine);
                         let _ =

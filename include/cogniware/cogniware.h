@@ -1149,11 +1149,14 @@ cw_status cw_node_count(const char *device,
 // device must be null (default device) or NUL-terminated, info valid for reads and writes.
 CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
 
-// Gives the tenant a free node of its device's ladder, in addition to what it holds.
-CW_API cw_status cw_node_take(struct cw_tenant *tenant, uint32_t node);
+// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
+// for a tenant that was given none goes back then.
+CW_API
+cw_status cw_node_take(struct cw_tenant *tenant,
+                       uint32_t node);
 
 // Makes a node of processors cores or SMs for the tenant (a GPU rounds up to whole groups of SMs), in addition to
-// what it holds; *node gets its id.
+// those that it was given; *node gets its id.
 //
 // node must be valid for a write.
 CW_API

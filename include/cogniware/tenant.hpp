@@ -103,7 +103,7 @@ public:
         return Stream(tenant_, id);
     }
 
-    // A free node of the device's ladder becomes this tenant's, in addition to what it holds.
+    // A free node of the device's ladder becomes this tenant's, in addition to those that it was given.
     void take_node(std::uint32_t node) { detail::check(cw_node_take(tenant_, node)); }
 
     // Makes a node of so many cores or SMs (a GPU rounds up to whole groups) for this tenant; returns its id.

@@ -68,7 +68,7 @@ struct State {
     since: Instant,
     llms: BTreeMap<String, Arc<Llm>>,
     /// Tenants that exist only because somebody used their id here.
-    opened: BTreeMap<String, Weak<Tenant>>,
+    opened: Vec<Weak<Tenant>>,
 }
 
 static GLOBAL: Lazy<Arc<Bridge>> = Lazy::new(Arc::default);
@@ -86,7 +86,7 @@ impl Bridge {
         state.get_or_insert_with(|| State {
             since: Instant::now(),
             llms: BTreeMap::new(),
-            opened: BTreeMap::new(),
+            opened: Vec::new(),
         });
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Bridge {
             llm.end();
         }
         // Who was registered meanwhile (perhaps by another bridge) is not ours any more.
-        for tenant in state.opened.values().filter_map(Weak::upgrade).filter(|t| t.is_implicit()) {
+        for tenant in state.opened.iter().filter_map(Weak::upgrade).filter(|t| t.is_implicit()) {
             // Closed by somebody else already: nothing left to do.
             let _ = tenant::close_this(&tenant);
         }
@@ -223,8 +223,8 @@ impl Bridge {
         let opened = tenant::open_default(id, &self.device()?)?;
         if opened.is_implicit() {
             let noted = self.write(|s| {
-                s.opened.retain(|_, t| t.strong_count() > 0);
-                s.opened.insert(id.to_owned(), Arc::downgrade(&opened));
+                s.opened.retain(|t| t.strong_count() > 0);
+                s.opened.push(Arc::downgrade(&opened));
                 Ok(())
             });
             noted.inspect_err(|_| {

@@ -119,3 +119,42 @@ fn aligned<T>(name: &str, pointer: *const T) -> Result<()> {
 fn null(name: &str) -> Error {
     Error::argument(name, "is NULL")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_written_as_far_as_they_fit() {
+        let (mut count, mut room) = (77, [0u32; 3]);
+        // SAFETY: the pointers are null with no or a refused capacity, or have the capacity given.
+        let write = |pointer: *mut u32, capacity, count: &mut usize| unsafe {
+            write_list("ids", &[1, 2, 3], pointer, capacity, count)
+        };
+        let e = write(std::ptr::null_mut(), 3, &mut count).unwrap_err();
+        assert!(e.message().contains("`ids`: is NULL") && count == 77, "{e}");
+        let odd = room.as_mut_ptr().wrapping_byte_add(1);
+        assert!(write(odd, 2, &mut count).unwrap_err().message().contains("aligned"));
+        assert_eq!(count, 77, "outputs are written only on success");
+        write(std::ptr::null_mut(), 0, &mut count).unwrap();
+        assert_eq!(std::mem::take(&mut count), 3);
+        let e = write(room.as_mut_ptr(), 2, &mut count).unwrap_err();
+        assert_eq!((e.status(), count), (Status::BufferTooSmall, 3));
+        write(room.as_mut_ptr(), 3, &mut count).unwrap();
+        assert_eq!(room, [1, 2, 3]);
+    }
+
+    #[test]
+    fn slices_and_struct_sizes_are_checked() {
+        // SAFETY: no length that is not refused is above 0.
+        unsafe {
+            assert!(slice("a", std::ptr::null::<u64>(), 0).unwrap().is_empty());
+            assert!(slice("a", std::ptr::null::<u64>(), 1).is_err());
+            let some = std::ptr::dangling::<u64>();
+            assert!(slice("a", some, usize::MAX / 2).unwrap_err().message().contains("overflow"));
+            assert!(out("a", some.wrapping_byte_add(4).cast_mut()).is_err());
+        }
+        assert!(struct_size::<u64>("a", 8).is_ok());
+        assert!(struct_size::<u64>("a", 7).unwrap_err().advice().is_some());
+    }
+}

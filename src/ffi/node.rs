@@ -68,7 +68,8 @@ pub unsafe extern "C" fn cw_node_info_at(
     })
 }
 
-/// Gives the tenant a free node of its device's ladder, in addition to what it holds.
+/// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
+/// for a tenant that was given none goes back then.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
@@ -78,7 +79,7 @@ pub unsafe extern "C" fn cw_node_take(tenant: *mut cw_tenant, node: u32) -> cw_s
 }
 
 /// Makes a node of `processors` cores or SMs for the tenant (a GPU rounds up to whole groups of SMs), in addition to
-/// what it holds; `*node` gets its id.
+/// those that it was given; `*node` gets its id.
 ///
 /// # Safety
 /// `node` must be valid for a write.

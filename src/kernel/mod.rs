@@ -37,7 +37,7 @@ struct State {
     streams: BTreeMap<u64, stream::Held>,
     slices: BTreeMap<String, Slice>,
     /// Tenants that exist only because somebody used their id here.
-    opened: BTreeMap<String, Weak<Tenant>>,
+    opened: Vec<Weak<Tenant>>,
 }
 
 /// What `create_virtual_node` gave a tenant.
@@ -63,7 +63,7 @@ impl Kernel {
                 next_partition: 0,
                 streams: BTreeMap::new(),
                 slices: BTreeMap::new(),
-                opened: BTreeMap::new(),
+                opened: Vec::new(),
             });
         }
         Ok(())
@@ -74,7 +74,7 @@ impl Kernel {
     pub fn shutdown(&self) {
         let Some(state) = self.state.write().take() else { return };
         // Who was registered meanwhile is not ours any more.
-        let opened = state.opened.values().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
+        let opened = state.opened.iter().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
         let opened: Vec<_> = opened.collect();
         for tenant in &opened {
             Tasks::global().cancel_all(Some(tenant.id()));
@@ -130,8 +130,8 @@ impl Kernel {
         let opened = tenant::open_default(llm, &device)?;
         if opened.is_implicit() {
             let noted = self.write(|s| {
-                s.opened.retain(|_, t| t.strong_count() > 0);
-                s.opened.insert(llm.to_owned(), Arc::downgrade(&opened));
+                s.opened.retain(|t| t.strong_count() > 0);
+                s.opened.push(Arc::downgrade(&opened));
                 Ok(())
             });
             noted.inspect_err(|_| {

@@ -171,10 +171,12 @@ fn a_panic_whose_payload_panics_ends_the_task() {
 
 #[test]
 fn tasks_run_side_by_side_however_quickly_they_come() {
-    let (tasks, w) = (Tasks::new(), who("side", 1.0));
-    for _ in 0..50 {
-        // One worker is idle now; both tasks below can only end when they run at the same time.
+    let w = who("side", 1.0);
+    for _ in 0..10 {
+        let tasks = Tasks::new();
         tasks.schedule(spec(&w, text(""))).unwrap().wait(SOON).unwrap();
+        until("its only worker is idle", || tasks.0.state.lock().idle == 1);
+        // It is woken for both tasks below, which can only end when they run at the same time.
         let (to_a, from_b) = mpsc::channel::<()>();
         let (to_b, from_a) = mpsc::channel::<()>();
         let meet = |to: mpsc::Sender<()>, from: mpsc::Receiver<()>| {
@@ -185,8 +187,16 @@ fn tasks_run_side_by_side_however_quickly_they_come() {
                 Ok(String::new())
             }
         };
-        let a = tasks.schedule(spec(&w, meet(to_b, from_b))).unwrap();
-        let b = tasks.schedule(spec(&w, meet(to_a, from_a))).unwrap();
+        let (a, b) = (spec(&w, meet(to_b, from_b)), spec(&w, meet(to_a, from_a)));
+        // Both come in before the worker can be awake.
+        let state = tasks.0.state.lock();
+        let (a, b) = std::thread::scope(|scope| {
+            let a = scope.spawn(|| tasks.schedule(a).unwrap());
+            let b = scope.spawn(|| tasks.schedule(b).unwrap());
+            std::thread::sleep(Duration::from_millis(5));
+            drop(state);
+            (a.join().unwrap(), b.join().unwrap())
+        });
         assert_eq!(a.wait(SOON).unwrap().state, TaskState::Completed);
         assert_eq!(b.wait(SOON).unwrap().state, TaskState::Completed);
     }

@@ -71,6 +71,14 @@ struct State {
     opened: Vec<Weak<Tenant>>,
 }
 
+impl State {
+    fn note(&mut self, opened: Weak<Tenant>) -> Result<()> {
+        self.opened.retain(|t| t.strong_count() > 0);
+        self.opened.push(opened);
+        Ok(())
+    }
+}
+
 static GLOBAL: Lazy<Arc<Bridge>> = Lazy::new(Arc::default);
 
 impl Bridge {
@@ -217,22 +225,7 @@ impl Bridge {
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, id: &str) -> Result<Arc<Tenant>> {
         self.read(|_| Ok(()))?;
-        if let Ok(found) = tenant::find(id) {
-            return Ok(found);
-        }
-        let opened = tenant::open_default(id, &self.device()?)?;
-        if opened.is_implicit() {
-            let noted = self.write(|s| {
-                s.opened.retain(|t| t.strong_count() > 0);
-                s.opened.push(Arc::downgrade(&opened));
-                Ok(())
-            });
-            noted.inspect_err(|_| {
-                // Shut down meanwhile: nobody else would close it.
-                let _ = tenant::close_this(&opened);
-            })?;
-        }
-        Ok(opened)
+        tenant::find_or_open(id, || self.device(), |opened| self.write(|s| s.note(opened)))
     }
 
     /// An array of `count` f32 in the tenant's memory.

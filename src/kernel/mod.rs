@@ -40,6 +40,14 @@ struct State {
     opened: Vec<Weak<Tenant>>,
 }
 
+impl State {
+    fn note(&mut self, opened: Weak<Tenant>) -> Result<()> {
+        self.opened.retain(|t| t.strong_count() > 0);
+        self.opened.push(opened);
+        Ok(())
+    }
+}
+
 /// What `create_virtual_node` gave a tenant.
 #[derive(Clone)]
 struct Slice {
@@ -124,22 +132,7 @@ impl Kernel {
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, llm: &str) -> Result<Arc<Tenant>> {
         let (_, device) = self.current_device()?;
-        if let Ok(found) = tenant::find(llm) {
-            return Ok(found);
-        }
-        let opened = tenant::open_default(llm, &device)?;
-        if opened.is_implicit() {
-            let noted = self.write(|s| {
-                s.opened.retain(|t| t.strong_count() > 0);
-                s.opened.push(Arc::downgrade(&opened));
-                Ok(())
-            });
-            noted.inspect_err(|_| {
-                // Shut down meanwhile: nobody else would close it.
-                let _ = tenant::close_this(&opened);
-            })?;
-        }
-        Ok(opened)
+        tenant::find_or_open(llm, || Ok(device), |opened| self.write(|s| s.note(opened)))
     }
 
     /// The current device's compute nodes.

@@ -4,7 +4,7 @@
 mod copy;
 mod registry;
 
-pub use registry::{close, close_this, find, list, open, open_default};
+pub use registry::{close, close_this, find, find_or_open, list, open, open_default};
 
 use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};

@@ -7,8 +7,8 @@ use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Weak};
 
 static TENANTS: Lazy<Mutex<BTreeMap<String, Arc<Tenant>>>> = Lazy::new(Mutex::default);
 
@@ -36,6 +36,26 @@ pub fn open_default(id: &str, device: &Arc<dyn Device>) -> Result<Arc<Tenant>> {
     tenant.implicit.store(true, SeqCst);
     tenants.insert(id.to_owned(), tenant.clone());
     Ok(tenant)
+}
+
+/// The tenant with this id, or one opened by [`open_default`]. `note` writes an implicit one down for whoever closes it
+/// later; when it cannot, the tenant is closed again.
+pub fn find_or_open(
+    id: &str,
+    device: impl FnOnce() -> Result<Arc<dyn Device>>,
+    note: impl FnOnce(Weak<Tenant>) -> Result<()>,
+) -> Result<Arc<Tenant>> {
+    if let Ok(found) = find(id) {
+        return Ok(found);
+    }
+    let opened = open_default(id, &device()?)?;
+    if opened.is_implicit() {
+        note(Arc::downgrade(&opened)).inspect_err(|_| {
+            // Shut down meanwhile: nobody else would close it.
+            let _ = close_this(&opened);
+        })?;
+    }
+    Ok(opened)
 }
 
 fn still_open(tenant: &Tenant) -> Result<()> {

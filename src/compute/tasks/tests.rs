@@ -1,6 +1,8 @@
 use super::*;
+use crate::compute::Share;
 use crate::device::{self, DeviceChoice};
-use crate::memory::Ledger;
+use crate::memory::{Account, Ledger};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::mpsc;
 

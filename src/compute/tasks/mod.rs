@@ -5,15 +5,19 @@
 //! tasks of that tenant were promised; among those that could start, the more urgent priority goes first, then the
 //! tenant whose tasks have run least (run time over weight), then the oldest.
 
-use super::Share;
-use crate::memory::Account;
+mod affinity;
+mod types;
+
+pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
+
 use crate::{Error, Result, Status};
+use affinity::{pin, unpin};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,182 +41,6 @@ thread_local! {
 /// application back): from here on it never waits for them.
 pub(crate) fn serve(tenant: &str) {
     SERVED.set(Some(tenant.to_owned()));
-}
-
-/// How urgent a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Priority {
-    /// Before everything else.
-    Critical = 0,
-    /// Before normal work.
-    High = 1,
-    /// The default.
-    Normal = 2,
-    /// After normal work.
-    Low = 3,
-    /// When nothing else wants to run.
-    Background = 4,
-}
-
-impl Priority {
-    /// The priority with this number (0 critical to 4 background).
-    pub fn from_number(n: i32) -> Result<Priority> {
-        Ok(match n {
-            0 => Priority::Critical,
-            1 => Priority::High,
-            2 => Priority::Normal,
-            3 => Priority::Low,
-            4 => Priority::Background,
-            _ => {
-                return Err(Error::argument(
-                    "priority",
-                    format!("{n} is not in 0 (critical) to 4 (background)"),
-                ));
-            }
-        })
-    }
-
-    /// The priority with this name: critical, high, normal, low, background.
-    pub fn from_name(name: &str) -> Result<Priority> {
-        Ok(match name {
-            "critical" => Priority::Critical,
-            "high" => Priority::High,
-            "normal" => Priority::Normal,
-            "low" => Priority::Low,
-            "background" => Priority::Background,
-            _ => {
-                let known = "critical, high, normal, low or background";
-                return Err(Error::argument("priority", format!("{name:?} is not {known}")));
-            }
-        })
-    }
-}
-
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// Waiting for its turn or its needs.
-    Pending,
-    /// Its body runs.
-    Running,
-    /// Its body returned a result.
-    Completed,
-    /// Its body returned an error or panicked; the message is the result.
-    Failed,
-    /// Cancelled before or while it ran.
-    Cancelled,
-}
-
-impl TaskState {
-    /// pending, running, completed, failed or cancelled.
-    pub fn name(self) -> &'static str {
-        match self {
-            TaskState::Pending => "pending",
-            TaskState::Running => "running",
-            TaskState::Completed => "completed",
-            TaskState::Failed => "failed",
-            TaskState::Cancelled => "cancelled",
-        }
-    }
-
-    /// Completed, failed or cancelled.
-    pub fn is_final(self) -> bool {
-        matches!(self, TaskState::Completed | TaskState::Failed | TaskState::Cancelled)
-    }
-}
-
-/// The work of a task: gets a context by which it can see that it was cancelled, returns its result.
-pub type TaskBody = Box<dyn FnOnce(&TaskContext) -> Result<String> + Send>;
-
-/// A task to schedule.
-pub struct TaskSpec {
-    /// The id to give it, or `None` for a new one. An id that is in use by an unfinished task is refused.
-    pub id: Option<String>,
-    /// What kind of work it is, for people.
-    pub kind: String,
-    /// The tenant's id.
-    pub tenant: String,
-    /// The tenant's account, for the memory it needs.
-    pub account: Arc<Account>,
-    /// The tenant's standing, whose weight orders tasks of one priority.
-    pub share: Arc<Share>,
-    /// Cores or SMs that the tenant's tasks may use at the same time.
-    pub processors: u32,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Bytes that must be free within the tenant's limit when it starts.
-    pub memory: u64,
-    /// Cores or SMs it needs.
-    pub cores: u32,
-    /// Where the body's thread may run (operating system core numbers); empty for anywhere.
-    pub affinity: Vec<u32>,
-    /// The work.
-    pub body: TaskBody,
-}
-
-/// What a running body sees of its task.
-pub struct TaskContext {
-    cancelled: AtomicBool,
-    on_cancel: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl TaskContext {
-    /// Whether somebody asked for the end of this task. A body that returns an error after this counts as cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(SeqCst)
-    }
-
-    /// Calls `f` when the task is cancelled (at once if it was already), on the thread of whoever cancels.
-    pub fn on_cancel(&self, f: impl FnOnce() + Send + 'static) {
-        let mut slot = self.on_cancel.lock();
-        if self.is_cancelled() {
-            drop(slot);
-            f();
-        } else {
-            *slot = Some(Box::new(f));
-        }
-    }
-
-    fn cancel(&self) {
-        let hook = {
-            let mut slot = self.on_cancel.lock();
-            self.cancelled.store(true, SeqCst);
-            slot.take()
-        };
-        if let Some(f) = hook {
-            f();
-        }
-    }
-}
-
-/// What is known of a task.
-#[derive(Clone, Debug)]
-pub struct TaskInfo {
-    /// Its id.
-    pub id: String,
-    /// Its tenant.
-    pub tenant: String,
-    /// What kind of work it is.
-    pub kind: String,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Bytes it asked for.
-    pub memory: u64,
-    /// Cores it asked for.
-    pub cores: u32,
-    /// Where it is in its life.
-    pub state: TaskState,
-    /// When it was scheduled by the caller.
-    pub created: SystemTime,
-    /// When its body started.
-    pub started: Option<SystemTime>,
-    /// When it ended.
-    pub finished: Option<SystemTime>,
-    /// The body's result, or the error's message.
-    pub result: String,
-    /// The error's status when it failed or was cancelled.
-    pub status: Option<Status>,
 }
 
 /// A scheduled task. Dropping the handle does not cancel it.
@@ -621,33 +449,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("the task panicked: {}", text.as_deref().unwrap_or("no message"))
-}
-
-/// Restricts this thread to `cores`; returns the affinity it had. Best effort: a core that is gone changes nothing.
-fn pin(cores: &[u32]) -> Option<libc::cpu_set_t> {
-    if cores.is_empty() {
-        return None;
-    }
-    // SAFETY: plain system calls on sets that live on this stack frame; a zeroed cpu_set_t is the empty set.
-    unsafe {
-        let mut before: libc::cpu_set_t = std::mem::zeroed();
-        let size = size_of::<libc::cpu_set_t>();
-        if libc::sched_getaffinity(0, size, &mut before) != 0 {
-            return None;
-        }
-        let mut wanted: libc::cpu_set_t = std::mem::zeroed();
-        for &core in cores.iter().filter(|&&c| (c as usize) < 8 * size) {
-            libc::CPU_SET(core as usize, &mut wanted);
-        }
-        (libc::sched_setaffinity(0, size, &wanted) == 0).then_some(before)
-    }
-}
-
-fn unpin(before: Option<libc::cpu_set_t>) {
-    if let Some(set) = before {
-        // SAFETY: the set was filled by sched_getaffinity.
-        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    }
 }
 
 #[cfg(test)]

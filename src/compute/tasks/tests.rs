@@ -397,6 +397,8 @@ fn a_thread_that_serves_a_tenant_never_waits_for_its_tasks() {
     let (tasks, w) = (Tasks::new(), who("served", 1.0));
     let (open, body) = held();
     let task = tasks.schedule(spec(&w, body)).unwrap();
+    // What has not started would be withdrawn.
+    until("it runs", || task.info().state == TaskState::Running);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             serve(&w.name);

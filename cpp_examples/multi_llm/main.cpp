@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <iomanip>
 #include <iostream>
 
 int main(int argc, char** argv) {
@@ -24,7 +25,8 @@ int main(int argc, char** argv) {
         std::ostream& out = arguments.json ? std::cerr : std::cout;
         const bool terminal = isatty(arguments.json ? STDERR_FILENO : STDOUT_FILENO) != 0;
         if (!arguments.json || terminal) {
-            out << arguments.llms << " models on " << fleet.device_name() << "\n";
+            out << arguments.llms << (arguments.llms == 1 ? " model on " : " models on ") << fleet.device_name()
+                << "\n";
         }
         Progress progress(out, terminal);
         fleet.start(arguments.tokens);
@@ -36,7 +38,9 @@ int main(int argc, char** argv) {
         if (arguments.json) {
             std::cout << to_json(fleet) << std::endl;
         } else {
-            std::cout << "\n" << texts(fleet) << table(fleet) << "all in " << fleet.seconds() << " s\n";
+            std::cout << "\n"
+                      << texts(fleet) << table(fleet) << "all in " << std::fixed << std::setprecision(3)
+                      << fleet.seconds() << " s\n";
         }
         return 0;
     } catch (const BadArgument& error) {

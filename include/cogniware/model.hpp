@@ -60,10 +60,11 @@ public:
 
     // The ids of a text's tokens; with `add_special` also those that begin or end every text of this model.
     std::vector<std::uint32_t> tokenize(const std::string& text, bool add_special = false) const {
+        const char* raw = detail::c_text("text", text);
         cw_status status = CW_OK;
         auto ids = detail::read_list<std::uint32_t>(
             [&](std::uint32_t* elements, std::size_t capacity, std::size_t* count) {
-                return cw_model_tokenize(model_.get(), text.c_str(), add_special ? 1 : 0, elements, capacity, count);
+                return cw_model_tokenize(model_.get(), raw, add_special ? 1 : 0, elements, capacity, count);
             },
             &status);
         detail::check(status);
@@ -85,7 +86,7 @@ public:
         }
         std::vector<const char*> raw;
         for (const auto& text : texts) {
-            raw.push_back(text.c_str());
+            raw.push_back(detail::c_text("texts", text));
         }
         const char* how = pooling.empty() ? nullptr : pooling.c_str();
         std::size_t dimension = 0;

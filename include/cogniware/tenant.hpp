@@ -117,6 +117,9 @@ public:
 
     // Runs `work` as a task on a thread of Cogniware. An exception ends the task as failed with its text, nothing else.
     Task schedule(std::function<void(TaskContext&)> work, const TaskOptions& options = {}) {
+        if (!work) {
+            throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `work`: is empty");
+        }
         cw_task_config config{};
         detail::check(cw_task_config_default(&config));
         config.id = options.id.empty() ? nullptr : options.id.c_str();
@@ -130,7 +133,11 @@ public:
     }
 
     Task schedule(std::function<void()> work, const TaskOptions& options = {}) {
-        return schedule([work = std::move(work)](TaskContext&) { work(); }, options);
+        std::function<void(TaskContext&)> with_context;
+        if (work) {
+            with_context = [work = std::move(work)](TaskContext&) { work(); };
+        }
+        return schedule(std::move(with_context), options);
     }
 
     // The figures now: bytes and nanoseconds.

@@ -174,8 +174,12 @@ fn weight(map: &Map) -> Result<Option<f64>> {
 
 fn number<T: FromStr>(map: &Map, key: &str) -> Result<Option<T>> {
     let Some(text) = map.get(key) else { return Ok(None) };
-    let read = text.trim().parse().map(Some);
-    read.map_err(|_| Error::argument(key, format!("{text:?} is no {}", std::any::type_name::<T>())))
+    let kind = match std::any::type_name::<T>() {
+        "u32" => "whole number from 0 to 4294967295",
+        "u64" => "whole number of 0 or more",
+        _ => "number",
+    };
+    text.trim().parse().map(Some).map_err(|_| Error::argument(key, format!("{text:?} is no {kind}")))
 }
 
 fn flag(map: &Map, key: &str) -> Result<bool> {
@@ -192,6 +196,14 @@ mod tests {
 
     fn map(pairs: &[(&str, &str)]) -> Map {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_words() {
+        let refused = generating(&map(&[("max_tokens", "many")])).err().unwrap().to_string();
+        assert!(refused.contains("`max_tokens`") && refused.contains("whole number from 0"), "{refused}");
+        let refused = generating(&map(&[("temperature", "hot")])).err().unwrap().to_string();
+        assert!(refused.contains("`temperature`") && refused.ends_with("is no number"), "{refused}");
     }
 
     #[test]

@@ -15,14 +15,13 @@ impl Bridge {
         let (memory, share) = (tenant.space().usage(), tenant.share());
         let used = share.used().as_secs_f64();
         let total: f64 = tenant::list().iter().map(|t| t.share().used().as_secs_f64()).sum();
-        let nodes: Vec<_> = tenant.nodes_held().iter().map(u32::to_string).collect();
         let mut out = Map::new();
         let mut put = |key: &str, value: String| out.insert(key.to_owned(), value);
         put("device", format!("{}:{}", tenant.device().kind(), tenant.device().ordinal()));
         put("memory_held_bytes", memory.held.to_string());
         put("memory_limit_bytes", memory.limit.to_string());
         put("memory_peak_bytes", memory.peak.to_string());
-        put("compute_nodes", nodes.join(","));
+        put("compute_nodes_allocated", tenant.nodes_held().len().to_string());
         put("processors", tenant.processors_now().to_string());
         put("device_time_seconds", used.to_string());
         put("device_time_share", if total > 0.0 { used / total } else { 0.0 }.to_string());

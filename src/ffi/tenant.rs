@@ -55,6 +55,9 @@ pub unsafe extern "C" fn cw_tenant_open(
         let (id, tenant) = unsafe { (text("id", id)?, out("tenant", tenant)?) };
         // SAFETY: the caller's promise.
         let device = unsafe { chosen("device", device)? };
+        if id.is_empty() {
+            return Err(Error::argument("id", "must not be empty"));
+        }
         let mut wanted = TenantConfig::default_on(&device)?;
         if !config.is_null() {
             // SAFETY: the caller's promise.

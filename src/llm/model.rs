@@ -5,9 +5,9 @@ use super::engine::{
     Answer, Generation, ModelStats, Net, Pages, Sequence, SessionLink, Shared, Want, Worker, WorkerParts,
 };
 use super::file::ModelFile;
-use super::net::buffer::Buffer;
 use super::net::decoder::{Decoder, StepLimits};
 use super::net::encoder::Encoder;
+use super::net::scratch::{LargestStep, Scratch};
 use super::net::weights::{IMAGE_VERSION, LoadProgress, Plan};
 use super::options::{Limits, ModelOptions};
 use super::request::{Output, Prompt, Request};
@@ -412,7 +412,7 @@ struct Working<'a> {
 
 impl Working<'_> {
     /// Working memory for `limits`. Unless the caller fixed the rows of a step, they are halved until it fits.
-    fn fit(&self, limits: &Limits, fixed: bool) -> Result<(Net, Buffer)> {
+    fn fit(&self, limits: &Limits, fixed: bool) -> Result<(Net, Scratch)> {
         let mut limits = *limits;
         loop {
             match self.make(&limits) {
@@ -421,7 +421,7 @@ impl Working<'_> {
                     if fixed || whole_texts || limits.prefill_rows / 2 < FEWEST_ROWS {
                         return Err(error.advise(
                             "raise the tenant's memory limit, or lower the options \
-                            context, max_sequences or prefill_rows",
+                            context or max_sequences",
                         ));
                     }
                     limits.prefill_rows /= 2;
@@ -432,7 +432,7 @@ impl Working<'_> {
         }
     }
 
-    fn make(&self, limits: &Limits) -> Result<(Net, Buffer)> {
+    fn make(&self, limits: &Limits) -> Result<(Net, Scratch)> {
         let Working { config, plan, weights, .. } = self;
         let (space, device) = (self.tenant.space(), self.tenant.device());
         if config.architecture.is_encoder() {
@@ -460,14 +460,12 @@ impl Working<'_> {
     }
 
     /// Scratch of the operations.
-    fn scratch(&self, rows: u32, tokens: u32) -> Result<Buffer> {
+    fn scratch(&self, rows: u32, tokens: u32) -> Result<Scratch> {
         let c = self.config;
-        let widest = c.dim.max(c.ffn).max(c.heads * c.head_dim);
-        let most = if c.architecture.is_encoder() { widest } else { widest.max(c.vocab) };
-        let bytes = self.ops.scratch_bytes(rows, widest, most, tokens, c.heads, c.head_dim);
-        let buffer = Buffer::new(self.tenant.space(), bytes, "operation scratch")?;
-        self.ops.set_scratch(buffer.ptr(), buffer.bytes())?;
-        Ok(buffer)
+        let cols = c.dim.max(c.ffn).max(c.heads * c.head_dim);
+        let outputs = if c.architecture.is_encoder() { cols } else { cols.max(c.vocab) };
+        let largest = LargestStep { rows, cols, outputs, tokens, heads: c.heads, head_dim: c.head_dim };
+        Scratch::new(self.tenant.space(), largest, self.ops)
     }
 
     /// Addresses for the key/value cache: for all sequences at full length, as far as the device could ever hold them.

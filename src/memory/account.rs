@@ -50,7 +50,7 @@ impl Account {
             regions: AtomicU64::new(0),
         };
         if floor > limit {
-            return Err(Error::argument("floor", format!("{floor} is more than the limit {limit}")));
+            return Err(Error::argument("memory_floor", format!("{floor} is more than the limit {limit}")));
         }
         Ok(account)
     }
@@ -79,7 +79,10 @@ impl Account {
     pub fn set_floor(&self, floor: u64) -> Result<()> {
         let _limiting = self.limiting.lock();
         if floor > self.limit() {
-            return Err(Error::argument("floor", format!("{floor} is more than the limit {}", self.limit())));
+            return Err(Error::argument(
+                "memory_floor",
+                format!("{floor} is more than the limit {}", self.limit()),
+            ));
         }
         self.ledger.promise(&self.name, floor, self.floor(), |_| self.floor.store(floor, Ordering::Release))
     }
@@ -104,7 +107,10 @@ impl Account {
         let units = limit_units(limit)?;
         let guard = self.limiting.lock();
         if limit < self.floor() {
-            return Err(Error::argument("limit", format!("{limit} is less than the floor {}", self.floor())));
+            return Err(Error::argument(
+                "memory_limit",
+                format!("{limit} is less than the floor {}", self.floor()),
+            ));
         }
         let change = |books| {
             let (held, _) = parts(books);
@@ -237,10 +243,10 @@ impl Account {
 
 fn limit_units(limit: u64) -> Result<u64> {
     if limit < UNIT {
-        return Err(Error::argument("limit", format!("{limit} is less than {UNIT} bytes")));
+        return Err(Error::argument("memory_limit", format!("{limit} is less than {UNIT} bytes")));
     }
     if limit > LARGEST_LIMIT {
-        return Err(Error::argument("limit", format!("{limit} is more than {LARGEST_LIMIT} bytes")));
+        return Err(Error::argument("memory_limit", format!("{limit} is more than {LARGEST_LIMIT} bytes")));
     }
     Ok(limit / UNIT)
 }

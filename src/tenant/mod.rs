@@ -75,11 +75,21 @@ struct Compute {
     next_stream: u64,
 }
 
+/// Refuses more processors than the device has.
+fn fits(device: &Arc<dyn Device>, processors: u32) -> Result<()> {
+    let most: u32 = device.units().iter().map(|u| u.processors).sum();
+    if processors > most {
+        return Err(Error::argument("processors", format!("{processors} asked for, the device has {most}")));
+    }
+    Ok(())
+}
+
 impl Tenant {
     fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Tenant> {
         if id.is_empty() {
             return Err(Error::argument("llmId", "must not be empty"));
         }
+        fits(device, config.processors)?;
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
         let space = Space::new(device.clone(), account.clone())?;
@@ -238,10 +248,7 @@ impl Tenant {
 
     /// Changes the size of the node that is made for it when it was given none (0: a quarter of the device).
     pub fn set_processors(&self, processors: u32) -> Result<()> {
-        let most: u32 = self.device.units().iter().map(|u| u.processors).sum();
-        if processors > most {
-            return Err(Error::argument("processors", format!("{processors}, but the device has {most}")));
-        }
+        fits(&self.device, processors)?;
         let mut compute = self.compute.lock();
         self.must_be_open(&compute)?;
         if std::mem::replace(&mut compute.processors, processors) == processors {

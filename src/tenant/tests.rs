@@ -61,6 +61,20 @@ fn copies_check_both_ends_by_name() {
 }
 
 #[test]
+fn more_processors_than_the_device_has_are_refused_at_once() {
+    let device = cpu();
+    let most: u32 = device.units().iter().map(|unit| unit.processors).sum();
+    let id = name("many");
+    let mut config =
+        TenantConfig { memory_limit: MIB, memory_floor: 0, processors: most + 1, weight: 1.0, priority: 2 };
+    let refused = open(&id, &device, &config).err().unwrap();
+    assert_eq!(refused.status(), Status::InvalidArgument);
+    assert!(refused.message().contains("`processors`"), "{refused}");
+    config.processors = most;
+    close_this(&open(&id, &device, &config).unwrap()).unwrap();
+}
+
+#[test]
 fn the_automatic_node_goes_when_the_tenant_is_given_one() {
     let home = Home::new("automatic");
     let t = &home.0;

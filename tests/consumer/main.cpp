@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -95,6 +96,22 @@ void models() {
         },
         how);
     CHECK(streamed == second.text() && second.text() == plain.text());
+
+    // What lies behind a NUL would be lost.
+    const auto refused = [](const std::function<void()>& call, const std::string& argument) {
+        try {
+            call();
+            return false;
+        } catch (const cogniware::Error& error) {
+            return error.status() == CW_ERROR_INVALID_ARGUMENT &&
+                   std::string(error.what()).find("`" + argument + "`") != std::string::npos;
+        }
+    };
+    const std::string nul("a\0b", 3);
+    CHECK(refused([&] { model.tokenize(nul); }, "text"));
+    CHECK(refused([&] { model.embed({"a", nul}); }, "texts"));
+    CHECK(refused([&] { model.generate(nul); }, "prompt"));
+    CHECK(refused([&] { tenant.schedule(std::function<void()>()); }, "work"));
 
     int pieces = 0;
     how.max_tokens = 400;

@@ -7,4 +7,5 @@ mod generation;
 mod logits;
 mod memory;
 mod minilm;
+mod nodes;
 mod sessions;

@@ -199,7 +199,7 @@ public:
     // Generates and waits. `parameters` as for an "inference" task, over the LLM's configuration. Throws Error.
     std::string generate(const std::string& llmId, const std::string& prompt, const Map& parameters = {}) {
         Map all = parameters;
-        all["prompt"] = prompt;
+        all["prompt"] = detail::c_text("prompt", prompt);
         cw_task* raw = nullptr;
         const detail::Map map = detail::to_c(all);
         detail::check(cw_bridge_task_schedule(bridge_.get(), llmId.c_str(), "inference", map.get(), &raw));
@@ -233,6 +233,8 @@ public:
 
     // --- figures ---
 
+    // Bytes, counts, whole seconds and shares: fractions are cut off. getPerformanceMetrics() of the kernel's classes has
+    // them for each LLM.
     std::map<std::string, std::size_t> getResourceUsage(const std::string& llmId) const {
         return detail::read_numbers<std::size_t>(
             [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });

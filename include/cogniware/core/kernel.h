@@ -165,8 +165,9 @@ public:
     std::string scheduleTask(const ComputeTask& task) {
         if (!task.taskFunction) {
             // A null function is what the C interface refuses, with the argument's name.
-            static_cast<void>(cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr,
-                                                      nullptr, nullptr));
+            cw_task* none = nullptr;
+            static_cast<void>(
+                cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr, nullptr, &none));
             return {};
         }
         cw_task_config config{};

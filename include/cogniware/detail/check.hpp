@@ -31,6 +31,16 @@ bool attempt(Body&& body) noexcept {
     }
 }
 
+// Text for a C function, which ends at the first NUL: what lies behind one would be lost without a word.
+inline const char* c_text(const char* argument, const std::string& text) {
+    const std::size_t nul = text.find('\0');
+    if (nul != std::string::npos) {
+        throw Error(CW_ERROR_INVALID_ARGUMENT,
+                    std::string("argument `") + argument + "`: has a NUL at byte " + std::to_string(nul));
+    }
+    return text.c_str();
+}
+
 // Text that `call(buffer, length, needed)` writes. Asks for the size first; asks again when the text grew meanwhile.
 template <class Call>
 std::string read_text(Call&& call) {

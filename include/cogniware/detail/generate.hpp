@@ -26,11 +26,11 @@ inline Generation start(cw_model* model, const std::string& prompt, const Genera
     check(cw_generate_params_default(&params));
     std::vector<const char*> stop;
     for (const auto& text : options.stop) {
-        stop.push_back(text.c_str());
+        stop.push_back(c_text("stop", text));
     }
-    params.prompt = prompt.c_str();
+    params.prompt = c_text("prompt", prompt);
     params.chat = options.chat ? 1 : 0;
-    params.system = options.system.empty() ? nullptr : options.system.c_str();
+    params.system = options.system.empty() ? nullptr : c_text("system", options.system);
     set_if(params.max_tokens, options.max_tokens);
     set_if(params.temperature, options.temperature);
     set_if(params.top_k, options.top_k);

@@ -64,7 +64,11 @@ inline void read_options(const std::map<std::string, std::string>& values, Gener
             read_option(key, text, options.seed);
         else if (key == "chat")
             options.chat = read_flag(key, text);
-        else if (key == "ignore_eos")
+        else if (key == "logprobs") {
+            std::optional<std::uint32_t> count;
+            read_option(key, text, count);
+            options.logprobs = *count > 0;
+        } else if (key == "ignore_eos")
             options.ignore_eos = read_flag(key, text);
         else if (key == "system")
             options.system = text;
@@ -76,7 +80,7 @@ inline void read_options(const std::map<std::string, std::string>& values, Gener
                 if (!line.empty()) options.stop.push_back(line);
             }
         } else if (strict) {
-            throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `" + key + "`: says nothing about generating text");
+            throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `" + key + "`: is no known key of generating text");
         }
     }
 }

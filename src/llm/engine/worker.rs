@@ -3,6 +3,7 @@
 use super::{Inbox, Pages, Sequence, Shared, Want, panic_text};
 use crate::llm::net::decoder::{Decoder, StepLimits};
 use crate::llm::net::encoder::Encoder;
+use crate::llm::net::scratch::Scratch;
 use crate::llm::request::Finish;
 use crate::memory::SharedMapping;
 use crate::ops::Ops;
@@ -46,7 +47,7 @@ pub(crate) struct Worker {
     pub(super) full: bool,
     pub(super) logits: Vec<f32>,
     pub(super) hidden: Vec<f32>,
-    pub(super) scratch: Option<crate::llm::net::buffer::Buffer>,
+    pub(super) scratch: Scratch,
     waiting: VecDeque<Sequence>,
     kept: HashMap<u64, Kept>,
     turn: u64,
@@ -65,7 +66,7 @@ pub(crate) struct Parts {
     pub net: Net,
     pub vocab: u32,
     pub dim: u32,
-    pub scratch: crate::llm::net::buffer::Buffer,
+    pub scratch: Scratch,
     pub max_sequences: usize,
     pub weights: SharedMapping,
 }
@@ -85,7 +86,7 @@ impl Worker {
             full: false,
             logits: Vec::new(),
             hidden: Vec::new(),
-            scratch: Some(parts.scratch),
+            scratch: parts.scratch,
             waiting: VecDeque::new(),
             kept: HashMap::new(),
             turn: 0,
@@ -328,10 +329,10 @@ impl Worker {
         }
         let node = self.tenant.node()?;
         let ops = self.tenant.ops()?;
-        if let Some(scratch) = &self.scratch {
-            ops.set_scratch(scratch.ptr(), scratch.bytes())?;
-        }
+        // Steps wait for their end, so the present operations do nothing any more; what they recorded holds addresses of
+        // the scratch.
         self.ops.forget();
+        self.scratch.hand_over(&*ops)?;
         self.ops = ops;
         self.units = node.units().to_vec();
         self.node_version = version;

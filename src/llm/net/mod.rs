@@ -3,6 +3,7 @@
 pub(crate) mod buffer;
 pub(crate) mod decoder;
 pub(crate) mod encoder;
+pub(crate) mod scratch;
 pub(crate) mod weights;
 
 use crate::Result;

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const MIB: u64 = 1 << 20;
 
-/// A file or folder of `tests/fixtures`.
+/// A file or folder of `tests/fixtures`. `COGNIWARE_SOURCE` says where the source tree is when the tests run on another
+/// machine than the one that built them.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    let root = std::env::var_os("COGNIWARE_SOURCE").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&root).join("tests/fixtures").join(name)
 }
 
 /// The CPU, or the device that `COGNIWARE_DEVICE` names.
@@ -32,11 +34,15 @@ pub struct Home(pub Arc<Tenant>);
 
 impl Home {
     pub fn new(limit: u64) -> Home {
+        Home::on(&device(), limit)
+    }
+
+    pub fn on(device: &Arc<dyn Device>, limit: u64) -> Home {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!("engine-test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let config =
             TenantConfig { memory_limit: limit, memory_floor: 0, processors: 1, weight: 1.0, priority: 2 };
-        Home(tenant::open(&id, &device(), &config).unwrap())
+        Home(tenant::open(&id, device, &config).unwrap())
     }
 
     pub fn load(&self, name: &str, options: &ModelOptions) -> Arc<Model> {

@@ -1,7 +1,8 @@
 //! Everything counts against the quota, and everything is given back.
 
-use crate::common::{Home, MIB, fixture};
+use crate::common::{Expected, Home, MIB, fixture};
 use cogniware::Status;
+use cogniware::device;
 use cogniware::llm::{
     Finish, Generation, LoadProgress, Model, ModelOptions, Prompt, Request, Sampling, Session,
 };
@@ -219,4 +220,21 @@ fn a_crowd_in_a_small_quota_changes_nobodys_answer() {
     model.close();
     drop(model);
     assert_eq!(home.held(), 0);
+}
+
+#[test]
+fn tenants_live_on_every_device_at_once() {
+    let models: Vec<_> = device::open_all()
+        .iter()
+        .map(|device| {
+            let home = Home::on(device, 256 * MIB);
+            let model = home.load("gguf/smollm.f32.gguf", &ModelOptions::default());
+            (home, model)
+        })
+        .collect();
+    let ids = Expected::of("gguf/smollm.f32.gguf").ids("input_ids");
+    let request = || Request::tokens(ids.clone()).with_max_tokens(8).with_sampling(Sampling::greedy());
+    let running: Vec<_> = models.iter().map(|(_, model)| model.generate(request()).unwrap()).collect();
+    let texts: Vec<_> = running.into_iter().map(|g| g.wait().unwrap().tokens).collect();
+    assert!(texts.iter().all(|t| *t == texts[0]), "{texts:?}");
 }

@@ -397,7 +397,9 @@ fn memory_by_pointer_finds_its_tenant() {
     assert!(copy(0, a).unwrap_err().message().contains("`dst`"));
     assert!(copy(host.as_ptr() as u64, host.as_ptr() as u64).is_err());
     kernel.free(a).unwrap();
-    assert_eq!(kernel.free(a).unwrap_err().status(), Status::NotOwner);
+    let again = kernel.free(a).unwrap_err();
+    assert!(again.message().contains("freed"), "{again}");
+    assert_eq!(kernel.free(host.as_ptr() as u64).unwrap_err().status(), Status::NotOwner);
     assert!(copy(a, host.as_ptr() as u64).is_err());
     let stream = kernel.create_stream(&other).unwrap();
     assert_eq!(kernel.streams(&other).unwrap(), [stream]);

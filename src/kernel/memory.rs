@@ -23,13 +23,12 @@ impl Kernel {
                 .advise("destroyMemoryPartition gives it back")),
             None => Ok(()),
         })?;
-        let owner = owner("ptr", ptr)?.ok_or_else(|| {
-            Error::new(
-                Status::NotOwner,
-                format!("argument `ptr`: {ptr:#x} is no live allocation of any tenant"),
-            )
-            .advise("it was freed already, or never came from allocateMemory")
-        })?;
+        let foreign = || {
+            Error::new(Status::NotOwner, format!("argument `ptr`: {ptr:#x} lies in no tenant's memory"))
+                .advise("it never came from allocateMemory, or its tenant was closed")
+        };
+        // The space itself tells freed and inner pointers apart.
+        let owner = tenant::find(&memory::tenant_of(ptr).ok_or_else(foreign)?).map_err(|_| foreign())?;
         owner.space().free(ptr)
     }
 

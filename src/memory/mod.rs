@@ -41,7 +41,7 @@ mod tests;
 pub use account::{Account, Charge, LARGEST_LIMIT};
 pub use ledger::Ledger;
 pub use region::Region;
-pub use registry::owner_of;
+pub use registry::{owner_of, tenant_of};
 pub use shared::{Shared, SharedMapping};
 pub use space::{Fence, Space};
 

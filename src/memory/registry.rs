@@ -78,3 +78,8 @@ pub fn owner_of(address: DevicePtr) -> Option<(Arc<dyn Device>, String, Allocati
     let allocation = owner.lookup(address)?;
     Some((owner.device().clone(), owner.tenant().to_string(), allocation))
 }
+
+/// The tenant in whose address range `address` lies, whether anything is allocated there now or not.
+pub fn tenant_of(address: DevicePtr) -> Option<String> {
+    Some(owner(address)?.tenant().to_string())
+}

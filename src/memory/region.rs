@@ -46,7 +46,7 @@ impl Region {
             mapped: AtomicU64::new(0),
         });
         let owner: Weak<Inner> = Arc::downgrade(&inner);
-        registry::add(base, reserved, owner);
+        registry::add(base, reserved, Arc::as_ptr(space), owner);
         Ok(Region(inner))
     }
 

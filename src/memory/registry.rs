@@ -40,13 +40,15 @@ pub(super) trait Owner: Send + Sync {
 
 struct Entry {
     bytes: u64,
+    /// The address of the space that it belongs to, only ever compared.
+    space: usize,
     owner: Weak<dyn Owner>,
 }
 
 static RANGES: Lazy<RwLock<BTreeMap<u64, Entry>>> = Lazy::new(RwLock::default);
 
-pub(super) fn add(base: DevicePtr, bytes: u64, owner: Weak<dyn Owner>) {
-    RANGES.write().insert(base, Entry { bytes, owner });
+pub(super) fn add(base: DevicePtr, bytes: u64, space: *const Space, owner: Weak<dyn Owner>) {
+    RANGES.write().insert(base, Entry { bytes, space: space.addr(), owner });
 }
 
 /// Must come before the range is given back to the device: another thread may get the same addresses then.
@@ -62,13 +64,16 @@ pub(super) fn owner(address: DevicePtr) -> Option<Arc<dyn Owner>> {
 
 /// The regions and shared mappings of a space.
 pub(super) fn beside(space: &Space) -> Vec<Allocation> {
-    let owners: Vec<_> =
-        RANGES.read().iter().filter_map(|(base, e)| Some((*base, e.owner.upgrade()?))).collect();
-    owners
+    // Only owners of this space are taken hold of: what somebody holds cannot be dropped meanwhile, and other tenants'
+    // memory must go back when they drop it.
+    let own = std::ptr::from_ref(space).addr();
+    let owners: Vec<_> = RANGES
+        .read()
         .iter()
-        .filter(|(_, o)| o.kind() != Kind::Pool && o.is_of(space))
-        .filter_map(|(base, o)| o.lookup(*base))
-        .collect()
+        .filter(|(_, e)| e.space == own)
+        .filter_map(|(base, e)| Some((*base, e.owner.upgrade()?)))
+        .collect();
+    owners.iter().filter(|(_, o)| o.kind() != Kind::Pool).filter_map(|(base, o)| o.lookup(*base)).collect()
 }
 
 /// The device, the tenant's name and the live allocation that holds `address`, whoever it belongs to: a pool

@@ -213,7 +213,7 @@ impl SharedMapping {
             units: hold.keep(),
         });
         let owner: Weak<Inner> = Arc::downgrade(&inner);
-        registry::add(base, bytes, owner);
+        registry::add(base, bytes, Arc::as_ptr(space), owner);
         Ok(SharedMapping(inner))
     }
 

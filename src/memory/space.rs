@@ -59,7 +59,7 @@ impl Space {
             fence: RwLock::new(None),
             this: this.clone(),
         });
-        registry::add(base, bytes, space.this.clone());
+        registry::add(base, bytes, Arc::as_ptr(&space), space.this.clone());
         space.source.ledger.register(space.this.clone());
         Ok(space)
     }

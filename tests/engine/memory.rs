@@ -47,9 +47,12 @@ fn a_quota_too_small_is_refused_with_numbers_and_keeps_nothing() {
 #[test]
 fn two_tenants_share_one_copy_and_are_charged_in_full() {
     let (a, b) = (Home::new(64 * MIB), Home::new(64 * MIB));
-    let name = "gguf/qwen3-256.q6_k.gguf";
-    let first = a.load(name, &ModelOptions::default());
-    let second = b.load(name, &ModelOptions::default());
+    // A file of its own: other tests load the fixtures at the same time.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::copy(fixture("gguf/qwen3-256.q6_k.gguf"), &path).unwrap();
+    let load = |home: &Home| Model::load(&home.0, &path, &ModelOptions::default(), None).unwrap();
+    let (first, second) = (load(&a), load(&b));
     assert!(!first.load_stats().shared && second.load_stats().shared);
     assert!(first.load_stats().bytes_per_second > 0.0);
     let (ua, ub) = (a.0.space().usage(), b.0.space().usage());

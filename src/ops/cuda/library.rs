@@ -247,6 +247,11 @@ impl Library {
     }
 }
 
+/// `CUBLAS_STATUS_EXECUTION_FAILED`.
+const EXECUTION_FAILED: u32 = 13;
+/// Tries of one product.
+const ATTEMPTS: u32 = 3;
+
 /// Weights unpacked at once: whole tiles of 16 rows.
 fn panel_rows(rows: u32, cols: u32) -> u32 {
     let most = (PANEL / u64::from(cols)).clamp(16, u64::from(u32::MAX)) as u32 / 16 * 16;
@@ -346,12 +351,13 @@ impl CudaOps {
             };
             let out = p.out + u64::from(first) * 4;
             let _current = self.cuda()?.context().enter()?;
+            let stream = self.own_stream()?;
             for part in 0..u64::from(parts(w.dtype)) {
                 let b = b + part * part_bytes(n, w.cols);
                 let beta = if part == 0 { beta } else { 1.0 };
                 // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha
                 // and beta are read during the call.
-                let code = unsafe {
+                let multiply = || unsafe {
                     (library.table.matmul)(
                         library.handle,
                         plan.desc,
@@ -368,10 +374,18 @@ impl CudaOps {
                         plan.algo.as_ptr().cast(),
                         workspace as *mut c_void,
                         workspace_bytes as usize,
-                        self.own_stream()?.raw(),
+                        stream.raw(),
                     )
                 };
-                check("cublasLtMatmul", code)?;
+                // Seen to fail now and then while other threads make and drop contexts, and to work at once afterwards.
+                let code =
+                    (0..ATTEMPTS).map(|_| multiply()).find(|&code| code == 0 || code != EXECUTION_FAILED);
+                match code {
+                    Some(code) => check("cublasLtMatmul", code)?,
+                    // Nothing was written yet, so our own kernels can do all of it.
+                    None if first == 0 && part == 0 => return Ok(false),
+                    None => check("cublasLtMatmul", EXECUTION_FAILED)?,
+                }
             }
         }
         if let Some(bias) = p.bias {

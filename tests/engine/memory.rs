@@ -44,13 +44,18 @@ fn a_quota_too_small_is_refused_with_numbers_and_keeps_nothing() {
     assert_eq!(home.held(), 0);
 }
 
+/// A file of this test's own: others load the fixtures at the same time, and would share its weights.
+fn own_copy(name: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::copy(fixture(name), &path).unwrap();
+    (folder, path)
+}
+
 #[test]
 fn two_tenants_share_one_copy_and_are_charged_in_full() {
     let (a, b) = (Home::new(64 * MIB), Home::new(64 * MIB));
-    // A file of its own: other tests load the fixtures at the same time.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.gguf");
-    std::fs::copy(fixture("gguf/qwen3-256.q6_k.gguf"), &path).unwrap();
+    let (_folder, path) = own_copy("gguf/qwen3-256.q6_k.gguf");
     let load = |home: &Home| Model::load(&home.0, &path, &ModelOptions::default(), None).unwrap();
     let (first, second) = (load(&a), load(&b));
     assert!(!first.load_stats().shared && second.load_stats().shared);
@@ -166,7 +171,7 @@ fn the_cache_shrinks_when_idle() {
 #[test]
 fn loading_can_be_cancelled_and_reports_its_progress() {
     let home = Home::new(256 * MIB);
-    let path = fixture("gguf/llama3.q8_0.gguf");
+    let (_folder, path) = own_copy("gguf/llama3.q8_0.gguf");
     let load = |progress: &mut dyn FnMut(LoadProgress) -> bool| {
         Model::load(&home.0, &path, &ModelOptions::default(), Some(progress))
     };

@@ -3,7 +3,7 @@
 use super::driver::CudaDriver;
 use super::types::{Context as RawContext, Event, Handle};
 use crate::{Error, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 
 /// How many events are kept for use again.
@@ -18,6 +18,9 @@ pub(crate) struct Context {
     /// Least and greatest stream priority: (0, -5) on current GPUs.
     priorities: (i32, i32),
     spare_events: Mutex<Vec<Event>>,
+    /// Read while a stream is being captured, written while the whole context is waited for: the driver refuses to wait
+    /// then, and the capture would be lost.
+    pub(crate) capturing: RwLock<()>,
 }
 
 /// The context is current on this thread until this is dropped.
@@ -41,8 +44,14 @@ impl Context {
         let mut raw = Handle::NULL;
         // SAFETY: `raw` outlives the call.
         unsafe { driver.cuDevicePrimaryCtxRetain(&mut raw, device)? };
-        let mut context =
-            Context { driver, device, raw, priorities: (0, 0), spare_events: Mutex::new(Vec::new()) };
+        let mut context = Context {
+            driver,
+            device,
+            raw,
+            priorities: (0, 0),
+            spare_events: Mutex::new(Vec::new()),
+            capturing: RwLock::new(()),
+        };
         context.priorities = {
             let _current = context.enter()?;
             let (mut least, mut greatest) = (0, 0);

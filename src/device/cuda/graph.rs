@@ -32,6 +32,8 @@ impl Template {
     /// may go on calling the driver. A capture is ended and thrown away when `record` fails.
     fn capture(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Template> {
         let context = &stream.context;
+        let _whole = context.capturing.read();
+        let _own = stream.recording.lock();
         let _current = context.enter()?;
         let driver = &context.driver;
         // SAFETY: the stream is alive.

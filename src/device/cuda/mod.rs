@@ -216,6 +216,7 @@ impl Device for CudaDevice {
     }
 
     fn synchronize(&self) -> Result<()> {
+        let _no_capture = self.context.capturing.write();
         let _current = self.context.enter()?;
         // SAFETY: the context is current; its green contexts are waited for too.
         unsafe { self.context.driver.cuCtxSynchronize() }

@@ -6,6 +6,7 @@ use super::node::Green;
 use super::types::{self, Handle};
 use crate::device::{Event, HostFn, Stream};
 use crate::{Error, Result, Status};
+use parking_lot::ReentrantMutex;
 use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,9 @@ use std::time::Duration;
 pub struct CudaStream {
     pub(crate) context: Arc<Context>,
     raw: types::Stream,
+    /// Held while the stream is being captured or waited for: waiting for a stream in capture is an error, and ends the
+    /// capture. Reentrant, so that a body which waits for its own stream gets that error instead of hanging.
+    pub(crate) recording: ReentrantMutex<()>,
     // The node's processors, given back after the stream.
     _green: Option<Arc<Green>>,
 }
@@ -50,7 +54,7 @@ impl CudaStream {
                 }
             }
         }
-        Ok(CudaStream { context, raw, _green: green })
+        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), _green: green })
     }
 
     /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.
@@ -104,12 +108,15 @@ impl Stream for CudaStream {
     }
 
     fn synchronize(&self) -> Result<()> {
+        let _no_capture = self.recording.lock();
         let _current = self.context.enter()?;
         // SAFETY: the stream is alive.
         unsafe { self.context.driver.cuStreamSynchronize(self.raw) }
     }
 
     fn is_idle(&self) -> Result<bool> {
+        // Captured or waited for by another thread: not idle.
+        let Some(_no_capture) = self.recording.try_lock() else { return Ok(false) };
         let _current = self.context.enter()?;
         // SAFETY: the stream is alive.
         done(unsafe { self.context.driver.cuStreamQuery(self.raw) })

@@ -16,6 +16,9 @@ const MOST_RECORDS: usize = 512;
 /// Steps in which capturing is tried before a key is taken for one that cannot be recorded.
 const ATTEMPTS: u32 = 3;
 
+/// What the driver answers when it is the capture that went wrong, and not what was captured.
+const CAPTURE_CODES: std::ops::RangeInclusive<u32> = 900..=908;
+
 /// Where the bytes of a step go and come from: device address and length.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shape {
@@ -129,8 +132,8 @@ impl CudaOps {
         });
         match (graph, failed) {
             (Ok(graph), _) => Ok(Some(graph)),
-            (Err(_), Some(e)) => Err(e),
-            (Err(_), None) => Ok(None),
+            (Err(_), Some(e)) if !CAPTURE_CODES.contains(&e.driver_code().unwrap_or(0)) => Err(e),
+            (Err(_), _) => Ok(None),
         }
     }
 

@@ -4,7 +4,7 @@ use super::registry::{self, Kind, Owner};
 use super::source::{Piece, Shortage};
 use super::space::Space;
 use super::{Allocation, age, now, round_up};
-use crate::device::{Device, DevicePtr};
+use crate::device::DevicePtr;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,16 +162,8 @@ impl Owner for Inner {
         Kind::Region
     }
 
-    fn tenant(&self) -> &str {
-        self.space.account.name()
-    }
-
-    fn device(&self) -> &Arc<dyn Device> {
-        &self.space.source.device
-    }
-
-    fn is_of(&self, space: &Space) -> bool {
-        std::ptr::eq(&*self.space, space)
+    fn space(&self) -> &Space {
+        &self.space
     }
 
     fn lookup(&self, address: DevicePtr) -> Option<Allocation> {

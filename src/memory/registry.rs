@@ -29,13 +29,24 @@ impl Kind {
 /// Owner of an address range.
 pub(super) trait Owner: Send + Sync {
     fn kind(&self) -> Kind;
-    /// The tenant's name.
-    fn tenant(&self) -> &str;
-    fn device(&self) -> &Arc<dyn Device>;
-    /// Whether it belongs to this space.
-    fn is_of(&self, space: &Space) -> bool;
+    /// The space that it is, or belongs to.
+    fn space(&self) -> &Space;
     /// What lies at an address of its range.
     fn lookup(&self, address: DevicePtr) -> Option<Allocation>;
+
+    /// The tenant's name.
+    fn tenant(&self) -> &str {
+        self.space().account.name()
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.space().device()
+    }
+
+    /// Whether it belongs to this space.
+    fn is_of(&self, space: &Space) -> bool {
+        std::ptr::eq(self.space(), space)
+    }
 }
 
 struct Entry {

@@ -273,16 +273,8 @@ impl Owner for Inner {
         Kind::Shared
     }
 
-    fn tenant(&self) -> &str {
-        self.space.account.name()
-    }
-
-    fn device(&self) -> &Arc<dyn Device> {
-        &self.space.source.device
-    }
-
-    fn is_of(&self, space: &Space) -> bool {
-        std::ptr::eq(&*self.space, space)
+    fn space(&self) -> &Space {
+        &self.space
     }
 
     fn lookup(&self, address: DevicePtr) -> Option<Allocation> {

@@ -319,16 +319,8 @@ impl Owner for Space {
         Kind::Pool
     }
 
-    fn tenant(&self) -> &str {
-        self.account.name()
-    }
-
-    fn device(&self) -> &Arc<dyn Device> {
-        &self.source.device
-    }
-
-    fn is_of(&self, space: &Space) -> bool {
-        std::ptr::eq(self, space)
+    fn space(&self) -> &Space {
+        self
     }
 
     fn lookup(&self, address: DevicePtr) -> Option<Allocation> {

@@ -377,9 +377,9 @@ impl CudaOps {
                         stream.raw(),
                     )
                 };
-                // Seen to fail now and then while other threads make and drop contexts, and to work at once afterwards.
-                let code =
-                    (0..ATTEMPTS).map(|_| multiply()).find(|&code| code == 0 || code != EXECUTION_FAILED);
+                // Seen to fail in 5 of 40 runs of the engine's tests, many models at once on one GPU; why is not known.
+                // With this the same runs pass.
+                let code = (0..ATTEMPTS).map(|_| multiply()).find(|&code| code != EXECUTION_FAILED);
                 match code {
                     Some(code) => check("cublasLtMatmul", code)?,
                     // Nothing was written yet, so our own kernels can do all of it.

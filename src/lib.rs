@@ -4,7 +4,7 @@
 //! memory quotas, its own processors, a share that holds, and figures for each tenant.
 //!
 //! Rooms, each of which may use those before it in this list and never those after it (a test holds that):
-//! [`error`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`tenant`], [`llm`], the managers ([`kernel`],
+//! [`error`], [`telemetry`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`tenant`], [`llm`], the managers ([`kernel`],
 //! [`driver`], [`system`], [`bridge`]), and the C border `ffi`.
 
 pub mod bridge;
@@ -20,6 +20,7 @@ pub mod memory;
 pub mod ops;
 pub mod quant;
 pub mod system;
+pub mod telemetry;
 pub mod tenant;
 
 pub use error::{Error, Result, Status};

@@ -3,9 +3,21 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest to the highest; those of one line may use each other's lower neighbours only.
-const ORDER: [&str; 13] = [
-    "error", "device", "memory", "compute", "quant", "ops", "tenant", "llm", "kernel", "driver", "system",
-    "bridge", "ffi",
+const ORDER: [&str; 14] = [
+    "error",
+    "telemetry",
+    "device",
+    "memory",
+    "compute",
+    "quant",
+    "ops",
+    "tenant",
+    "llm",
+    "kernel",
+    "driver",
+    "system",
+    "bridge",
+    "ffi",
 ];
 
 fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {

@@ -7,19 +7,20 @@ use super::handle::Table;
 use super::map::export;
 use super::node;
 use super::task::schedule;
-use super::text::{fixed, optional_text, text};
+use super::text::{optional_text, text};
 use super::types::{
-    cw_device_info, cw_drop_function, cw_kernel, cw_map, cw_node_info, cw_partition_info, cw_status, cw_task,
-    cw_task_config, cw_task_function,
+    cw_device_info, cw_drop_function, cw_kernel, cw_map, cw_node_info, cw_status, cw_task, cw_task_config,
+    cw_task_function,
 };
-use crate::kernel::{Kernel, PartitionType};
+use crate::kernel::Kernel;
 use crate::{Error, Result};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 static KERNELS: Table<cw_kernel, Kernel> = Table::new(4, "cw_kernel");
 
-fn get(kernel: *const cw_kernel) -> Result<Arc<Kernel>> {
+/// The kernel manager behind a handle.
+pub(super) fn get(kernel: *const cw_kernel) -> Result<Arc<Kernel>> {
     KERNELS.get("kernel", kernel)
 }
 
@@ -29,12 +30,13 @@ pub(super) fn handle(kernel: &Arc<Kernel>) -> *mut cw_kernel {
 }
 
 /// The element at `index` of a list that the caller walks through.
-fn at<'a, T>(list: &'a [T], index: usize, what: &str) -> Result<&'a T> {
+pub(super) fn at<'a, T>(list: &'a [T], index: usize, what: &str) -> Result<&'a T> {
     list.get(index)
         .ok_or_else(|| Error::argument("index", format!("{index} is beyond the {} {what}", list.len())))
 }
 
-fn pointer(address: u64) -> *mut c_void {
+/// An address as C sees it.
+pub(super) fn pointer(address: u64) -> *mut c_void {
     std::ptr::with_exposed_provenance_mut(address as usize)
 }
 
@@ -213,79 +215,6 @@ pub unsafe extern "C" fn cw_kernel_node_allocate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_node_deallocate(kernel: *mut cw_kernel, node: u32) -> cw_status {
     guard("cw_kernel_node_deallocate", || get(kernel)?.deallocate_node(node))
-}
-
-/// Reserves `bytes` of the memory of tenant `llm` as a partition of `type` (`CW_PARTITION_*`); `*id` gets its number.
-///
-/// # Safety
-/// `llm` must be NUL-terminated, `id` valid for a write.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_kernel_partition_create(
-    kernel: *mut cw_kernel,
-    bytes: u64,
-    r#type: i32,
-    llm: *const c_char,
-    id: *mut i32,
-) -> cw_status {
-    guard("cw_kernel_partition_create", || {
-        // SAFETY: the caller's promise.
-        let (llm, id) = unsafe { (text("llm", llm)?, out("id", id)?) };
-        *id = get(kernel)?.create_partition(bytes, PartitionType::from_number(r#type)?, llm)?;
-        Ok(())
-    })
-}
-
-/// Gives a partition's memory back.
-///
-/// # Safety
-/// No work that uses the memory may be in flight.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_kernel_partition_destroy(kernel: *mut cw_kernel, id: i32) -> cw_status {
-    guard("cw_kernel_partition_destroy", || get(kernel)?.destroy_partition(id))
-}
-
-/// How many partitions there are.
-///
-/// # Safety
-/// `count` must be valid for a write.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_kernel_partition_count(kernel: *const cw_kernel, count: *mut usize) -> cw_status {
-    guard("cw_kernel_partition_count", || {
-        // SAFETY: the caller's promise.
-        *unsafe { out("count", count)? } = get(kernel)?.partitions()?.len();
-        Ok(())
-    })
-}
-
-/// The partition at `index` (in the order of their numbers). Set `info->struct_size` first.
-///
-/// # Safety
-/// `info` must be valid for reads and writes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_kernel_partition_info_at(
-    kernel: *const cw_kernel,
-    index: usize,
-    info: *mut cw_partition_info,
-) -> cw_status {
-    guard("cw_kernel_partition_info_at", || {
-        // SAFETY: the caller's promise.
-        let info = unsafe { out("info", info)? };
-        struct_size::<cw_partition_info>("info", info.struct_size)?;
-        let partitions = get(kernel)?.partitions()?;
-        let found = at(&partitions, index, "partitions")?;
-        *info = cw_partition_info {
-            struct_size: info.struct_size,
-            id: found.id,
-            r#type: found.kind as i32,
-            bytes: found.bytes,
-            offset: found.offset,
-            device_pointer: pointer(found.device_ptr),
-            host_pointer: pointer(found.host_ptr),
-            owner: fixed(&found.owner),
-            created_us: node::micros(Some(found.created)),
-        };
-        Ok(())
-    })
 }
 
 /// Allocates `bytes` of the memory of tenant `llm`.

@@ -21,6 +21,7 @@ compile_error!(
 mod bridge;
 mod callback;
 mod device;
+mod driver;
 mod error;
 mod guard;
 mod handle;
@@ -29,6 +30,7 @@ mod map;
 mod memory;
 mod model;
 mod node;
+mod partition;
 mod stream;
 mod system;
 mod task;

@@ -1,0 +1,2 @@
+//! What happened and how long it took: logging, the history of errors, the profiler and its exports. The rooms above
+//! tell this one; it knows none of them.

@@ -249,8 +249,14 @@ fn methods(header: &str, class: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in body.lines().filter(|l| l.starts_with("    ") && !l[4..].starts_with([' ', '/', '}'])) {
         let Some((before, _)) = line.split_once('(') else { continue };
-        let name: String =
-            before.chars().rev().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<Vec<_>>().iter().rev().collect();
+        let name: String = before
+            .chars()
+            .rev()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
+            .collect();
         let special = name == class || before.contains('~') || before.contains("operator") || name == "get";
         if !special && !name.is_empty() && name.starts_with(|c: char| c.is_lowercase()) {
             found.insert(name);
@@ -261,7 +267,8 @@ fn methods(header: &str, class: &str) -> BTreeSet<String> {
 
 /// The rows of the section of docs/api.md with this title: the name in the first column, and the other columns.
 fn rows(page: &str, title: &str) -> Vec<(String, Vec<String>)> {
-    let start = page.find(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("docs/api.md has no section {title}"));
+    let start =
+        page.find(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("docs/api.md has no section {title}"));
     let section = &page[start + 1..];
     let section = &section[..section[3..].find("\n## ").map_or(section.len(), |at| at + 3)];
     let cells = |line: &str| -> Vec<String> {

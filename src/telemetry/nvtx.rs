@@ -125,6 +125,20 @@ pub fn attach() {
     });
 }
 
+/// A range that is open on this thread until it is dropped; none when no tool is attached.
+pub struct Range(std::marker::PhantomData<*const ()>);
+
+/// Opens a range. Call only when [`profiler::on`] says so.
+pub fn range(name: &str) -> Option<Range> {
+    push(name).then_some(Range(std::marker::PhantomData))
+}
+
+impl Drop for Range {
+    fn drop(&mut self) {
+        pop();
+    }
+}
+
 /// Opens a range on this thread; false when no tool is attached.
 pub(super) fn push(name: &str) -> bool {
     let function = SLOTS[RANGE_PUSH_A].load(Relaxed);

@@ -6,6 +6,7 @@
 #include <cogniware/device.hpp>
 #include <cogniware/error.hpp>
 #include <cogniware/model.hpp>
+#include <cogniware/profiler.hpp>
 #include <cogniware/tenant.hpp>
 
 #endif

@@ -13,7 +13,7 @@ mod table;
 
 pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
+pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
 

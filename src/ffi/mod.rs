@@ -31,6 +31,7 @@ mod memory;
 mod model;
 mod node;
 mod partition;
+mod profiler;
 mod stream;
 mod system;
 mod task;

@@ -7,7 +7,7 @@ use super::registry::{self, Kind, Owner};
 use super::source::Source;
 use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
 use crate::device::{Device, DevicePtr};
-use crate::telemetry::profiler::{self, Kind, Place, Span, Subject};
+use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,7 +116,7 @@ impl Space {
     #[cold]
     fn seen<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let place = self.subject.get().and_then(Place::of_thread);
-        Span::at(Kind::Memory, name, place).bytes(bytes).end_if(work())
+        Span::at(profiler::Kind::Memory, name, place).bytes(bytes).end_if(work())
     }
 
     fn allocate(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {

@@ -8,10 +8,11 @@
 use super::kernels::args;
 use super::simple::{blocks, suffix};
 use super::{CudaOps, pack};
-use crate::device::cuda::CudaDevice;
+use crate::device::cuda::{CudaDevice, Work, measured};
 use crate::device::{DevicePtr, Stream};
 use crate::ops::Product;
 use crate::quant::DType;
+use crate::telemetry::profiler::{self, Kind};
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;

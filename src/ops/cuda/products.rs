@@ -11,7 +11,7 @@ use super::kernels::args;
 use super::simple::suffix;
 use super::{CudaOps, pack};
 use crate::device::DevicePtr;
-use crate::ops::Product;
+use crate::ops::{Product, bytes};
 #[cfg(test)]
 use crate::quant::DType;
 use crate::{Error, Result};

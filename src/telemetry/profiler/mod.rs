@@ -6,9 +6,11 @@
 //! on the CPU device), in nanoseconds of one clock ([`now`]).
 
 mod histogram;
+mod ranges;
 mod report;
 pub(crate) mod store;
 
+pub use ranges::{disable, enable, pop, push};
 pub use report::{map, numbers, summary};
 pub use store::{Counts, TRACE_EVENTS};
 

@@ -6,16 +6,19 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod health;
 mod info;
 mod registry;
 mod table;
 
+pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
+pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
 
 use crate::Result;
+use crate::telemetry::profiler::Track;
 use std::any::Any;
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
@@ -54,6 +57,21 @@ pub enum Place {
     Device,
 }
 
+/// Names of copies in the profiler, by where they go.
+pub(crate) const HOST_TO_DEVICE: &str = "host_to_device";
+/// See [`HOST_TO_DEVICE`].
+pub(crate) const DEVICE_TO_HOST: &str = "device_to_host";
+
+/// The name of a copy between these places.
+pub(crate) fn direction(dst: Place, src: Place) -> &'static str {
+    match (dst, src) {
+        (Place::Device, Place::Host) => HOST_TO_DEVICE,
+        (Place::Host, Place::Device) => DEVICE_TO_HOST,
+        (Place::Device, Place::Device) => "device_to_device",
+        (Place::Host, Place::Host) => "host_to_host",
+    }
+}
+
 /// A processor with its memory. All methods may be called from any thread.
 ///
 /// Errors: everything a driver can answer comes back as an [`crate::Error`] with advice; nothing panics.
@@ -66,6 +84,11 @@ pub trait Device: Send + Sync + Any {
 
     /// True figures of this device; free memory is read anew.
     fn info(&self) -> Result<DeviceInfo>;
+
+    /// How the device is at this moment, as far as it can be read: see [`DeviceHealth`].
+    fn health(&self) -> DeviceHealth {
+        DeviceHealth::default()
+    }
 
     /// Free and total bytes of physical memory at this moment.
     fn memory(&self) -> Result<(u64, u64)>;
@@ -187,6 +210,16 @@ pub trait Stream: Send + Sync + Any {
 
     /// Lets work queued from now on wait for `event`, which may belong to another stream of the same device.
     fn wait(&self, event: &Arc<dyn Event>) -> Result<()>;
+
+    /// Whose work it carries, for the profiler; none unless somebody said so.
+    fn track(&self) -> Option<&Arc<Track>> {
+        None
+    }
+
+    /// Says whose work it carries; the first time counts.
+    fn set_track(&self, track: Arc<Track>) {
+        let _ = track;
+    }
 
     /// The native stream (`CUstream`), or null on devices without one.
     fn raw(&self) -> *mut c_void;

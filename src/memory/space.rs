@@ -7,10 +7,11 @@ use super::registry::{self, Kind, Owner};
 use super::source::Source;
 use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
 use crate::device::{Device, DevicePtr};
+use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Waits until work in flight of a tenant no longer touches memory that it has freed.
 pub type Fence = Box<dyn Fn() -> Result<()> + Send + Sync>;
@@ -32,6 +33,7 @@ pub struct Space {
     /// Units that are mapped.
     pub(super) mapped: AtomicU64,
     fence: RwLock<Option<Fence>>,
+    subject: OnceLock<Arc<Subject>>,
     this: Weak<Space>,
 }
 
@@ -57,6 +59,7 @@ impl Space {
             maps: Mutex::default(),
             mapped: AtomicU64::new(0),
             fence: RwLock::new(None),
+            subject: OnceLock::new(),
             this: this.clone(),
         });
         registry::add(base, bytes, Arc::as_ptr(&space), space.this.clone());
@@ -97,6 +100,26 @@ impl Space {
     /// Errors: [`Status::QuotaExceeded`] when the limit does not allow it, [`Status::OutOfMemory`] when the device has
     /// no memory left. Nothing has changed then.
     pub fn alloc(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
+        if profiler::on() {
+            return self.seen("allocate", bytes, || self.allocate(bytes, align, tag));
+        }
+        self.allocate(bytes, align, tag)
+    }
+
+    /// Says whose space it is, for the profiler.
+    pub(crate) fn set_subject(&self, subject: &Arc<Subject>) {
+        // Said once, when the tenant is opened.
+        let _ = self.subject.set(subject.clone());
+    }
+
+    /// Measures work on the space.
+    #[cold]
+    fn seen<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let place = self.subject.get().and_then(Place::of_thread);
+        Span::at(profiler::Kind::Memory, name, place).bytes(bytes).end_if(work())
+    }
+
+    fn allocate(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
         if bytes == 0 {
             return Err(Error::argument("bytes", "must not be 0"));
         }
@@ -132,6 +155,13 @@ impl Space {
     /// Errors: [`Status::InvalidArgument`] for a pointer that was freed before or that points inside of an allocation,
     /// [`Status::NotOwner`] for one that belongs to another tenant or to none.
     pub fn free(&self, ptr: DevicePtr) -> Result<()> {
+        if profiler::on() {
+            return self.seen("free", 0, || self.release(ptr));
+        }
+        self.release(ptr)
+    }
+
+    fn release(&self, ptr: DevicePtr) -> Result<()> {
         let Some(unit) = self.unit(ptr).filter(|_| ptr.is_multiple_of(UNIT)) else {
             return Err(self.refusal("ptr", ptr));
         };

@@ -14,6 +14,7 @@
 
 mod fork;
 mod granule;
+mod health;
 mod node;
 mod ranges;
 mod stream;
@@ -29,7 +30,11 @@ pub use stream::{CpuEvent, CpuStream};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HOST_TO_DEVICE,
+    Node, Place, Stream, Unit,
+};
+use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;
@@ -50,6 +55,7 @@ pub struct CpuDevice {
     ranges: Ranges,
     queues: Arc<Mutex<Vec<Weak<Queue>>>>,
     unchecked: AtomicU64,
+    load: health::Load,
 }
 
 impl CpuDevice {
@@ -69,6 +75,7 @@ impl CpuDevice {
             ranges: Ranges::default(),
             queues: Arc::default(),
             unchecked: AtomicU64::new(CHECK_EVERY),
+            load: health::Load::default(),
         })
     }
 
@@ -128,6 +135,10 @@ impl Device for CpuDevice {
         })
     }
 
+    fn health(&self) -> DeviceHealth {
+        self.load.read(self.topology.root(), self.memory().ok())
+    }
+
     fn memory(&self) -> Result<(u64, u64)> {
         self.topology.memory()
     }
@@ -172,15 +183,19 @@ impl Device for CpuDevice {
         self.ranges.check("dst", dst, src.len() as u64, Access::ReadWrite)?;
         // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
         // unless the caller made it so, which `copy` tolerates.
-        unsafe { std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len()) };
-        Ok(())
+        profiler::measured(Kind::Copy, HOST_TO_DEVICE, src.len() as u64, None, || unsafe {
+            std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len());
+            Ok(())
+        })
     }
 
     fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
         self.ranges.check("src", src, dst.len() as u64, Access::Read)?;
         // SAFETY: the range is mapped readable; see `write` about overlap.
-        unsafe { std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len()) };
-        Ok(())
+        profiler::measured(Kind::Copy, DEVICE_TO_HOST, dst.len() as u64, None, || unsafe {
+            std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len());
+            Ok(())
+        })
     }
 
     unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
@@ -196,6 +211,10 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised both ranges until the copy has run.
             unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
         };
+        if profiler::on() {
+            let name = self.direction(dst, src);
+            return on(stream, seen(Kind::Copy, name, bytes, stream, run));
+        }
         on(stream, run)
     }
 
@@ -211,6 +230,9 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised the range until the fill has run.
             unsafe { std::ptr::write_bytes(dst as *mut u8, value, bytes as usize) }
         };
+        if profiler::on() {
+            return on(stream, seen(Kind::Fill, "fill", bytes, stream, run));
+        }
         on(stream, run)
     }
 
@@ -236,12 +258,33 @@ impl Device for CpuDevice {
 }
 
 impl CpuDevice {
+    /// What a copy between these is called.
+    fn direction(&self, dst: u64, src: u64) -> &'static str {
+        super::direction(self.place(dst), self.place(src))
+    }
+
     /// Judges addresses in ranges of this device; other host memory is the caller's word.
     fn touch(&self, argument: &str, address: u64, bytes: u64, access: Access) -> Result<()> {
         if self.ranges.contains(address) || address.checked_add(bytes).is_none() {
             self.ranges.check(argument, address, bytes, access)?;
         }
         Ok(())
+    }
+}
+
+/// `run`, measured on the thread that runs it.
+fn seen(
+    kind: Kind,
+    name: &'static str,
+    bytes: u64,
+    stream: Option<&dyn Stream>,
+    run: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send + 'static {
+    let place = profiler::Place::of(stream.and_then(|s| s.track()));
+    move || {
+        let span = Span::at(kind, name, place).bytes(bytes);
+        run();
+        span.end();
     }
 }
 

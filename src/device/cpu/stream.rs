@@ -4,6 +4,7 @@ use super::super::{Event, HostFn, Stream};
 use super::fork;
 use super::node::CpuNode;
 use super::topology::pin;
+use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
 use parking_lot::{Condvar, Mutex};
 use std::any::Any;
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// How long an idle stream looks for more work before it sleeps.
@@ -58,6 +59,7 @@ thread_local! {
 pub struct CpuStream {
     queue: Arc<Queue>,
     node: Arc<CpuNode>,
+    track: OnceLock<Arc<Track>>,
 }
 
 impl CpuStream {
@@ -87,7 +89,7 @@ impl CpuStream {
         let mut all = queues.lock();
         all.retain(|q| q.strong_count() > 0);
         all.push(Arc::downgrade(&queue));
-        Ok(CpuStream { queue, node })
+        Ok(CpuStream { queue, node, track: OnceLock::new() })
     }
 
     /// The node that the stream runs on.
@@ -256,6 +258,15 @@ impl Stream for CpuStream {
     fn wait(&self, event: &Arc<dyn Event>) -> Result<()> {
         let point = &CpuEvent::of("event", &**event)?.point;
         self.queue.push(Item::Wait(point.clone()))
+    }
+
+    fn track(&self) -> Option<&Arc<Track>> {
+        self.track.get()
+    }
+
+    fn set_track(&self, track: Arc<Track>) {
+        // A second one would tear the stream's records apart.
+        let _ = self.track.set(track);
     }
 
     fn raw(&self) -> *mut c_void {

@@ -7,7 +7,9 @@ use super::context::Context;
 use super::space::AddressSpace;
 use super::staging::{self, Staging};
 use super::stream::CudaStream;
-use crate::device::{DevicePtr, Stream};
+use super::timeline::{Work, measured};
+use crate::device::{DevicePtr, HOST_TO_DEVICE, Stream, direction};
+use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -59,8 +61,23 @@ impl Transfers {
             return Ok(());
         }
         if bytes >= staging::LARGE {
-            // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
-            if let Some(written) = unsafe { self.staging.write(dst, src) } {
+            let write = || {
+                // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
+                unsafe { self.staging.write(dst, src) }
+            };
+            let written = match profiler::on() {
+                // Several streams share the work, so only the caller's own time is the whole.
+                true => {
+                    let span = Span::begin(Kind::Copy, HOST_TO_DEVICE, None).bytes(src.len() as u64);
+                    let written = write();
+                    if matches!(written, Some(Ok(()))) {
+                        span.end();
+                    }
+                    written
+                }
+                false => write(),
+            };
+            if let Some(written) = written {
                 return written;
             }
         }
@@ -124,6 +141,10 @@ impl Transfers {
             // SAFETY: the caller's duty.
             unsafe { self.context.driver.cuMemsetD8Async(dst, value, size, stream.handle()) }
         };
+        let queue = |stream: &CudaStream| match profiler::on() {
+            true => measured(stream, Work::new(Kind::Fill, "fill", bytes), || queue(stream)),
+            false => queue(stream),
+        };
         match stream {
             Some(stream) => queue(self.own(stream)?),
             None => self.waiting(queue),
@@ -139,9 +160,16 @@ impl Transfers {
     /// # Safety
     /// Both ranges must be valid until the copy has run.
     unsafe fn queue_copy(&self, dst: u64, src: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
-        let _current = self.context.enter()?;
-        // SAFETY: the caller's duty. With unified addressing the driver tells host from device by the address.
-        unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, stream.handle()) }
+        let queue = || {
+            let _current = self.context.enter()?;
+            // SAFETY: the caller's duty. With unified addressing the driver tells host from device by the address.
+            unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, stream.handle()) }
+        };
+        if profiler::on() {
+            let name = direction(self.space.place(dst), self.space.place(src));
+            return measured(stream, Work::new(Kind::Copy, name, bytes as u64), queue);
+        }
+        queue()
     }
 
     /// That `bytes` bytes at `address` may be touched.

@@ -9,6 +9,7 @@ mod codes;
 mod context;
 mod driver;
 mod graph;
+mod health;
 mod info;
 mod memory;
 mod module;
@@ -17,6 +18,7 @@ mod pinned;
 mod space;
 mod staging;
 mod stream;
+mod timeline;
 #[allow(missing_docs)]
 pub(crate) mod types;
 
@@ -27,9 +29,11 @@ pub use module::{Function, FunctionAttributes, Module};
 pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
+pub(crate) use timeline::{Work, expect_bytes, measured};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place,
+    Stream, Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -49,6 +53,8 @@ pub struct CudaDevice {
     transfers: memory::Transfers,
     capabilities: Vec<Capability>,
     fixed_info: OnceCell<DeviceInfo>,
+    /// The GPU's address on the bus, for NVML.
+    pci: OnceCell<String>,
 }
 
 impl CudaDevice {
@@ -85,6 +91,7 @@ impl CudaDevice {
             space,
             capabilities,
             fixed_info: OnceCell::new(),
+            pci: OnceCell::new(),
             context,
         }))
     }
@@ -138,6 +145,11 @@ impl Device for CudaDevice {
         let mut info = self.fixed_info.get_or_try_init(|| info::read(&self.context))?.clone();
         (info.free_memory, info.total_memory) = self.memory()?;
         Ok(info)
+    }
+
+    fn health(&self) -> DeviceHealth {
+        let pci = self.pci.get_or_try_init(|| info::pci(&self.context));
+        pci.map_or_else(|_| DeviceHealth::default(), |pci| health::read(pci))
     }
 
     fn memory(&self) -> Result<(u64, u64)> {

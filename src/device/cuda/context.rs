@@ -2,6 +2,7 @@
 
 use super::driver::CudaDriver;
 use super::types::{Context as RawContext, Event, Handle};
+use crate::device::Path;
 use crate::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct Context {
     /// Read while a stream is being captured, written while the whole context is waited for: the driver refuses to wait
     /// then, and the capture would be lost.
     pub(crate) capturing: RwLock<()>,
+    /// Switches and counts of the device.
+    pub(crate) path: Path,
 }
 
 /// The context is current on this thread until this is dropped.
@@ -51,6 +54,7 @@ impl Context {
             priorities: (0, 0),
             spare_events: Mutex::new(Vec::new()),
             capturing: RwLock::new(()),
+            path: Path::default(),
         };
         context.priorities = {
             let _current = context.enter()?;
@@ -75,6 +79,11 @@ impl Context {
         }
         let restore = previous != self.raw && !previous.is_null();
         Ok(Current { driver: &self.driver, previous: restore.then_some(previous) })
+    }
+
+    /// The driver's handle.
+    pub(crate) fn handle(&self) -> RawContext {
+        self.raw
     }
 
     /// Makes the context current on this thread and leaves it so.

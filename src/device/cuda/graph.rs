@@ -141,6 +141,7 @@ impl Graph {
     pub fn launch(&self, stream: &CudaStream) -> Result<()> {
         self.context.same_as(&stream.context, "stream")?;
         let _current = self.context.enter()?;
+        self.context.path.count(crate::device::Count::Launches, 1);
         // SAFETY: both are alive; the driver keeps the instance until a launch in flight is done.
         unsafe { self.context.driver.cuGraphLaunch(self.exec, stream.handle()) }
     }

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::stream::CudaStream;
 use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
+use crate::device::Count;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl Function {
     ) -> Result<()> {
         let context = &self.module.context;
         let _current = context.enter()?;
+        context.path.count(Count::Launches, 1);
         // SAFETY: the caller's duty; stream and function are alive.
         unsafe {
             context.driver.cuLaunchKernel(

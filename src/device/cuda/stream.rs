@@ -6,6 +6,7 @@ use super::node::Green;
 use super::types::{self, Handle};
 use crate::device::{Event, HostFn, Stream};
 use crate::{Error, Result, Status};
+use once_cell::sync::OnceCell;
 use parking_lot::ReentrantMutex;
 use std::any::Any;
 use std::ffi::c_void;
@@ -23,6 +24,8 @@ pub struct CudaStream {
     /// Held while the stream is being captured or waited for: waiting for a stream in capture is an error, and ends the
     /// capture. Reentrant, so that a body which waits for its own stream gets that error instead of hanging.
     pub(crate) recording: ReentrantMutex<()>,
+    /// Transfer streams beside this one, by direction; see `transfer.rs`.
+    beside: [OnceCell<Box<CudaStream>>; 2],
     // The node's processors, given back after the stream.
     _green: Option<Arc<Green>>,
 }
@@ -54,7 +57,7 @@ impl CudaStream {
                 }
             }
         }
-        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), _green: green })
+        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), beside: Default::default(), _green: green })
     }
 
     /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.
@@ -63,6 +66,12 @@ impl CudaStream {
             .as_any()
             .downcast_ref::<CudaStream>()
             .ok_or_else(|| Error::argument(argument, "is not a stream of a CUDA device"))
+    }
+
+    /// The transfer stream beside this one with this number.
+    pub(crate) fn beside(&self, number: usize) -> Result<&CudaStream> {
+        let make = || CudaStream::create(self.context.clone(), None, 0).map(Box::new);
+        Ok(self.beside[number].get_or_try_init(make)?)
     }
 
     /// The driver's handle.

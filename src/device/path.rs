@@ -4,6 +4,7 @@
 //! recorded steps are launched as one command. **Standard path**: what a program has that calls the driver for each
 //! thing: one driver allocation each, copies in one pageable piece, one launch each. Quotas hold on both.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -80,11 +81,28 @@ impl Default for Path {
     }
 }
 
+thread_local! {
+    /// What this thread measures at the moment, whatever the switch says.
+    static FORCED: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
 impl Path {
     /// Whether the direct path is on.
     #[inline]
     pub fn direct(&self) -> bool {
-        self.direct.load(Relaxed)
+        FORCED.get().unwrap_or_else(|| self.direct.load(Relaxed))
+    }
+
+    /// Runs `f` with the direct path on or off for calls of this thread only.
+    pub fn with_direct<T>(direct: bool, f: impl FnOnce() -> T) -> T {
+        struct Back(Option<bool>);
+        impl Drop for Back {
+            fn drop(&mut self) {
+                FORCED.set(self.0);
+            }
+        }
+        let _back = Back(FORCED.replace(Some(direct)));
+        f()
     }
 
     /// Chooses the direct or the standard path. What was allocated on either stays where it is and is freed as it came.

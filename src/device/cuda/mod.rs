@@ -10,6 +10,7 @@ mod context;
 mod driver;
 mod graph;
 mod info;
+mod measure;
 mod memory;
 mod module;
 mod node;

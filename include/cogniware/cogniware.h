@@ -265,6 +265,9 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
@@ -424,9 +427,6 @@ typedef struct cw_partition_info {
 
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -772,6 +772,30 @@ CW_API cw_status cw_device_count(size_t *count);
 CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
+
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.

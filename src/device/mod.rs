@@ -8,17 +8,20 @@ pub mod cpu;
 pub mod cuda;
 mod health;
 mod info;
+mod path;
 mod registry;
 mod table;
 
 pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
+pub use path::{Count, Direction, Path};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
 
 use crate::Result;
 use crate::telemetry::profiler::Track;
+use once_cell::sync::Lazy;
 use std::any::Any;
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
@@ -146,6 +149,28 @@ pub trait Device: Send + Sync + Any {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let _ = bytes;
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
+    }
+
+    /// How work reaches this device, and counts of it.
+    fn path(&self) -> &Path {
+        static PLAIN: Lazy<Path> = Lazy::new(Path::default);
+        &PLAIN
+    }
+
+    /// One allocation of the device's own driver (`cuMemAlloc`; anonymous pages on the CPU device), aligned to at least
+    /// 256 bytes, writable, its content undefined on a GPU and zero on the CPU. Give it back with
+    /// [`Device::plain_free`].
+    ///
+    /// Errors: [`crate::Status::Unsupported`] where a device has none; [`crate::Status::OutOfMemory`].
+    fn plain_alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("this device has no allocations beside granules"))
+    }
+
+    /// Gives back what [`Device::plain_alloc`] gave, of the same size. No work that touches it may be in flight.
+    fn plain_free(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        let _ = (address, bytes);
+        Err(crate::Error::unsupported("this device has no allocations beside granules"))
     }
 
     /// The smallest processors that can be given away one by one: single cores, or groups of SMs.

@@ -26,13 +26,13 @@ mod tests;
 
 pub use granule::GRANULARITY;
 pub use node::CpuNode;
-pub use stream::{CpuEvent, CpuStream};
+pub use stream::{CpuEvent, CpuStream, submitted};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
 use super::{
-    Access, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HOST_TO_DEVICE,
-    Node, Place, Stream, Unit,
+    Access, Count, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Direction,
+    Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Unit,
 };
 use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
@@ -43,6 +43,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use stream::Queue;
 
 /// How many bytes may be created between two readings of the system's free memory.
@@ -56,6 +57,7 @@ pub struct CpuDevice {
     queues: Arc<Mutex<Vec<Weak<Queue>>>>,
     unchecked: AtomicU64,
     load: health::Load,
+    way: Way,
 }
 
 impl CpuDevice {
@@ -76,6 +78,7 @@ impl CpuDevice {
             queues: Arc::default(),
             unchecked: AtomicU64::new(CHECK_EVERY),
             load: health::Load::default(),
+            way: Way::default(),
         })
     }
 
@@ -152,6 +155,7 @@ impl Device for CpuDevice {
             return Err(Error::argument("bytes", format!("{bytes} is not a multiple of {GRANULARITY}")));
         }
         self.check_free(bytes)?;
+        self.way.count(Count::Granules, 1);
         granule::create(bytes)
     }
 
@@ -183,8 +187,10 @@ impl Device for CpuDevice {
         self.ranges.check("dst", dst, src.len() as u64, Access::ReadWrite)?;
         // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
         // unless the caller made it so, which `copy` tolerates.
-        profiler::measured(Kind::Copy, HOST_TO_DEVICE, src.len() as u64, None, || unsafe {
-            std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len());
+        profiler::measured(Kind::Copy, HOST_TO_DEVICE, src.len() as u64, None, || {
+            self.waited(Direction::Up, src.len() as u64, || unsafe {
+                std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len());
+            });
             Ok(())
         })
     }
@@ -192,8 +198,10 @@ impl Device for CpuDevice {
     fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
         self.ranges.check("src", src, dst.len() as u64, Access::Read)?;
         // SAFETY: the range is mapped readable; see `write` about overlap.
-        profiler::measured(Kind::Copy, DEVICE_TO_HOST, dst.len() as u64, None, || unsafe {
-            std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len());
+        profiler::measured(Kind::Copy, DEVICE_TO_HOST, dst.len() as u64, None, || {
+            self.waited(Direction::Down, dst.len() as u64, || unsafe {
+                std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len());
+            });
             Ok(())
         })
     }
@@ -211,11 +219,31 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised both ranges until the copy has run.
             unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
         };
-        if profiler::on() {
-            let name = self.direction(dst, src);
-            return on(stream, seen(Kind::Copy, name, bytes, stream, run));
+        let name = self.direction(dst, src);
+        let direction = match (self.place(dst), self.place(src)) {
+            (Place::Device, Place::Host) => Direction::Up,
+            (Place::Host, _) => Direction::Down,
+            (Place::Device, Place::Device) => Direction::Within,
+        };
+        let Some(stream) = stream else {
+            return profiler::measured(Kind::Copy, name, bytes, None, || {
+                self.waited(direction, bytes, run);
+                Ok(())
+            });
+        };
+        self.way.copied(direction, bytes, None);
+        let run: Box<dyn FnOnce() + Send> = match profiler::on() {
+            true => Box::new(seen(Kind::Copy, name, bytes, Some(stream), run)),
+            false => Box::new(run),
+        };
+        if self.way.own_streams() && bytes >= TRANSFER {
+            self.way.count(Count::OwnStreamCopies, 1);
+            return own(stream)?.submit_beside(direction == Direction::Down, move || {
+                run();
+                Ok(())
+            });
         }
-        on(stream, run)
+        on(Some(stream), run)
     }
 
     unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
@@ -240,6 +268,25 @@ impl Device for CpuDevice {
         if self.ranges.contains(address) { Place::Device } else { Place::Host }
     }
 
+    fn path(&self) -> &Way {
+        &self.way
+    }
+
+    fn plain_alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        let pages = whole_pages(bytes)?;
+        self.check_free(pages)?;
+        let address = self.ranges.plain(pages)?;
+        self.way.count(Count::StandardAllocations, 1);
+        Ok(address)
+    }
+
+    fn plain_free(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        if self.ranges.plain_release(address, whole_pages(bytes)?) {
+            return Ok(());
+        }
+        Err(Error::argument("address", format!("no allocation of {bytes} bytes was made at {address:#x}")))
+    }
+
     fn units(&self) -> &[Unit] {
         &self.units
     }
@@ -261,6 +308,13 @@ impl CpuDevice {
     /// What a copy between these is called.
     fn direction(&self, dst: u64, src: u64) -> &'static str {
         super::direction(self.place(dst), self.place(src))
+    }
+
+    /// Runs a copy that the caller waits for, and notes it.
+    fn waited(&self, direction: Direction, bytes: u64, run: impl FnOnce()) {
+        let begun = Instant::now();
+        run();
+        self.way.copied(direction, bytes, Some(begun.elapsed()));
     }
 
     /// Judges addresses in ranges of this device; other host memory is the caller's word.
@@ -288,19 +342,31 @@ fn seen(
     }
 }
 
+/// Copies shorter than this stay on their own stream: two events cost as much as they take.
+const TRANSFER: u64 = 64 << 10;
+
+/// `bytes` (at least 1) rounded up to pages.
+fn whole_pages(bytes: u64) -> Result<u64> {
+    let pages = bytes.checked_next_multiple_of(4096).filter(|&p| p > 0);
+    pages.ok_or_else(|| Error::argument("bytes", format!("{bytes} is 0 or beyond the address space")))
+}
+
+fn own(stream: &dyn Stream) -> Result<&CpuStream> {
+    stream
+        .as_any()
+        .downcast_ref::<CpuStream>()
+        .ok_or_else(|| Error::argument("stream", "belongs to another device"))
+}
+
 fn on(stream: Option<&dyn Stream>, run: impl FnOnce() + Send + 'static) -> Result<()> {
     match stream {
         None => {
             run();
             Ok(())
         }
-        Some(s) => s
-            .as_any()
-            .downcast_ref::<CpuStream>()
-            .ok_or_else(|| Error::argument("stream", "belongs to another device"))?
-            .submit(move || {
-                run();
-                Ok(())
-            }),
+        Some(s) => own(s)?.submit(move || {
+            run();
+            Ok(())
+        }),
     }
 }

@@ -3,6 +3,7 @@
 use super::driver::CudaDriver;
 use super::timeline::Timeline;
 use super::types::{Context as RawContext, Event, Handle};
+use crate::device::Path;
 use crate::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) capturing: RwLock<()>,
     /// What the profiler measures here.
     pub(crate) timeline: Timeline,
+    /// Switches and counts of the device.
+    pub(crate) path: Path,
 }
 
 /// The context is current on this thread until this is dropped.
@@ -55,6 +58,7 @@ impl Context {
             spare_events: Mutex::new(Vec::new()),
             capturing: RwLock::new(()),
             timeline: Timeline::default(),
+            path: Path::default(),
         };
         context.priorities = {
             let _current = context.enter()?;
@@ -79,6 +83,11 @@ impl Context {
         }
         let restore = previous != self.raw && !previous.is_null();
         Ok(Current { driver: &self.driver, previous: restore.then_some(previous) })
+    }
+
+    /// The driver's handle.
+    pub(crate) fn handle(&self) -> RawContext {
+        self.raw
     }
 
     /// Makes the context current on this thread and leaves it so.

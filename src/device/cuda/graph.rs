@@ -142,6 +142,7 @@ impl Graph {
     /// Queues one run on `stream`. Its kernels run on the SMs of the node on which they were captured.
     pub fn launch(&self, stream: &CudaStream) -> Result<()> {
         self.context.same_as(&stream.context, "stream")?;
+        self.context.path.count(crate::device::Count::Launches, 1);
         let queue = || {
             let _current = self.context.enter()?;
             // SAFETY: both are alive; the driver keeps the instance until a launch in flight is done.

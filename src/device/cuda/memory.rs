@@ -1,4 +1,4 @@
-//! Copies and fills.
+//! Copies and fills. On the standard path ([`crate::device::Path`]) a copy is one call of the driver, whatever its size.
 //!
 //! A call without a stream runs on a transfer stream of its own and waits for it: the driver's synchronous copies use
 //! the legacy default stream, and return before pageable bytes have reached the device.
@@ -8,11 +8,13 @@ use super::space::AddressSpace;
 use super::staging::{self, Staging};
 use super::stream::CudaStream;
 use super::timeline::{Work, measured};
-use crate::device::{DevicePtr, HOST_TO_DEVICE, Stream, direction};
+use super::transfer::{self, Beside};
+use crate::device::{Count, DevicePtr, Direction, HOST_TO_DEVICE, Place, Stream, direction};
 use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Transfer streams kept for use again.
 const SPARE: usize = 16;
@@ -23,11 +25,39 @@ pub(crate) struct Transfers {
     space: Arc<AddressSpace>,
     spare: Mutex<Vec<CudaStream>>,
     staging: Staging,
+    beside: Beside,
+}
+
+/// A copy that the caller waits for, noted when it has run.
+struct Noted<'a> {
+    context: &'a Context,
+    direction: Direction,
+    bytes: u64,
+    begun: Instant,
+}
+
+impl Noted<'_> {
+    fn new(context: &Context, direction: Direction, bytes: u64) -> Noted<'_> {
+        Noted { context, direction, bytes, begun: Instant::now() }
+    }
+
+    fn done(self, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.context.path.copied(self.direction, self.bytes, Some(self.begun.elapsed()));
+        }
+        result
+    }
 }
 
 impl Transfers {
     pub(crate) fn new(context: Arc<Context>, space: Arc<AddressSpace>) -> Transfers {
-        Transfers { staging: Staging::new(context.clone()), context, space, spare: Mutex::new(Vec::new()) }
+        Transfers {
+            staging: Staging::new(context.clone()),
+            beside: Beside::new(context.clone()),
+            context,
+            space,
+            spare: Mutex::new(Vec::new()),
+        }
     }
 
     /// Runs `queue` with a stream and waits for what it queued, also when it fails half way: nothing of the caller's
@@ -60,7 +90,8 @@ impl Transfers {
         if bytes == 0 {
             return Ok(());
         }
-        if bytes >= staging::LARGE {
+        let noted = Noted::new(&self.context, Direction::Up, src.len() as u64);
+        if bytes >= staging::LARGE && self.context.path.direct() {
             let write = || {
                 // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
                 unsafe { self.staging.write(dst, src) }
@@ -78,11 +109,11 @@ impl Transfers {
                 false => write(),
             };
             if let Some(written) = written {
-                return written;
+                return noted.done(written);
             }
         }
         // SAFETY: `src` is borrowed until the copy has run; the driver refuses an unmapped `dst`.
-        self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) })
+        noted.done(self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) }))
     }
 
     pub(crate) fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
@@ -90,8 +121,11 @@ impl Transfers {
         if bytes == 0 {
             return Ok(());
         }
+        let noted = Noted::new(&self.context, Direction::Down, dst.len() as u64);
         // SAFETY: `dst` is borrowed until the copy has run; the driver refuses an unmapped `src`.
-        self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) })
+        noted.done(
+            self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) }),
+        )
     }
 
     /// As [`crate::device::Device::copy`].
@@ -110,14 +144,30 @@ impl Transfers {
         if size == 0 || dst == src {
             return Ok(());
         }
+        let path = &self.context.path;
         match stream {
             Some(stream) => {
                 let stream = self.own(stream)?;
+                if path.own_streams() && size >= transfer::SHORTEST && !stream.is_capturing()? {
+                    let direction = self.direction(dst, src);
+                    if direction != Direction::Within {
+                        // SAFETY: the caller's duty.
+                        unsafe { self.beside.copy(dst, src, size, direction, stream)? };
+                        path.copied(direction, bytes, None);
+                        path.count(Count::OwnStreamCopies, 1);
+                        return Ok(());
+                    }
+                }
                 // SAFETY: the caller's duty.
-                unsafe { self.queue_copy(dst, src, size, stream) }
+                unsafe { self.queue_copy(dst, src, size, stream)? };
+                path.copied(self.direction(dst, src), bytes, None);
+                Ok(())
             }
-            // SAFETY: the caller's duty.
-            None => self.waiting(|stream| unsafe { self.queue_copy(dst, src, size, stream) }),
+            None => {
+                let noted = Noted::new(&self.context, self.direction(dst, src), bytes);
+                // SAFETY: the caller's duty.
+                noted.done(self.waiting(|stream| unsafe { self.queue_copy(dst, src, size, stream) }))
+            }
         }
     }
 
@@ -148,6 +198,21 @@ impl Transfers {
         match stream {
             Some(stream) => queue(self.own(stream)?),
             None => self.waiting(queue),
+        }
+    }
+
+    /// From where to where, as far as this device can tell without asking the driver.
+    fn direction(&self, dst: u64, src: u64) -> Direction {
+        match (self.space.reserved(dst), self.space.reserved(src)) {
+            (true, true) => Direction::Within,
+            (true, false) if self.space.place(src) == Place::Host => Direction::Up,
+            (false, true) if self.space.place(dst) == Place::Host => Direction::Down,
+            (false, false) => match (self.space.place(dst), self.space.place(src)) {
+                (Place::Device, Place::Host) => Direction::Up,
+                (Place::Host, _) => Direction::Down,
+                (Place::Device, Place::Device) => Direction::Within,
+            },
+            _ => Direction::Within,
         }
     }
 

@@ -5,6 +5,7 @@ use super::stream::CudaStream;
 use super::timeline::{Work, measured};
 use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
+use crate::device::Count;
 use crate::telemetry::profiler;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
@@ -162,6 +163,7 @@ impl Function {
     ) -> Result<()> {
         let context = &self.module.context;
         let _current = context.enter()?;
+        context.path.count(Count::Launches, 1);
         // SAFETY: the caller's duty; stream and function are alive.
         unsafe {
             context.driver.cuLaunchKernel(

@@ -7,6 +7,7 @@ use super::types::{self, Handle};
 use crate::device::{Event, HostFn, Stream};
 use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
+use once_cell::sync::OnceCell;
 use parking_lot::ReentrantMutex;
 use std::any::Any;
 use std::ffi::c_void;
@@ -25,6 +26,8 @@ pub struct CudaStream {
     /// capture. Reentrant, so that a body which waits for its own stream gets that error instead of hanging.
     pub(crate) recording: ReentrantMutex<()>,
     track: OnceLock<Arc<Track>>,
+    /// Transfer streams beside this one, by direction; see `transfer.rs`.
+    beside: [OnceCell<Box<CudaStream>>; 2],
     // The node's processors, given back after the stream.
     _green: Option<Arc<Green>>,
 }
@@ -61,6 +64,7 @@ impl CudaStream {
             raw,
             recording: ReentrantMutex::new(()),
             track: OnceLock::new(),
+            beside: Default::default(),
             _green: green,
         })
     }
@@ -71,6 +75,12 @@ impl CudaStream {
             .as_any()
             .downcast_ref::<CudaStream>()
             .ok_or_else(|| Error::argument(argument, "is not a stream of a CUDA device"))
+    }
+
+    /// The transfer stream beside this one with this number.
+    pub(crate) fn beside(&self, number: usize) -> Result<&CudaStream> {
+        let make = || CudaStream::create(self.context.clone(), None, 0).map(Box::new);
+        Ok(self.beside[number].get_or_try_init(make)?)
     }
 
     /// The driver's handle.

@@ -25,6 +25,11 @@ use parking_lot::Mutex;
 use std::ffi::c_void;
 use std::sync::Arc;
 
+/// The embedded kernel image: a fatbin with the code for every supported GPU.
+pub fn image() -> &'static [u8] {
+    kernels::IMAGE
+}
+
 /// Operations on one stream of a CUDA device.
 pub struct CudaOps {
     // Fields drop in this order: recorded graphs before the stream and the device they belong to.

@@ -72,6 +72,8 @@ impl CudaOps {
         body: &mut (dyn FnMut() -> Result<()> + Send),
         downloads: &mut [Download<'_>],
     ) -> Result<StepTime> {
+        // The standard path launches each kernel of each step.
+        let key = key.filter(|_| self.device.path().direct());
         let mut steps = self.steps.lock();
         let shape = Shape::of(uploads, downloads);
         let (offsets, bytes) = shape.offsets();

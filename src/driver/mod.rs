@@ -1,7 +1,12 @@
 //! The driver manager: what stands between a tenant and the hardware. What the C++ class `AdvancedCustomizedDriver`
 //! mirrors; this version tells what is there, the rest of that class comes later.
 
+mod tenancy;
+mod tensor;
+
 use crate::kernel::Kernel;
+use crate::compute::{Gate, Nodes};
+use crate::ops::MathPolicy;
 use crate::{Error, Result, Status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +51,8 @@ impl Driver {
     }
 
     /// What is there: `driver_initialized`, the library's version, the current device, and for each device its name,
-    /// driver version and instruction set. Answers before `initialize` too.
+    /// driver version, instruction set, default rules for products (`math`), how its processors are cut (`node_layout`) and
+    /// how long its gate keeps units for who is owed time (`gate_grace_us`). Answers before `initialize` too.
     pub fn info(&self) -> Result<BTreeMap<String, String>> {
         let mut out = BTreeMap::new();
         let mut put = |key: String, value: String| {
@@ -65,6 +71,9 @@ impl Driver {
             put(format!("device.{i}.name"), info.name);
             put(format!("device.{i}.isa"), info.isa);
             put(format!("device.{i}.driver_version"), info.driver_version.to_string());
+            put(format!("device.{i}.math"), MathPolicy::of(device).math().name().into());
+            put(format!("device.{i}.node_layout"), tenancy::name(Nodes::of(device).layout()));
+            put(format!("device.{i}.gate_grace_us"), Gate::of(device).grace().as_micros().to_string());
         }
         Ok(out)
     }

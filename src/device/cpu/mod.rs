@@ -14,6 +14,7 @@
 
 mod fork;
 mod granule;
+mod mempolicy;
 mod node;
 mod ranges;
 mod stream;
@@ -29,7 +30,7 @@ pub use stream::{CpuEvent, CpuStream};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;
@@ -144,6 +145,13 @@ impl Device for CpuDevice {
         granule::create(bytes)
     }
 
+    fn granule_create_on(&self, bytes: u64, numa_node: Option<u32>) -> Result<Granule> {
+        match numa_node.filter(|_| self.topology.numa_nodes.len() > 1) {
+            None => self.granule_create(bytes),
+            Some(node) => mempolicy::on_node(node, || self.granule_create(bytes))?,
+        }
+    }
+
     fn granule_release(&self, granule: Granule) {
         granule::close(granule);
     }
@@ -224,6 +232,10 @@ impl Device for CpuDevice {
 
     fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>> {
         Ok(CpuNode::new(&self.topology, units, self.queues.clone())?)
+    }
+
+    fn cache_parts(&self) -> Vec<CachePart> {
+        self.topology.cache_parts.clone()
     }
 
     fn synchronize(&self) -> Result<()> {

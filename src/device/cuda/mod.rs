@@ -4,6 +4,7 @@
 //! advice, or a smaller set of [`Capability`]s. The primary context is used, as the CUDA runtime does, so that its
 //! libraries and the application share one context with Cogniware.
 
+mod cache;
 mod capability;
 mod codes;
 mod context;
@@ -29,7 +30,7 @@ pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -213,6 +214,14 @@ impl Device for CudaDevice {
 
     fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>> {
         Ok(Arc::new(self.ladder.node(units)?))
+    }
+
+    fn cache_parts(&self) -> Vec<CachePart> {
+        cache::parts(&self.context)
+    }
+
+    fn cache_set_aside(&self, bytes: u64) -> Result<u64> {
+        cache::set_aside(&self.context, bytes)
     }
 
     fn synchronize(&self) -> Result<()> {

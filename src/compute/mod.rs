@@ -9,4 +9,6 @@ pub use gate::{Gate, Permit};
 pub use nodes::{NodeInfo, Nodes};
 pub use share::Share;
 pub(crate) use tasks::serve;
-pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};
+pub use tasks::{
+    Effort, Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskLimits, TaskSpec, TaskState, Tasks,
+};

@@ -9,6 +9,7 @@ use crate::llm::net::decoder::Wanted;
 use crate::llm::request::Finish;
 use crate::ops::{Rows, StepTime, Upload};
 use crate::{Error, Result, Status};
+use std::time::Duration;
 
 impl Worker {
     /// Runs the next step of those in the batch.
@@ -36,6 +37,7 @@ impl Worker {
                 stats.steps += 1;
                 stats.device_time += time.device;
                 drop(stats);
+                self.count(&parts, time.device);
                 for part in parts {
                     self.deliver(&part);
                 }
@@ -51,12 +53,28 @@ impl Worker {
     }
 
     /// Runs `work` when the tenant's share allows, and charges the device time that it took.
-    fn through_gate(&self, work: impl FnOnce() -> Result<StepTime>) -> Result<StepTime> {
+    fn through_gate(&self, parts: &[Part], work: impl FnOnce() -> Result<StepTime>) -> Result<StepTime> {
         let gate = Gate::of(self.tenant.device());
         let permit = gate.enter(self.tenant.share(), &self.units, &|| self.all_cancelled())?;
         let time = work()?;
-        permit.finish(time.device);
+        permit.finish_as(time.device, self.weight(parts));
         Ok(time)
+    }
+
+    /// The weight of a step: that of its rows, so that each counts against the tenant's share for what it weighs.
+    fn weight(&self, parts: &[Part]) -> f64 {
+        let rows: usize = parts.iter().map(|p| p.count).sum();
+        let weighed: f64 = parts.iter().map(|p| p.count as f64 / self.running[p.at].effort.weight()).sum();
+        if weighed > 0.0 { rows as f64 / weighed } else { 1.0 }
+    }
+
+    /// Divides a step's time between those that had rows in it.
+    fn count(&self, parts: &[Part], time: Duration) {
+        let rows: usize = parts.iter().map(|p| p.count).sum();
+        for part in parts {
+            let part_of_it = part.count as f64 / rows.max(1) as f64;
+            self.running[part.at].effort.charge(time.mul_f64(part_of_it));
+        }
     }
 
     fn run_decoder(&mut self, step: &Step) -> Result<StepTime> {
@@ -97,7 +115,7 @@ impl Worker {
             downloads.push((bytes_of_mut(&mut hidden), net.hidden() + first));
         }
         let (ops, layout) = (&*self.ops, pages.layout());
-        let ran = self.through_gate(|| {
+        let ran = self.through_gate(&step.parts, || {
             ops.step(key, &uploads, &mut || net.forward(ops, &rows, layout, wanted), &mut downloads)
         });
         self.logits = logits;
@@ -144,7 +162,7 @@ impl Worker {
             (net.inputs.starts, bytes_of(&starts)),
         ];
         let ops = &*self.ops;
-        let ran = self.through_gate(|| {
+        let ran = self.through_gate(parts, || {
             let mut body = || net.forward(ops, ids.len() as u32, parts.len() as u32, longest as u32);
             ops.step(None, &uploads, &mut body, &mut [(bytes_of_mut(&mut hidden), net.hidden())])
         });

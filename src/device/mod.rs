@@ -6,6 +6,7 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod fork;
 mod info;
 mod registry;
 mod table;
@@ -14,6 +15,11 @@ pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
 
 pub use table::PerDevice;
+
+/// Whether this process is a fork of one that had used this function.
+pub(crate) fn is_forked() -> bool {
+    fork::generation() != 0
+}
 
 use crate::Result;
 use std::any::Any;

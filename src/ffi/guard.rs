@@ -8,6 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs the body of the exported function `name`; a panic becomes an error. The thread's last error is set or cleared;
 /// a `_free` function that succeeds leaves it, so that cleaning up after a failure does not hide the failure.
 pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status {
+    if crate::device::is_forked() {
+        // Before anything that could wait: a lock that another thread held at the fork stays locked here for good.
+        return set_last(Some(forked(name)));
+    }
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => None,
         Ok(Err(e)) => Some(e.within(name)),
@@ -26,6 +30,14 @@ pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status 
         return CW_OK;
     }
     set_last(error)
+}
+
+#[cold]
+fn forked(name: &str) -> Error {
+    Error::unsupported(format!(
+        "{name}: this process was forked from one that had used Cogniware, whose threads and devices are not here"
+    ))
+    .advise("use Cogniware in the parent only, start the child with exec, or fork before the first use")
 }
 
 /// The caller's place for an output.

@@ -3,7 +3,7 @@ use crate::compute::Share;
 use crate::device::{self, DeviceChoice};
 use crate::memory::{Account, Ledger};
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::mpsc;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));

@@ -5,8 +5,8 @@ use cogniware::bridge::{Bridge, config::Map};
 use cogniware::compute::{Task, TaskContext, TaskState};
 use cogniware::device::{self, Device};
 use cogniware::tenant::{self, Tenant, TenantConfig};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -75,7 +75,7 @@ fn copies_copy_and_name_what_is_wrong() {
     for device in devices() {
         let (bridge, tenant, other) = (bridge(), wide(&device, "copy"), wide(&device, "copy"));
         let values = numbers(5000, 1);
-        let (from, to) = (put(&tenant, &values), put(&tenant, &vec![0.0; 5000]));
+        let (from, to) = (put(&tenant, &numbers(6000, 1)), put(&tenant, &vec![0.0; 5000]));
         let foreign = put(&other, &values);
         let run = |source: String, destination: u64, bytes: &str| {
             let how =
@@ -248,19 +248,85 @@ fn types_of_the_application_run_fail_and_are_cancelled() {
     assert_eq!(bridge.task_types().unwrap_err().status(), Status::NotInitialized);
 }
 
-/// How much more device time the first of two tasks got while both ran, after `settle`.
-fn ratio(one: &Task, two: &Task, measure: Duration) -> f64 {
-    let used = |t: &Task| t.info().device_time.as_secs_f64();
-    until("both run", || used(one) > 0.05 && used(two) > 0.05);
-    let before = (used(one), used(two));
-    std::thread::sleep(measure);
-    let after = (used(one), used(two));
-    (after.0 - before.0) / (after.1 - before.1)
+/// Generations of one LLM, one after the other without end, all of one weight. The model that ships holds 1024 tokens,
+/// so a single one would be over too soon.
+struct Load {
+    weight: Mutex<f64>,
+    /// The task of each lane, and the device time of those before it.
+    lanes: Vec<Mutex<(Option<Task>, Duration)>>,
+    stop: AtomicBool,
 }
 
-fn endless(bridge: &Bridge, llm: &str, weight: &str) -> Task {
-    let how = [("prompt", "Once"), ("max_tokens", "100000"), ("ignore_eos", "true"), ("weight", weight)];
-    bridge.schedule(llm, "inference", &map(&how)).unwrap()
+impl Load {
+    fn new(lanes: usize) -> Load {
+        let lanes = (0..lanes).map(|_| Mutex::default()).collect();
+        Load { weight: Mutex::new(1.0), lanes, stop: AtomicBool::new(false) }
+    }
+
+    fn run(&self, lane: usize, bridge: &Bridge, llm: &str) {
+        while !self.stop.load(SeqCst) {
+            let how = [("prompt", "Once"), ("max_tokens", "900"), ("ignore_eos", "true")];
+            let mut how = map(&how);
+            how.insert("weight".to_owned(), self.weight.lock().unwrap().to_string());
+            let task = bridge.schedule(llm, "inference", &how).unwrap();
+            self.lanes[lane].lock().unwrap().0 = Some(task.clone());
+            while task.wait(Some(Duration::from_millis(5))).is_err() {
+                if self.stop.load(SeqCst) {
+                    task.cancel();
+                }
+            }
+            let mut own = self.lanes[lane].lock().unwrap();
+            own.0 = None;
+            own.1 += task.info().device_time;
+        }
+    }
+
+    fn set_weight(&self, weight: f64) {
+        *self.weight.lock().unwrap() = weight;
+        for lane in &self.lanes {
+            if let Some(task) = &lane.lock().unwrap().0 {
+                // It may have ended just now.
+                let _ = task.set_weight(weight);
+            }
+        }
+    }
+
+    fn used(&self) -> f64 {
+        let lane = |lane: &Mutex<(Option<Task>, Duration)>| {
+            let lane = lane.lock().unwrap();
+            (lane.1 + lane.0.as_ref().map_or(Duration::ZERO, |t| t.info().device_time)).as_secs_f64()
+        };
+        self.lanes.iter().map(lane).sum()
+    }
+}
+
+/// How much more device time the first of two got while both ran.
+fn ratio(one: &Load, two: &Load) -> f64 {
+    let start = (one.used(), two.used());
+    until("both run", || one.used() > start.0 + 0.02 && two.used() > start.1 + 0.02);
+    let before = (one.used(), two.used());
+    std::thread::sleep(Duration::from_millis(1500));
+    (one.used() - before.0) / (two.used() - before.1)
+}
+
+/// Runs `test` while two loads run, each `lanes` wide, and ends them however it goes.
+fn beside(bridge: &Bridge, llms: [&str; 2], lanes: usize, test: impl FnOnce(&Load, &Load)) {
+    struct Stop<'a>(&'a [Load; 2]);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.iter().for_each(|load| load.stop.store(true, SeqCst));
+        }
+    }
+    let loads = [Load::new(lanes), Load::new(lanes)];
+    std::thread::scope(|scope| {
+        let _stop = Stop(&loads);
+        for (load, llm) in loads.iter().zip(llms) {
+            for lane in 0..lanes {
+                scope.spawn(move || load.run(lane, bridge, llm));
+            }
+        }
+        test(&loads[0], &loads[1]);
+    });
 }
 
 #[test]
@@ -268,25 +334,26 @@ fn a_weight_moves_the_measured_share_beside_a_saturating_neighbour() {
     for device in devices() {
         let (bridge, one, two) = (bridge(), wide(&device, "weight"), wide(&device, "weight"));
         for t in [&one, &two] {
-            t.account().set_limit(96 << 20).unwrap();
-            bridge.register(t.id(), &map(&[("context", "8192"), ("max_sequences", "2")])).unwrap();
+            bridge.register(t.id(), &map(&[("context", "1024"), ("max_sequences", "2")])).unwrap();
         }
-        let (a, b) = (endless(&bridge, one.id(), "1"), endless(&bridge, two.id(), "1"));
-        let level = ratio(&a, &b, Duration::from_secs(1));
-        assert!((0.7..1.4).contains(&level), "{}: equal weights gave {level}", device.kind());
-        b.set_weight(0.25).unwrap();
-        let moved = ratio(&a, &b, Duration::from_secs(1));
-        assert!((2.8..5.6).contains(&moved), "{}: a quarter gave {moved}", device.kind());
-        a.set_weight(0.25).unwrap();
-        let level = ratio(&a, &b, Duration::from_secs(1));
-        assert!((0.7..1.4).contains(&level), "{}: equal weights again gave {level}", device.kind());
+        // Two of each, so that no model is idle between two of its generations.
+        beside(&bridge, [one.id(), two.id()], 2, |a, b| {
+            let level = ratio(a, b);
+            assert!((0.7..1.4).contains(&level), "{}: equal weights gave {level}", device.kind());
+            b.set_weight(0.25);
+            let moved = ratio(a, b);
+            assert!((2.8..5.6).contains(&moved), "{}: a quarter gave {moved}", device.kind());
+            a.set_weight(0.25);
+            let level = ratio(a, b);
+            assert!((0.7..1.4).contains(&level), "{}: equal weights again gave {level}", device.kind());
+        });
+        let task =
+            bridge.schedule(one.id(), "inference", &map(&[("prompt", "Once"), ("max_tokens", "1")])).unwrap();
         for wrong in [0.0, -0.5, f64::NAN, f64::INFINITY] {
-            assert!(a.set_weight(wrong).unwrap_err().message().contains("weight"));
+            assert!(task.set_weight(wrong).unwrap_err().message().contains("weight"));
         }
-        a.cancel();
-        a.wait(Some(SOON)).unwrap();
-        assert!(a.set_weight(1.0).unwrap_err().message().contains("ended"));
-        b.cancel();
+        task.wait(Some(SOON)).unwrap();
+        assert!(task.set_weight(1.0).unwrap_err().message().contains("ended"));
         bridge.shutdown();
     }
 }
@@ -295,15 +362,13 @@ fn a_weight_moves_the_measured_share_beside_a_saturating_neighbour() {
 fn a_weight_counts_within_the_batch_of_one_model() {
     for device in devices() {
         let (bridge, tenant) = (bridge(), wide(&device, "batch"));
-        bridge.register(tenant.id(), &map(&[("context", "8192"), ("max_sequences", "4")])).unwrap();
-        let (a, b) = (endless(&bridge, tenant.id(), "1"), endless(&bridge, tenant.id(), "0.25"));
-        // The share of rows is exact; that of measured time follows it.
-        let got = ratio(&a, &b, Duration::from_secs(1));
-        assert!((3.0..6.5).contains(&got), "{}: a quarter gave {got}", device.kind());
-        for t in [&a, &b] {
-            t.cancel();
-            t.wait(Some(SOON)).unwrap();
-        }
+        bridge.register(tenant.id(), &map(&[("context", "1024"), ("max_sequences", "4")])).unwrap();
+        beside(&bridge, [tenant.id(), tenant.id()], 1, |a, b| {
+            b.set_weight(0.25);
+            // Rows are divided exactly; measured time follows.
+            let got = ratio(a, b);
+            assert!((2.8..6.5).contains(&got), "{}: a quarter gave {got}", device.kind());
+        });
         bridge.shutdown();
     }
 }
@@ -340,17 +405,20 @@ fn the_code_of_a_function_is_weighed_on_its_core() {
 #[test]
 fn an_embedding_is_cancelled_while_it_waits_or_runs() {
     let (bridge, llm) = (bridge(), id("embedding"));
-    let config = map(&[("device", "cpu"), ("max_memory", "64"), ("context", "2048"), ("max_sequences", "1")]);
-    bridge.register(&llm, &config).unwrap();
-    // The one place is taken: the embedding waits inside the engine.
-    let first = endless(&bridge, &llm, "1");
-    until("it generates", || bridge.llm(&llm).unwrap().model().stats().generated_tokens > 1);
+    let config = map(&[("device", "cpu"), ("max_memory", "64"), ("context", "1024"), ("max_sequences", "1")]);
+    let model = bridge.register(&llm, &config).unwrap().model().clone();
+    // The one place is taken, by a generation that stands still until it is let go on.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let request = cogniware::llm::Request::text("Once").with_max_tokens(900).with_on_token(move |_| {
+        let _ = gate.recv();
+        Ok(true)
+    });
+    let first = model.generate(request).unwrap();
     let task = bridge.schedule(&llm, "embedding", &map(&[("text", "a river")])).unwrap();
-    until("it runs", || task.info().state == TaskState::Running);
-    until("it waits in the engine", || bridge.llm(&llm).unwrap().model().stats().waiting > 0);
+    until("it waits in the engine", || model.stats().waiting > 0);
     assert!(task.cancel());
-    assert_eq!(task.wait(Some(Duration::from_secs(10))).unwrap().state, TaskState::Cancelled);
-    assert_eq!(first.info().state, TaskState::Running, "the other one ended with it");
+    drop(go);
+    assert_eq!(task.wait(Some(SOON)).unwrap().state, TaskState::Cancelled);
     first.cancel();
     let info =
         bridge.schedule(&llm, "embedding", &map(&[("text", "a river")])).unwrap().wait(Some(SOON)).unwrap();

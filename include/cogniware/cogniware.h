@@ -19,6 +19,7 @@
  * - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
  *   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
  * - A panic never crosses the border: it becomes CW_ERROR_PANIC.
+ * - In a process that was forked from one that used Cogniware every function answers CW_ERROR_UNSUPPORTED.
  */
 
 #ifndef COGNIWARE_COGNIWARE_H
@@ -125,6 +126,9 @@ typedef struct cw_array cw_array;
 // A scheduled task.
 typedef struct cw_task cw_task;
 
+// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+typedef struct cw_kernel cw_kernel;
+
 // What is known about a device. Fields that have no meaning on a device, or cannot be read, are 0; see the Rust
 // DeviceInfo for what each means on the CPU device.
 typedef struct cw_device_info {
@@ -208,8 +212,8 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
-// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
-typedef struct cw_kernel cw_kernel;
+// A driver manager.
+typedef struct cw_driver cw_driver;
 
 // One compute node of a device.
 typedef struct cw_node_info {
@@ -230,28 +234,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +343,30 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -387,7 +388,19 @@ typedef struct cw_task_info {
     uint64_t started_us;
     // Microseconds since 1970 when it ended; 0 for not yet.
     uint64_t finished_us;
+    // The weight of its work within its tenant's; 1 is normal.
+    double weight;
+    // Measured device time of its work so far, in nanoseconds; that of a function's own code (on the CPU device) when
+    // it has ended.
+    uint64_t device_time_ns;
 } cw_task_info;
+
+// The work of a kind of task: llm names the tenant, params are the task's parameters, both borrowed for the call.
+// Otherwise like cw_task_function.
+typedef cw_status (*cw_task_type_function)(void *user_data,
+                                           struct cw_task_context *context,
+                                           const char *llm,
+                                           const struct cw_map *params);
 
 // What a tenant asks for. Fill with cw_tenant_config_default, then change what matters.
 typedef struct cw_tenant_config {
@@ -552,8 +565,8 @@ cw_status cw_bridge_llm_config(const struct cw_bridge *bridge,
                                const char *llm,
                                struct cw_map **config);
 
-// Changes how an LLM generates, its weight, priority and max_memory. What can't change while it is registered is
-// refused by name.
+// Changes how an LLM generates, its weight, priority, max_memory and max_cores, all of it or nothing. What can't
+// change while it is registered is refused by name.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -641,16 +654,20 @@ cw_status cw_bridge_available_nodes(const struct cw_bridge *bridge,
 // Gives a free compute node to tenant llm (opened with default limits when there is none).
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
 // Takes a compute node back from tenant llm, which must hold it.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
-// Schedules work of an LLM (registered with defaults when nobody did): inference (params: how to generate; the
-// task's result is the text), embedding or tokenize (params: text; the result is a JSON array). params also
-// knows task_type, task_id and priority. Free the task.
+// Schedules work of an LLM. Types: inference (params: how to generate; the task's result is the text), embedding
+// and tokenize (params: text; the result is a JSON array), each for an LLM that is registered with defaults when
+// nobody did; memory_copy (source, destination: addresses in its memory or arrays; bytes), matrix_multiply (a
+// m × k, b k × n, c m × n: addresses of row-major f32 in its memory; m, n, k; transpose: none, a, b,
+// ab; dtype: f32), whose results are JSON figures; and those of cw_bridge_task_type_register. params also knows
+// task_type, task_id, priority and weight. What the task reads and writes must live until it has ended. Free
+// the task.
 //
 // Texts must be NUL-terminated, task valid for a write.
 CW_API
@@ -700,6 +717,57 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
+// Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
+// device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
+// default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
+// tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
+// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown.
+CW_API
+cw_status cw_kernel_configure(struct cw_kernel *kernel,
+                              const struct cw_map *config);
+
+// Every configuration key of a kernel manager with what is in force for it: what was set, else the default. Free the
+// map.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_kernel_configuration(const struct cw_kernel *kernel,
+                                  struct cw_map **config);
+
+// Gives tenant llm (opened with default limits when there is none) what it requires, all of it or nothing:
+// memory_priority (how much of its limit is set aside for it: all for critical, half for high, else nothing),
+// compute_priority (its priority at the gate), stream_priority (of its model's stream, and of streams made from
+// now on), max_memory (MiB), max_cores, weight, enable_profiling (true or false). Priorities are
+// critical, high, normal, low, background. Unknown keys are refused by name.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_optimize(struct cw_kernel *kernel,
+                             const char *llm,
+                             const struct cw_map *requirements);
+
+// Changes configuration keys of a bridge; the others stay, an empty value brings a key's default back. Keys:
+// max_llms, default_model (a name or a path), default_ and any key of cw_bridge_llm_register (its value for
+// registrations that do not give it), cache_models (of how many models the weights stay in memory after their last
+// LLM was unregistered). All of it or nothing. May be called before cw_bridge_initialize, and survives
+// cw_bridge_shutdown.
+CW_API
+cw_status cw_bridge_configure(struct cw_bridge *bridge,
+                              const struct cw_map *config);
+
+// Every configuration key of a bridge with what is in force for it. Free the map.
+//
+// config must be valid for a write.
+CW_API cw_status cw_bridge_configuration(const struct cw_bridge *bridge, struct cw_map **config);
+
+// Gives an LLM what it requires; see cw_kernel_optimize.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_optimize(struct cw_bridge *bridge,
+                             const char *llm,
+                             const struct cw_map *requirements);
+
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -711,6 +779,30 @@ CW_API cw_status cw_device_count(size_t *count);
 CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
+
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
@@ -795,38 +887,10 @@ cw_status cw_kernel_node_info_at(const struct cw_kernel *kernel,
 // Gives a free compute node to the tenant llm, which is opened with default limits when there is none.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node, const char *llm);
+CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, int32_t node, const char *llm);
 
 // Takes a compute node of the current device back from whoever holds it.
-CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
+CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, int32_t node);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -876,6 +940,11 @@ CW_API
 cw_status cw_kernel_active_tasks(const struct cw_kernel *kernel,
                                  const char *llm,
                                  struct cw_map **tasks);
+
+// Changes the weight of the task with this id; see cw_task_set_weight.
+//
+// id must be NUL-terminated.
+CW_API cw_status cw_kernel_task_set_weight(struct cw_kernel *kernel, const char *id, double weight);
 
 // Makes a stream of tenant llm: the CUstream on a CUDA device; on the CPU a value that only these functions
 // understand. Never NULL.
@@ -1167,6 +1236,34 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1226,30 +1323,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
 
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
-
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //
 // config must be valid for a write.
@@ -1301,6 +1374,20 @@ CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t len
 // The buffer as the contract says.
 CW_API cw_status cw_task_tenant(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
 
+// What kind of work the task is (function, or a type of cw_bridge_task_schedule), to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_type(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
+// Changes the weight of the task's work (0.001 to 1000; 1 is normal), from now on. With 0.8 it gets 0.8 of the share
+// of contended processors that work of weight 1 of the same tenant would: at the gate, and beside other generations
+// of its model. A function's own code is weighed on the CPU device, by its thread's nice value; only a privileged
+// process can give back what was taken there, others get CW_ERROR_UNSUPPORTED. Before it starts, a task of more weight
+// comes before those of its tenant and priority that have not waited for so much longer. Refused when it has ended.
+CW_API
+cw_status cw_task_set_weight(const struct cw_task *task,
+                             double weight);
+
 // The task's result, or the text of its error; empty while it has not ended.
 //
 // The buffer as the contract says.
@@ -1318,6 +1405,37 @@ cw_status cw_task_cancel(const struct cw_task *task);
 
 // Frees the handle; the task goes on. NULL is ignored.
 CW_API cw_status cw_task_free(struct cw_task *task);
+
+// Adds a kind of task under name: cw_bridge_task_schedule with this type then runs function as a task of the
+// LLM, with the task's parameters (those that every kind takes left out). It may run on several threads at a time.
+// The task's result is what it gives to cw_task_set_result. Names that exist are refused. drop runs once: when the
+// kind was unregistered, or the bridge shut down, and the last of its tasks has ended; at once when this call fails.
+//
+// name must be NUL-terminated; the function callable with user_data from any thread.
+CW_API
+cw_status cw_bridge_task_type_register(struct cw_bridge *bridge,
+                                       const char *name,
+                                       cw_task_type_function function,
+                                       void *user_data,
+                                       cw_drop_function drop);
+
+// Takes a kind of task away that was registered. Its tasks that are scheduled already go on.
+//
+// name must be NUL-terminated.
+CW_API cw_status cw_bridge_task_type_unregister(struct cw_bridge *bridge, const char *name);
+
+// The kinds of tasks that there are, each with own or registered. Free the map.
+//
+// types must be valid for a write.
+CW_API cw_status cw_bridge_task_types(const struct cw_bridge *bridge, struct cw_map **types);
+
+// Tasks that have not ended, of LLM llm or (with NULL) of all: their ids, each with its state. Free the map.
+//
+// llm must be null or NUL-terminated, tasks valid for a write.
+CW_API
+cw_status cw_bridge_active_tasks(const struct cw_bridge *bridge,
+                                 const char *llm,
+                                 struct cw_map **tasks);
 
 // Fills a configuration with defaults: a quarter of the device each of memory and processors, normal standing.
 //

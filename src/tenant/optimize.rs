@@ -78,13 +78,14 @@ impl Tenant {
     /// it; nodes that it was given stay.
     pub fn optimize(&self, wanted: &Requirements) -> Result<()> {
         let mut aside = self.aside.lock();
+        let streams = self.compute.lock().stream_priority;
         let before = Before {
             limit: self.account.limit(),
             floor: self.account.floor(),
             aside: *aside,
             weight: self.share.weight(),
             priority: self.share.priority(),
-            streams: self.compute.lock().stream_priority,
+            streams,
             processors: self.processors_wanted(),
         };
         let limit = wanted.limit.unwrap_or(before.limit);

@@ -9,16 +9,18 @@ pub mod cuda;
 mod info;
 mod registry;
 mod table;
+mod texture;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
 
 pub use table::PerDevice;
+pub use texture::{Filter, Texture, TextureView};
 
 use crate::Result;
 use std::any::Any;
 use std::ffi::c_void;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +85,14 @@ pub trait Device: Send + Sync + Any {
     /// A file descriptor by which another process can map this granule.
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd>;
 
+    /// The granule of `bytes` bytes behind a descriptor that [`Device::granule_export`] gave, in this or another process.
+    /// Both then own the same physical memory; it is freed when both have released it. The descriptor stays the
+    /// caller's.
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        let _ = (fd, bytes);
+        Err(crate::Error::unsupported("this device takes no memory of other processes"))
+    }
+
     /// Reserves an address range of `bytes` (a multiple of the granularity) with nothing behind it.
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr>;
 
@@ -123,6 +133,35 @@ pub trait Device: Send + Sync + Any {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let _ = bytes;
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
+    }
+
+    /// Lets the device address host memory where it is, until the result is dropped. Devices whose own memory is host
+    /// memory do that anyway and answer [`crate::Status::Unsupported`].
+    ///
+    /// # Safety
+    /// `bytes` bytes at `address` must stay mapped until the result is dropped.
+    unsafe fn host_register(&self, address: u64, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let _ = (address, bytes);
+        Err(crate::Error::unsupported("this device addresses host memory without being told"))
+    }
+
+    /// Binds memory of this device as a texture.
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        let _ = view;
+        Err(crate::Error::unsupported("this device has no textures"))
+    }
+
+    /// Bytes of stack that a thread of a kernel may have now, and how many such threads the device holds at most. Devices
+    /// without kernels answer [`crate::Status::Unsupported`]: their threads are the host's.
+    fn thread_stack(&self) -> Result<(u64, u64)> {
+        Err(crate::Error::unsupported("threads of this device are threads of the host"))
+    }
+
+    /// Sets the bytes of stack that a thread of a kernel may have, for every kernel of this process on the device; what
+    /// the driver made of it.
+    fn set_thread_stack(&self, bytes: u64) -> Result<u64> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("threads of this device are threads of the host"))
     }
 
     /// The smallest processors that can be given away one by one: single cores, or groups of SMs.

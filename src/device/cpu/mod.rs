@@ -18,6 +18,7 @@ mod node;
 mod ranges;
 mod stream;
 mod team;
+mod texture;
 mod topology;
 
 #[cfg(test)]
@@ -29,12 +30,14 @@ pub use stream::{CpuEvent, CpuStream};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Texture, TextureView, Unit,
+};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;
 use std::any::Any;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -47,7 +50,7 @@ const CHECK_EVERY: u64 = 64 << 20;
 pub struct CpuDevice {
     topology: Topology,
     units: Vec<Unit>,
-    ranges: Ranges,
+    ranges: Arc<Ranges>,
     queues: Arc<Mutex<Vec<Weak<Queue>>>>,
     unchecked: AtomicU64,
 }
@@ -66,7 +69,7 @@ impl CpuDevice {
         Ok(CpuDevice {
             topology,
             units,
-            ranges: Ranges::default(),
+            ranges: Arc::default(),
             queues: Arc::default(),
             unchecked: AtomicU64::new(CHECK_EVERY),
         })
@@ -152,6 +155,10 @@ impl Device for CpuDevice {
         granule::export(granule)
     }
 
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        granule::import(fd, bytes)
+    }
+
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
         self.ranges.reserve(bytes)
     }
@@ -216,6 +223,10 @@ impl Device for CpuDevice {
 
     fn place(&self, address: u64) -> Place {
         if self.ranges.contains(address) { Place::Device } else { Place::Host }
+    }
+
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        Ok(Box::new(texture::CpuTexture::new(view, &self.ranges)))
     }
 
     fn units(&self) -> &[Unit] {

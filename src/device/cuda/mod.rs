@@ -14,9 +14,11 @@ mod memory;
 mod module;
 mod node;
 mod pinned;
+mod registered;
 mod space;
 mod staging;
 mod stream;
+mod texture;
 #[allow(missing_docs)]
 pub(crate) mod types;
 
@@ -29,7 +31,8 @@ pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Texture, TextureView,
+    Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -113,13 +116,6 @@ impl CudaDevice {
         self.context.make_current()
     }
 
-    /// The granule of `bytes` bytes behind a descriptor that [`Device::granule_export`] gave, in this or another
-    /// process. Both then own the same physical memory; it is freed when both have released it. The driver keeps no
-    /// hold of the descriptor.
-    pub fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
-        self.space.granule_import(fd, bytes)
-    }
-
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }
@@ -164,6 +160,10 @@ impl Device for CudaDevice {
         self.space.granule_export(granule)
     }
 
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        self.space.granule_import(fd, bytes)
+    }
+
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
         self.space.range_reserve(bytes)
     }
@@ -205,6 +205,26 @@ impl Device for CudaDevice {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
         Ok(Box::new(PinnedBuffer::new(self, bytes)?))
+    }
+
+    unsafe fn host_register(&self, address: u64, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(registered::Registered::new(&self.context, address, bytes)?))
+    }
+
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        Ok(Box::new(texture::CudaTexture::new(&self.context, view)?))
+    }
+
+    fn thread_stack(&self) -> Result<(u64, u64)> {
+        let info = self.info()?;
+        let threads = u64::from(info.multiprocessors) * u64::from(info.max_threads_per_multiprocessor);
+        Ok((self.context.stack_limit()?, threads))
+    }
+
+    fn set_thread_stack(&self, bytes: u64) -> Result<u64> {
+        self.context.set_stack_limit(bytes)?;
+        self.context.stack_limit()
     }
 
     fn units(&self) -> &[Unit] {

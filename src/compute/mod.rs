@@ -9,4 +9,4 @@ pub use gate::{Gate, Permit};
 pub use nodes::{NodeInfo, Nodes};
 pub use share::Share;
 pub(crate) use tasks::serve;
-pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};
+pub use tasks::{Ended, Priority, Stack, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};

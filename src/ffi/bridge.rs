@@ -13,13 +13,13 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 static BRIDGES: Table<cw_bridge, Bridge> = Table::new(8, "cw_bridge");
-static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
+pub(super) static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
 
-fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
+pub(super) fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     BRIDGES.get("bridge", bridge)
 }
 
-fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
+pub(super) fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     let bridge = get(bridge)?;
     bridge.active_llms()?;
     Ok(bridge)

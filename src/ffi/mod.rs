@@ -21,6 +21,7 @@ compile_error!(
 mod bridge;
 mod callback;
 mod device;
+mod direct;
 mod driver;
 mod error;
 mod guard;
@@ -31,6 +32,7 @@ mod memory;
 mod model;
 mod node;
 mod partition;
+mod shared;
 mod stream;
 mod system;
 mod task;

@@ -2,11 +2,12 @@
 //! virtual GPU (integer id) are both tenants.
 
 mod copy;
+mod direct;
 mod registry;
 
 pub use registry::{close, close_this, find, find_or_open, list, open, open_default};
 
-use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
+use crate::compute::{Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
 use crate::ops::{self, Ops};
@@ -56,6 +57,9 @@ pub struct Tenant {
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
     made: Arc<Made>,
+    direct: direct::Direct,
+    /// Bounds of its task threads' stack; the largest counts.
+    stacks: Mutex<Vec<Weak<Stack>>>,
 }
 
 /// Every stream that was made for a tenant, while it lives.
@@ -110,6 +114,8 @@ impl Tenant {
             compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
             made,
+            direct: direct::Direct::default(),
+            stacks: Mutex::default(),
         })
     }
 
@@ -341,6 +347,7 @@ impl Tenant {
             memory,
             cores,
             affinity: affinity.map(|u| u.os_index).collect(),
+            stack: self.stack(),
             body,
         })?;
         if self.is_closed() {
@@ -348,6 +355,18 @@ impl Tenant {
             task.cancel();
         }
         Ok(task)
+    }
+
+    /// Bounds the stack of the threads that run its tasks, from the next task on and for as long as `stack` lives. Of
+    /// several bounds the largest counts.
+    pub fn bound_stack(&self, stack: &Arc<Stack>) {
+        let mut stacks = self.stacks.lock();
+        stacks.retain(|s| s.strong_count() > 0);
+        stacks.push(Arc::downgrade(stack));
+    }
+
+    fn stack(&self) -> Option<Arc<Stack>> {
+        self.stacks.lock().iter().filter_map(Weak::upgrade).max_by_key(|s| s.bytes())
     }
 
     fn no_stream(&self, id: u64) -> Error {

@@ -6,8 +6,10 @@
 //! tenant whose tasks have run least (run time over weight), then the oldest.
 
 mod affinity;
+mod stack;
 mod types;
 
+pub use stack::Stack;
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
 use crate::{Error, Result, Status};
@@ -325,9 +327,17 @@ impl Shared {
     fn run(&self, Pending { entry, spec }: Pending) {
         let begun = Instant::now();
         let saved = pin(&spec.affinity);
-        OWN.set(&*entry);
-        let outcome = catch_unwind(AssertUnwindSafe(|| (spec.body)(&entry.context)));
-        OWN.set(std::ptr::null());
+        let body = spec.body;
+        let work = || {
+            OWN.set(&*entry);
+            let outcome = catch_unwind(AssertUnwindSafe(|| body(&entry.context)));
+            OWN.set(std::ptr::null());
+            outcome
+        };
+        let outcome = match &spec.stack {
+            None => work(),
+            Some(stack) => stack.run(work).unwrap_or_else(|e| Ok(Err(e))),
+        };
         unpin(saved);
         let cancelled = entry.context.is_cancelled();
         let (end, result, status) = match outcome {

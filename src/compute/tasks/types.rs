@@ -1,5 +1,6 @@
 //! What a task asks for, and what is known of it.
 
+use super::Stack;
 use crate::compute::Share;
 use crate::memory::Account;
 use crate::{Error, Result, Status};
@@ -116,6 +117,8 @@ pub struct TaskSpec {
     pub cores: u32,
     /// Where the body's thread may run (operating system core numbers); empty for anywhere.
     pub affinity: Vec<u32>,
+    /// The stack of the body's thread; `None` for the usual one of 2 MiB.
+    pub stack: Option<Arc<Stack>>,
     /// The work.
     pub body: TaskBody,
 }

@@ -71,9 +71,8 @@ impl Mapped {
         let bytes = usize::try_from(bytes).map_err(|_| Error::argument("size", "is too large"))?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: new addresses; the file has this size and can never have less.
-        let at = unsafe {
-            libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        };
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if at == libc::MAP_FAILED {
             return Err(Error::io("mapping a shared array", io::Error::last_os_error()));
         }
@@ -122,9 +121,10 @@ fn file(bytes: u64) -> Result<OwnedFd> {
     let failed = |what: &str| {
         let cause = io::Error::last_os_error();
         match cause.raw_os_error() {
-            Some(libc::ENOMEM | libc::ENOSPC) => {
-                Error::new(Status::OutOfMemory, format!("the host has no {bytes} bytes left: {what}: {cause}"))
-            }
+            Some(libc::ENOMEM | libc::ENOSPC) => Error::new(
+                Status::OutOfMemory,
+                format!("the host has no {bytes} bytes left: {what}: {cause}"),
+            ),
             _ => Error::io(what, cause),
         }
     };
@@ -190,7 +190,10 @@ fn size(file: &OwnedFd) -> Result<u64> {
     };
     let fixed = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
     if seals < 0 || seals & fixed != fixed || size <= 0 || size % 4 != 0 {
-        return Err(Error::argument("name", "is no shared array: not memory of whole f32 sealed in its size"));
+        return Err(Error::argument(
+            "name",
+            "is no shared array: not memory of whole f32 sealed in its size",
+        ));
     }
     Ok(size as u64)
 }

@@ -1,8 +1,8 @@
 //! Memory of a tenant that is one physical piece of its own: it can change its access or be handed to another process
 //! without touching what lies beside it. It lies in the tenant's address range like any allocation.
 
-use super::space::Space;
 use super::source::{Piece, Shortage};
+use super::space::Space;
 use super::{UNIT, now, round_up};
 use crate::device::{Access, DevicePtr, Granule};
 use crate::{Error, Result, Status};

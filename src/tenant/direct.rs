@@ -63,8 +63,10 @@ impl Tenant {
         if found {
             return Ok(ptr);
         }
-        Err(Error::unsupported(format!("{ptr:#x} lies in the GPU's own memory, which the host cannot address"))
-            .advise("allocate it after enableDirectMemoryAccess, or copy it"))
+        Err(Error::unsupported(format!(
+            "{ptr:#x} lies in the GPU's own memory, which the host cannot address"
+        ))
+        .advise("allocate it after enableDirectMemoryAccess, or copy it"))
     }
 
     /// Allocates memory of the tenant, for the host too when direct access is enabled. Free it with [`Tenant::free`].

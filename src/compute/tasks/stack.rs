@@ -54,7 +54,8 @@ impl Stack {
         let _use = Use::new(self)?;
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("cw-task".into()).stack_size(self.bytes as usize);
-            let running = thread.spawn_scoped(scope, work).map_err(|e| Error::io("starting a task thread", e))?;
+            let running =
+                thread.spawn_scoped(scope, work).map_err(|e| Error::io("starting a task thread", e))?;
             running.join().map_err(|_| Error::new(crate::Status::Panic, "a task's thread panicked"))
         })
     }

@@ -79,7 +79,10 @@ pub(super) fn import(fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
             .advise("pass a descriptor of an exported partition of the CPU device"));
     }
     if size != bytes as i64 {
-        return Err(Error::argument("size", format!("is {bytes} bytes (whole granules), the memory has {size}")));
+        return Err(Error::argument(
+            "size",
+            format!("is {bytes} bytes (whole granules), the memory has {size}"),
+        ));
     }
     // SAFETY: duplicates a descriptor that is valid; the result is checked before it is owned.
     let own = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FD) };

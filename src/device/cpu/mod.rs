@@ -31,7 +31,8 @@ pub use team::Team;
 pub use topology::{Core, Topology};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Texture, TextureView, Unit,
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Texture, TextureView,
+    Unit,
 };
 use crate::{Error, Result};
 use parking_lot::Mutex;

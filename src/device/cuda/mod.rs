@@ -31,8 +31,8 @@ pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Texture, TextureView,
-    Unit,
+    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Texture,
+    TextureView, Unit,
 };
 use crate::{Error, Result};
 use context::Context;

@@ -28,8 +28,10 @@ impl Registered {
         // SAFETY: `device` outlives the call; the address was registered.
         unsafe { context.driver.cuMemHostGetDevicePointer_v2(&mut device, host, 0)? };
         if device != address {
-            return Err(Error::unsupported("this GPU addresses registered host memory elsewhere than the host")
-                .advise("use a platform whose driver has unified addresses for registered memory"));
+            return Err(Error::unsupported(
+                "this GPU addresses registered host memory elsewhere than the host",
+            )
+            .advise("use a platform whose driver has unified addresses for registered memory"));
         }
         Ok(registered)
     }

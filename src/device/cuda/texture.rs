@@ -1,11 +1,11 @@
 //! Texture objects over linear memory.
 
 use super::context::Context;
+use super::info;
 use super::module::{Function, Module};
 use super::pinned::PinnedBuffer;
 use super::stream::CudaStream;
 use super::types::{self, ResourceView, TextureSettings, attribute};
-use super::info;
 use crate::device::Stream;
 use crate::device::texture::{Filter, Texture, TextureView, check_lengths};
 use crate::{Error, Result};
@@ -66,9 +66,8 @@ impl CudaTexture {
     }
 
     fn sampler(&self) -> Result<&Function> {
-        self.sampler.get_or_try_init(|| {
-            Module::in_context(&self.context, IMAGE)?.function("cw_texture_sample")
-        })
+        self.sampler
+            .get_or_try_init(|| Module::in_context(&self.context, IMAGE)?.function("cw_texture_sample"))
     }
 }
 
@@ -86,7 +85,8 @@ impl Texture for CudaTexture {
         if at.is_empty() {
             return Ok(());
         }
-        let count = u32::try_from(at.len()).map_err(|_| Error::argument("at", "has more than 2^32 places"))?;
+        let count =
+            u32::try_from(at.len()).map_err(|_| Error::argument("at", "has more than 2^32 places"))?;
         let stream = CudaStream::of(stream, "stream")?;
         self.context.same_as(&stream.context, "stream")?;
         // The GPU reads the places and writes the values where they are: both are small.

@@ -27,8 +27,11 @@ impl Constant {
     pub(super) fn fill(&self, tenant: &Tenant, at: u64, data: &[u8]) -> Result<()> {
         let mut written = self.written.lock();
         if *written {
-            return Err(Error::new(Status::AlreadyExists, "constant memory was written already: it is read-only")
-                .advise("destroy the partition and make a new one"));
+            return Err(Error::new(
+                Status::AlreadyExists,
+                "constant memory was written already: it is read-only",
+            )
+            .advise("destroy the partition and make a new one"));
         }
         self.extent.set_access(Access::ReadWrite)?;
         let filled = tenant.device().write(at, data);

@@ -61,9 +61,9 @@ impl OnGpu {
         let mut wanted = WANTED.lock();
         let (before, threads) = device.thread_stack()?;
         // The driver keeps a stack for every thread that the GPU can hold.
-        let total = bytes
-            .checked_mul(threads.max(1))
-            .ok_or_else(|| Error::argument("size", format!("{bytes} bytes for {threads} threads overflow")))?;
+        let total = bytes.checked_mul(threads.max(1)).ok_or_else(|| {
+            Error::argument("size", format!("{bytes} bytes for {threads} threads overflow"))
+        })?;
         let charge = tenant.account().charge(total, "local partition")?;
         let address = address(&*device);
         let at = wanted.iter().position(|w| w.device == address).unwrap_or_else(|| {

@@ -89,7 +89,8 @@ fn view(address: u64, bytes: u64, shape: TextureShape) -> Result<TextureView> {
     }
     let view = TextureView { address, width, height, pitch, filter };
     if view.bytes().is_none_or(|needed| needed > bytes) {
-        let text = format!("{width} by {height} elements with rows of {pitch} bytes pass the partition's {bytes}");
+        let text =
+            format!("{width} by {height} elements with rows of {pitch} bytes pass the partition's {bytes}");
         return Err(Error::argument("height", text));
     }
     Ok(view)

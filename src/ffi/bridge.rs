@@ -244,7 +244,7 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     })
 }
 
-/// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than `llm`.
+/// Frees the handle and gives the array's memory back, unless `cw_array_share` made other handles; refused when it belongs to another tenant than `llm`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated. Nobody may use the array's memory any more.
@@ -290,6 +290,21 @@ pub unsafe extern "C" fn cw_array_data(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
     guard("cw_array_free", || ARRAYS.remove("array", array).map(drop))
+}
+
+/// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
+/// `cw_bridge_array_deallocate` of the first.
+///
+/// # Safety
+/// `other` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_share(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
+    guard("cw_array_share", || {
+        // SAFETY: the caller's promise.
+        let other = unsafe { out("other", other)? };
+        *other = ARRAYS.insert(ARRAYS.get("array", array)?);
+        Ok(())
+    })
 }
 
 /// The array's address for host and device alike.

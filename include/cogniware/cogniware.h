@@ -211,6 +211,9 @@ typedef struct cw_device_info {
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // One compute node of a device.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
@@ -230,28 +233,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +342,32 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes: as asked for, for shared and constant memory whole granules; local: of one thread's stack.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range; 0 for local memory, which has no address.
+    uint64_t offset;
+    // Its device address; NULL for local memory.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+    // What kernels read a texture by: the CUtexObject on a GPU; 0 for other types.
+    uint64_t texture;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -586,7 +588,7 @@ cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
                                    const char *llm,
                                    struct cw_array **array);
 
-// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than llm.
+// Frees the handle and gives the array's memory back, unless cw_array_share made other handles; refused when it belongs to another tenant than llm.
 //
 // llm must be NUL-terminated. Nobody may use the array's memory any more.
 CW_API
@@ -603,6 +605,12 @@ CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint6
 //
 // Nobody may use the array's memory any more.
 CW_API cw_status cw_array_free(struct cw_array *array);
+
+// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
+// cw_bridge_array_deallocate of the first.
+//
+// other must be valid for a write.
+CW_API cw_status cw_array_share(const struct cw_array *array, struct cw_array **other);
 
 // The array's address for host and device alike.
 //
@@ -712,6 +720,58 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Lets the host read and write what tenant llm allocates from here on without copies: ask cw_kernel_direct_pointer.
+// On the CPU device all memory is so. On a GPU new allocations are pinned host memory that the GPU addresses over its bus;
+// what was allocated before stays in the GPU's own memory, which a host cannot address. Doing it twice is fine.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_direct_enable(struct cw_kernel *kernel,
+                                  const char *llm);
+
+// Ends it: direct pointers of tenant llm must not be used any more, new allocations are the device's own. An error when
+// it was not enabled.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_direct_disable(struct cw_kernel *kernel,
+                                   const char *llm);
+
+// The address by which the host reads and writes bytes bytes at the device address memory, which must lie in one
+// allocation of a tenant whose direct access is enabled. Valid until that is freed or direct access disabled. Ordering
+// with work of the device is the caller's.
+//
+// host must be valid for a write.
+CW_API
+cw_status cw_kernel_direct_pointer(const struct cw_kernel *kernel,
+                                   const void *memory,
+                                   uint64_t bytes,
+                                   void **host);
+
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -799,34 +859,6 @@ CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node
 
 // Takes a compute node of the current device back from whoever holds it.
 CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1167,6 +1199,159 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Makes a partition of the memory of tenant llm, of type (CW_PARTITION_*); *id gets its number. Shared and constant
+// memory comes in whole granules (2 MiB), which the partition's size says. bytes of a local partition are those of one
+// thread's stack: of each task of the tenant on the CPU device, of each thread of a kernel on a GPU.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
+// Writes bytes host bytes at offset of a partition and waits. Constant memory is written once: what the call leaves
+// out is zero for good, and a second call is CW_ERROR_ALREADY_EXISTS. Local memory has no address and is refused.
+//
+// data must be valid for reads of bytes bytes.
+CW_API
+cw_status cw_kernel_partition_write(struct cw_kernel *kernel,
+                                    int32_t id,
+                                    uint64_t offset,
+                                    const void *data,
+                                    size_t bytes);
+
+// Reads bytes bytes from offset of a partition to the host and waits.
+//
+// data must be valid for writes of bytes bytes.
+CW_API
+cw_status cw_kernel_partition_read(struct cw_kernel *kernel,
+                                   int32_t id,
+                                   uint64_t offset,
+                                   void *data,
+                                   size_t bytes);
+
+// A file descriptor by which another process can map a shared partition with cw_kernel_partition_import; pass the
+// partition's size along. It is the caller's to close. The memory lives for as long as somebody maps it or holds a descriptor.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_kernel_partition_export(struct cw_kernel *kernel,
+                                     int32_t id,
+                                     int32_t *fd);
+
+// Maps the memory behind a descriptor of cw_kernel_partition_export, of this or another process, as a shared partition
+// of tenant llm, which is charged all of it; *id gets its number. bytes is the size that the partition has there.
+// The descriptor stays the caller's.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_import(struct cw_kernel *kernel,
+                                     int32_t fd,
+                                     uint64_t bytes,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Binds a texture partition anew: height rows of width f32, pitch bytes from row to row (a multiple of 32; 0 for the
+// least), filter 0 (point) or 1 (linear). *handle gets what kernels read it by: the CUtexObject on a GPU. The
+// former handle is invalid then: no work that reads it may be in flight.
+//
+// handle must be valid for a write.
+CW_API
+cw_status cw_kernel_partition_texture_bind(struct cw_kernel *kernel,
+                                           int32_t id,
+                                           uint64_t width,
+                                           uint64_t height,
+                                           uint64_t pitch,
+                                           int32_t filter,
+                                           uint64_t *handle);
+
+// Reads a texture partition at count places, x and y of each in turn, and waits. Places are in elements: the middle of
+// element (i, j) is (i + 0.5, j + 0.5); beyond the border the nearest element is read. On a GPU a kernel reads through the
+// texture units, whose weights have 8 bits; the CPU computes the same.
+//
+// places must be valid for reads of 2 * count floats, values for writes of count.
+CW_API
+cw_status cw_kernel_partition_texture_sample(struct cw_kernel *kernel,
+                                             int32_t id,
+                                             const float *places,
+                                             size_t count,
+                                             float *values);
+
+// Makes an array of count f32, zero at first, that other processes can open, charged to tenant llm (opened with
+// default limits when there is none). Its size never changes. Free the handle with cw_array_free or
+// cw_bridge_shared_array_destroy; the memory goes when no process has it any more.
+//
+// llm must be NUL-terminated, array valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_create(struct cw_bridge *bridge,
+                                        uint64_t count,
+                                        const char *llm,
+                                        struct cw_array **array);
+
+// Opens the shared array of another process: name is what cw_array_shared_name wrote there, or the number of a
+// descriptor that this process got. Charged to tenant llm in full.
+//
+// Texts must be NUL-terminated, array valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_open(struct cw_bridge *bridge,
+                                      const char *name,
+                                      const char *llm,
+                                      struct cw_array **array);
+
+// Gives a shared array's memory back here and frees the handle; refused for another tenant than llm and for an array
+// that is not shared. Other processes that opened it keep it.
+//
+// llm must be NUL-terminated. Nobody in this process may use the array's memory any more.
+CW_API
+cw_status cw_bridge_shared_array_destroy(struct cw_bridge *bridge,
+                                         struct cw_array *array,
+                                         const char *llm);
+
+// Where a shared array lies, for host and device alike; an error for an array that is not shared.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_pointer(const struct cw_bridge *bridge,
+                                         const struct cw_array *array,
+                                         void **memory);
+
+// What another process of the same user opens a shared array by, while this process has it. Text out as described at the
+// top.
+//
+// buffer must be valid for length writes, needed null or valid for a write.
+CW_API
+cw_status cw_array_shared_name(const struct cw_array *array,
+                               char *buffer,
+                               size_t length,
+                               size_t *needed);
+
+// A file descriptor of a shared array, to be passed on to a process that cannot open it by name. The caller's to close.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_array_shared_fd(const struct cw_array *array,
+                             int32_t *fd);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1225,30 +1410,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 //
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
-
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //

@@ -775,7 +775,10 @@ Result cuMemsetD8Async(u64 dst, unsigned char value, size_t bytes, Stream *s) {
     ENTER;
     STREAM(s);
     LOCKED({
-        if (!range_of(dst, bytes) || !accessible(dst, bytes, 3)) FAIL(INVALID);
+        int host = registered_at(dst) != NULL;
+        for (Object *o = objects[K_HOST]; o; o = o->next)
+            if (o->live && dst - (u64)(uintptr_t)((Host *)o)->p < ((Host *)o)->bytes) host = 1;
+        if (!host && (!range_of(dst, bytes) || !accessible(dst, bytes, 3))) FAIL(INVALID);
         Op *op = op_new(OP_FILL);
         op->dst = dst;
         op->value = value;

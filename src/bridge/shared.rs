@@ -19,8 +19,8 @@ pub(super) struct Shared {
 impl Shared {
     /// A new file of `bytes` zeros, charged to the tenant.
     pub(super) fn create(tenant: &Tenant, bytes: u64) -> Result<Shared> {
-        let file = file(bytes)?;
-        Shared::of(tenant, file, bytes, "shared array")
+        // Charged before the system is asked for memory.
+        Shared::of(tenant, bytes, "shared array", || file(bytes))
     }
 
     /// The array of another process: `name` is what [`Shared::name`] said there, or the number of a descriptor that
@@ -31,17 +31,20 @@ impl Shared {
             Err(_) => by_path(name)?,
         };
         let bytes = size(&file)?;
-        Ok((Shared::of(tenant, file, bytes, "opened shared array")?, bytes))
+        Ok((Shared::of(tenant, bytes, "opened shared array", || Ok(file))?, bytes))
     }
 
-    fn of(tenant: &Tenant, file: OwnedFd, bytes: u64, tag: &str) -> Result<Shared> {
+    fn of(tenant: &Tenant, bytes: u64, tag: &str, file: impl FnOnce() -> Result<OwnedFd>) -> Result<Shared> {
+        let mut kept = None;
         let memory = Hosted::new(tenant.space(), bytes, tag, || {
-            let mapped = Mapped::new(&file, bytes)?;
+            let file = kept.insert(file()?);
+            let mapped = Mapped::new(file, bytes)?;
             Ok(match tenant.device().kind() {
                 DeviceKind::Cpu => Box::new(mapped) as Box<dyn HostMemory>,
                 DeviceKind::Cuda => Box::new(Pinned::new(mapped, tenant.device())?),
             })
         })?;
+        let file = kept.ok_or_else(|| Error::new(Status::Internal, "a shared array without a file"))?;
         Ok(Shared { memory, file })
     }
 

@@ -262,7 +262,9 @@ impl Mock {
 
 /// A function that gives something back: when it fails, that stays, and nobody can help it.
 fn releases(name: &str) -> bool {
-    ["Destroy", "Free", "Release", "Unload", "Unmap", "Unregister", "EndCapture"].iter().any(|part| name.contains(part))
+    ["Destroy", "Free", "Release", "Unload", "Unmap", "Unregister", "EndCapture"]
+        .iter()
+        .any(|part| name.contains(part))
         || name == "cuCtxGetCurrent"
         || name == "cuCtxSetCurrent"
 }

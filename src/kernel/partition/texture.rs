@@ -42,7 +42,10 @@ impl Bound {
                 .advise("textures are made of f32"));
         }
         // A row takes whole units of 32 bytes.
-        let block = tenant.space().block(bytes.next_multiple_of(ROW_ALIGN), ALIGN, "texture partition")?;
+        let whole = bytes
+            .checked_next_multiple_of(ROW_ALIGN)
+            .ok_or_else(|| Error::argument("size", format!("{bytes} bytes overflow")))?;
+        let block = tenant.space().block(whole, ALIGN, "texture partition")?;
         let shape = TextureShape { width, height: count / width, pitch: 0, filter: Filter::Linear };
         let view = view(block.ptr(), bytes, shape)?;
         let texture = RwLock::new(tenant.device().texture(view)?);

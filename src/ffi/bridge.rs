@@ -13,14 +13,14 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 static BRIDGES: Table<cw_bridge, Bridge> = Table::new(8, "cw_bridge");
-static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
+pub(super) static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
 
 /// The bridge behind a handle.
 pub(super) fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     BRIDGES.get("bridge", bridge)
 }
 
-fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
+pub(super) fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     let bridge = get(bridge)?;
     bridge.active_llms()?;
     Ok(bridge)
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     })
 }
 
-/// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than `llm`.
+/// Frees the handle and gives the array's memory back, unless `cw_array_share` made other handles; refused when it belongs to another tenant than `llm`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated. Nobody may use the array's memory any more.
@@ -291,6 +291,21 @@ pub unsafe extern "C" fn cw_array_data(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
     guard(call!("cw_array_free", array), || ARRAYS.remove("array", array).map(drop))
+}
+
+/// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
+/// `cw_bridge_array_deallocate` of the first.
+///
+/// # Safety
+/// `other` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_share(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
+    guard("cw_array_share", || {
+        // SAFETY: the caller's promise.
+        let other = unsafe { out("other", other)? };
+        *other = ARRAYS.insert(ARRAYS.get("array", array)?);
+        Ok(())
+    })
 }
 
 /// The array's address for host and device alike.

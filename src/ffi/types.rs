@@ -476,11 +476,11 @@ pub struct cw_partition_info {
     pub id: i32,
     /// `CW_PARTITION_*`.
     pub r#type: i32,
-    /// Bytes.
+    /// Bytes: as asked for, for shared and constant memory whole granules; local: of one thread's stack.
     pub bytes: u64,
-    /// Bytes from the start of the tenant's address range.
+    /// Bytes from the start of the tenant's address range; 0 for local memory, which has no address.
     pub offset: u64,
-    /// Its device address.
+    /// Its device address; `NULL` for local memory.
     pub device_pointer: *mut c_void,
     /// Its address for the host where the host can reach it, else `NULL`.
     pub host_pointer: *mut c_void,
@@ -488,6 +488,8 @@ pub struct cw_partition_info {
     pub owner: [c_char; 128],
     /// Microseconds since 1970 when it was made.
     pub created_us: u64,
+    /// What kernels read a texture by: the `CUtexObject` on a GPU; 0 for other types.
+    pub texture: u64,
 }
 
 /// Parameters of a generation. Fill with `cw_generate_params_default`, then change what matters.

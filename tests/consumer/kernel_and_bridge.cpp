@@ -135,4 +135,5 @@ void kernel_and_bridge() {
     kernel_of_its_own();
     driver_of_its_own();
     bridge();
+    partitions_and_arrays();
 }

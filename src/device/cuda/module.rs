@@ -30,7 +30,11 @@ impl Module {
                 "is neither a cubin, nor a fatbin, nor PTX text that ends in a zero byte",
             ));
         }
-        let context = device.context().clone();
+        Module::in_context(device.context(), image)
+    }
+
+    pub(super) fn in_context(context: &Arc<Context>, image: &[u8]) -> Result<Arc<Module>> {
+        let context = context.clone();
         let mut raw = Handle::NULL;
         {
             let _current = context.enter()?;

@@ -1,8 +1,13 @@
 //! The driver manager: what stands between a tenant and the hardware. What the C++ class `AdvancedCustomizedDriver`
-//! mirrors; this version tells what is there, the rest of that class comes later.
+//! mirrors: what is there, modules, and what is installed on the system.
+
+mod module;
+
+pub use module::Launch;
 
 use crate::kernel::Kernel;
 use crate::{Error, Result, Status};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,12 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 pub struct Driver {
     kernel: Arc<Kernel>,
     initialized: AtomicBool,
+    modules: Mutex<Vec<module::Loaded>>,
 }
 
 impl Driver {
     /// A driver manager for the devices of `kernel`.
     pub fn new(kernel: Arc<Kernel>) -> Driver {
-        Driver { kernel, initialized: AtomicBool::new(false) }
+        Driver { kernel, initialized: AtomicBool::new(false), modules: Mutex::default() }
     }
 
     /// Initialises the kernel manager if needed. Does nothing when that was done.
@@ -26,9 +32,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends this manager; the kernel manager lives on.
+    /// Ends this manager and unloads its GPU modules; the kernel manager lives on.
     pub fn shutdown(&self) {
         self.initialized.store(false, SeqCst);
+        self.drop_gpu_modules();
     }
 
     /// Between `initialize` and `shutdown`.
@@ -55,6 +62,7 @@ impl Driver {
         put("driver_initialized".into(), self.is_initialized().to_string());
         put("version".into(), env!("CARGO_PKG_VERSION").into());
         put("cuda_support".into(), cfg!(feature = "cuda").to_string());
+        put("loaded_modules".into(), self.modules().len().to_string());
         if !self.is_initialized() {
             return Ok(out);
         }

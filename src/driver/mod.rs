@@ -1,6 +1,7 @@
 //! The driver manager: what stands between a tenant and the hardware. What the C++ class `AdvancedCustomizedDriver`
 //! mirrors: what is there, modules, and what is installed on the system.
 
+mod install;
 mod module;
 
 pub use module::Launch;
@@ -17,12 +18,18 @@ pub struct Driver {
     kernel: Arc<Kernel>,
     initialized: AtomicBool,
     modules: Mutex<Vec<module::Loaded>>,
+    installer: Mutex<install::Installer>,
 }
 
 impl Driver {
     /// A driver manager for the devices of `kernel`.
     pub fn new(kernel: Arc<Kernel>) -> Driver {
-        Driver { kernel, initialized: AtomicBool::new(false), modules: Mutex::default() }
+        Driver {
+            kernel,
+            initialized: AtomicBool::new(false),
+            modules: Mutex::default(),
+            installer: Mutex::default(),
+        }
     }
 
     /// Initialises the kernel manager if needed. Does nothing when that was done.

@@ -97,7 +97,7 @@ pub(super) mod made {
     /// An ELF file with these sections.
     pub fn elf(kind: u16, machine: u16, sections: &[(&str, &[u8])]) -> Vec<u8> {
         let mut names = vec![0u8];
-        let mut body = Vec::new();
+        let mut body: Vec<u8> = Vec::new();
         let mut headers = vec![[0u8; 64]];
         let mut put = |name: &str, bytes: &[u8], names: &mut Vec<u8>| {
             let mut h = [0u8; 64];

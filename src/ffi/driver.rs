@@ -5,11 +5,17 @@ use super::handle::Table;
 use super::kernel;
 use super::map::export;
 use super::types::{cw_driver, cw_kernel, cw_map, cw_status};
+use crate::Result;
 use crate::driver::Driver;
 use crate::kernel::Kernel;
 use std::sync::Arc;
 
 static DRIVERS: Table<cw_driver, Driver> = Table::new(5, "cw_driver");
+
+/// The manager behind a handle.
+pub(super) fn get(driver: *const cw_driver) -> Result<Arc<Driver>> {
+    DRIVERS.get("driver", driver)
+}
 
 /// A handle to this manager.
 pub(super) fn handle(driver: &Arc<Driver>) -> *mut cw_driver {

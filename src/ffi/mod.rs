@@ -22,6 +22,7 @@ mod bridge;
 mod callback;
 mod device;
 mod driver;
+mod driver_files;
 mod error;
 mod guard;
 mod handle;

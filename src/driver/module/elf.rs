@@ -44,6 +44,10 @@ impl<'a> Elf<'a> {
         if count > 0 && entry < 64 {
             return Err(Error::format("has section headers of a wrong size"));
         }
+        if count.checked_mul(entry).and_then(|all| all.checked_add(table)).is_none_or(|end| end > bytes.len())
+        {
+            return Err(cut());
+        }
         // Offsets and lengths first: a driver that follows them must not leave the file.
         let mut raw = Vec::with_capacity(count);
         for i in 0..count {

@@ -171,6 +171,14 @@ mod gpu {
             let e = driver.load_module(&newer, "").unwrap_err();
             assert_eq!((e.status(), e.driver_code()), (Status::Unsupported, Some(222)), "{e}");
         }
+        // Machine code too; of it the mock knows no names.
+        let images = written(&folder, "images", include_bytes!("../kernels/images/cogniware.fatbin"));
+        driver.load_module(&images, "").unwrap();
+        assert_eq!(driver.modules()[images.to_str().unwrap()], "fatbin images");
+        if std::env::var_os(AGAIN).is_none() {
+            assert!(driver.module_functions(None).unwrap().keys().any(|name| name.starts_with("cw_")));
+        }
+        driver.unload_module(None).unwrap();
         assert_eq!(driver.unload_module(Some("nothing")).unwrap_err().status(), Status::NotFound);
         assert_eq!(driver.modules().len(), 1);
         driver.unload_module(None).unwrap();

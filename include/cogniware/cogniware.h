@@ -208,8 +208,35 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
+
+// How a function of a GPU module is launched. Fill with cw_launch_default.
+typedef struct cw_launch {
+    // sizeof(cw_launch), set by the caller.
+    size_t struct_size;
+    // The module's name or path, or NULL for the last GPU module that was loaded.
+    const char *module;
+    // The function's name.
+    const char *function;
+    // Blocks in x, y and z.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z.
+    uint32_t block[3];
+    // Bytes of dynamic shared memory of each block.
+    uint32_t shared;
+    // A stream of the kernel manager (cw_kernel_stream_create); NULL waits until the function has run.
+    void *stream;
+    // For each parameter a pointer to its value, which is copied.
+    const void *const *arguments;
+    // The bytes of each value.
+    const size_t *argument_sizes;
+    // How many there are.
+    size_t argument_count;
+} cw_launch;
 
 // One compute node of a device.
 typedef struct cw_node_info {
@@ -230,28 +257,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +366,30 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -712,6 +736,110 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
+// Loads a module, told by its content: a kernel module (.ko, .ko.xz, .ko.zst, .ko.gz) into the operating
+// system's kernel with parameters (name=value name=value, or NULL), which needs root; PTX, a cubin or a fatbin
+// onto the current device, which must be a CUDA device. GPU modules are unloaded by cw_driver_shutdown.
+//
+// The texts must be NUL-terminated.
+CW_API
+cw_status cw_driver_module_load(struct cw_driver *driver,
+                                const char *path,
+                                const char *parameters);
+
+// Unloads a module that this manager loaded: the one of this name or path, or with NULL the last. Never by force.
+//
+// The text must be NUL-terminated.
+CW_API
+cw_status cw_driver_module_unload(struct cw_driver *driver,
+                                  const char *name);
+
+// The modules that this manager loaded, by path: kind (kernel, ptx, cubin, fatbin) and name. Free the map.
+//
+// modules must be valid for a write.
+CW_API
+cw_status cw_driver_modules(const struct cw_driver *driver,
+                            struct cw_map **modules);
+
+// The functions of a GPU module (NULL: the last), each with registers=, shared_bytes=, max_threads_per_block=
+// and parameter_bytes= (one number a parameter). Needs a driver of CUDA 12.4. Free the map.
+//
+// functions must be valid for a write, module NUL-terminated.
+CW_API
+cw_status cw_driver_module_functions(const struct cw_driver *driver,
+                                     const char *module,
+                                     struct cw_map **functions);
+
+// Fills a launch with one block of one thread, no arguments, and no stream.
+//
+// launch must be valid for a write.
+CW_API cw_status cw_launch_default(struct cw_launch *launch);
+
+// Launches a function of a GPU module. Grid, block, shared memory, stream, and number and sizes of the arguments are
+// checked first (the arguments from CUDA 12.4 on). What addresses among the arguments point to is the caller's duty.
+//
+// The arrays must have argument_count elements, and each argument the bytes that it says.
+CW_API
+cw_status cw_driver_launch(struct cw_driver *driver,
+                           const struct cw_launch *launch);
+
+// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
+// install_root, library, load_modules, profiling_for_all, stream_memory_operations,
+// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/driver.md.
+CW_API cw_status cw_driver_install_configure(struct cw_driver *driver, const struct cw_map *settings);
+
+// The keys of the installation that are in force. Free the map.
+//
+// settings must be valid for a write.
+CW_API cw_status cw_driver_install_configuration(const struct cw_driver *driver, struct cw_map **settings);
+
+// Installs the library, the loader's configuration, the modules to load at start and the options of NVIDIA's kernel
+// module below install_root: all or nothing, and nothing without permission. Loads and runs nothing.
+CW_API
+cw_status cw_driver_install(struct cw_driver *driver);
+
+// Puts back byte for byte what was there before. CW_ERROR_NOT_FOUND when nothing is installed.
+CW_API cw_status cw_driver_uninstall(struct cw_driver *driver);
+
+// Compares each installed file with what was installed; the error's text names each difference.
+CW_API cw_status cw_driver_verify(struct cw_driver *driver);
+
+// Sets the configured parameters of NVIDIA's kernel module by an options file; they hold from its next load. The
+// module's binary is never changed.
+CW_API
+cw_status cw_driver_patch(struct cw_driver *driver);
+
+// What is installed: root, phase, file.PATH, was.PATH, parameter.NAME, loaded.NAME, reload_needed,
+// ldconfig_needed; see docs/driver.md. Free the map.
+//
+// report must be valid for a write.
+CW_API
+cw_status cw_driver_installation(const struct cw_driver *driver,
+                                 struct cw_map **report);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -799,34 +927,6 @@ CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node
 
 // Takes a compute node of the current device back from whoever holds it.
 CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1167,6 +1267,34 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1225,30 +1353,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 //
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
-
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //

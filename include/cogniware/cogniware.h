@@ -208,11 +208,35 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
-// A driver manager.
-typedef struct cw_driver cw_driver;
+// How a function of a GPU module is launched. Fill with cw_launch_default.
+typedef struct cw_launch {
+    // sizeof(cw_launch), set by the caller.
+    size_t struct_size;
+    // The module's name or path, or NULL for the last GPU module that was loaded.
+    const char *module;
+    // The function's name.
+    const char *function;
+    // Blocks in x, y and z.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z.
+    uint32_t block[3];
+    // Bytes of dynamic shared memory of each block.
+    uint32_t shared;
+    // A stream of the kernel manager (cw_kernel_stream_create); NULL waits until the function has run.
+    void *stream;
+    // For each parameter a pointer to its value, which is copied.
+    const void *const *arguments;
+    // The bytes of each value.
+    const size_t *argument_sizes;
+    // How many there are.
+    size_t argument_count;
+} cw_launch;
 
 // One compute node of a device.
 typedef struct cw_node_info {
@@ -350,11 +374,11 @@ typedef struct cw_partition_info {
     int32_t id;
     // CW_PARTITION_*.
     int32_t type;
-    // Bytes: as asked for, for shared and constant memory whole granules; local: of one thread's stack.
+    // Bytes.
     uint64_t bytes;
-    // Bytes from the start of the tenant's address range; 0 for local memory, which has no address.
+    // Bytes from the start of the tenant's address range.
     uint64_t offset;
-    // Its device address; NULL for local memory.
+    // Its device address.
     void *device_pointer;
     // Its address for the host where the host can reach it, else NULL.
     void *host_pointer;
@@ -362,8 +386,6 @@ typedef struct cw_partition_info {
     char owner[128];
     // Microseconds since 1970 when it was made.
     uint64_t created_us;
-    // What kernels read a texture by: the CUtexObject on a GPU; 0 for other types.
-    uint64_t texture;
 } cw_partition_info;
 
 // A function called with the user data it was given together with.
@@ -588,7 +610,7 @@ cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
                                    const char *llm,
                                    struct cw_array **array);
 
-// Frees the handle and gives the array's memory back, unless cw_array_share made other handles; refused when it belongs to another tenant than llm.
+// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than llm.
 //
 // llm must be NUL-terminated. Nobody may use the array's memory any more.
 CW_API
@@ -605,12 +627,6 @@ CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint6
 //
 // Nobody may use the array's memory any more.
 CW_API cw_status cw_array_free(struct cw_array *array);
-
-// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
-// cw_bridge_array_deallocate of the first.
-//
-// other must be valid for a write.
-CW_API cw_status cw_array_share(const struct cw_array *array, struct cw_array **other);
 
 // The array's address for host and device alike.
 //
@@ -720,34 +736,6 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
-// Lets the host read and write what tenant llm allocates from here on without copies: ask cw_kernel_direct_pointer.
-// On the CPU device all memory is so. On a GPU new allocations are pinned host memory that the GPU addresses over its bus;
-// what was allocated before stays in the GPU's own memory, which a host cannot address. Doing it twice is fine.
-//
-// llm must be NUL-terminated.
-CW_API
-cw_status cw_kernel_direct_enable(struct cw_kernel *kernel,
-                                  const char *llm);
-
-// Ends it: direct pointers of tenant llm must not be used any more, new allocations are the device's own. An error when
-// it was not enabled.
-//
-// llm must be NUL-terminated.
-CW_API
-cw_status cw_kernel_direct_disable(struct cw_kernel *kernel,
-                                   const char *llm);
-
-// The address by which the host reads and writes bytes bytes at the device address memory, which must lie in one
-// allocation of a tenant whose direct access is enabled. Valid until that is freed or direct access disabled. Ordering
-// with work of the device is the caller's.
-//
-// host must be valid for a write.
-CW_API
-cw_status cw_kernel_direct_pointer(const struct cw_kernel *kernel,
-                                   const void *memory,
-                                   uint64_t bytes,
-                                   void **host);
-
 // Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
 //
 // driver must be valid for a write.
@@ -771,6 +759,86 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 //
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
+// Loads a module, told by its content: a kernel module (.ko, .ko.xz, .ko.zst, .ko.gz) into the operating
+// system's kernel with parameters (name=value name=value, or NULL), which needs root; PTX, a cubin or a fatbin
+// onto the current device, which must be a CUDA device. GPU modules are unloaded by cw_driver_shutdown.
+//
+// The texts must be NUL-terminated.
+CW_API
+cw_status cw_driver_module_load(struct cw_driver *driver,
+                                const char *path,
+                                const char *parameters);
+
+// Unloads a module that this manager loaded: the one of this name or path, or with NULL the last. Never by force.
+//
+// The text must be NUL-terminated.
+CW_API
+cw_status cw_driver_module_unload(struct cw_driver *driver,
+                                  const char *name);
+
+// The modules that this manager loaded, by path: kind (kernel, ptx, cubin, fatbin) and name. Free the map.
+//
+// modules must be valid for a write.
+CW_API
+cw_status cw_driver_modules(const struct cw_driver *driver,
+                            struct cw_map **modules);
+
+// The functions of a GPU module (NULL: the last), each with registers=, shared_bytes=, max_threads_per_block=
+// and parameter_bytes= (one number a parameter). Needs a driver of CUDA 12.4. Free the map.
+//
+// functions must be valid for a write, module NUL-terminated.
+CW_API
+cw_status cw_driver_module_functions(const struct cw_driver *driver,
+                                     const char *module,
+                                     struct cw_map **functions);
+
+// Fills a launch with one block of one thread, no arguments, and no stream.
+//
+// launch must be valid for a write.
+CW_API cw_status cw_launch_default(struct cw_launch *launch);
+
+// Launches a function of a GPU module. Grid, block, shared memory, stream, and number and sizes of the arguments are
+// checked first (the arguments from CUDA 12.4 on). What addresses among the arguments point to is the caller's duty.
+//
+// The arrays must have argument_count elements, and each argument the bytes that it says.
+CW_API
+cw_status cw_driver_launch(struct cw_driver *driver,
+                           const struct cw_launch *launch);
+
+// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
+// install_root, library, load_modules, profiling_for_all, stream_memory_operations,
+// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/driver.md.
+CW_API cw_status cw_driver_install_configure(struct cw_driver *driver, const struct cw_map *settings);
+
+// The keys of the installation that are in force. Free the map.
+//
+// settings must be valid for a write.
+CW_API cw_status cw_driver_install_configuration(const struct cw_driver *driver, struct cw_map **settings);
+
+// Installs the library, the loader's configuration, the modules to load at start and the options of NVIDIA's kernel
+// module below install_root: all or nothing, and nothing without permission. Loads and runs nothing.
+CW_API
+cw_status cw_driver_install(struct cw_driver *driver);
+
+// Puts back byte for byte what was there before. CW_ERROR_NOT_FOUND when nothing is installed.
+CW_API cw_status cw_driver_uninstall(struct cw_driver *driver);
+
+// Compares each installed file with what was installed; the error's text names each difference.
+CW_API cw_status cw_driver_verify(struct cw_driver *driver);
+
+// Sets the configured parameters of NVIDIA's kernel module by an options file; they hold from its next load. The
+// module's binary is never changed.
+CW_API
+cw_status cw_driver_patch(struct cw_driver *driver);
+
+// What is installed: root, phase, file.PATH, was.PATH, parameter.NAME, loaded.NAME, reload_needed,
+// ldconfig_needed; see docs/driver.md. Free the map.
+//
+// report must be valid for a write.
+CW_API
+cw_status cw_driver_installation(const struct cw_driver *driver,
+                                 struct cw_map **report);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
@@ -1199,9 +1267,7 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
-// Makes a partition of the memory of tenant llm, of type (CW_PARTITION_*); *id gets its number. Shared and constant
-// memory comes in whole granules (2 MiB), which the partition's size says. bytes of a local partition are those of one
-// thread's stack: of each task of the tenant on the CPU device, of each thread of a kernel on a GPU.
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
 //
 // llm must be NUL-terminated, id valid for a write.
 CW_API
@@ -1228,129 +1294,6 @@ CW_API
 cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
-
-// Writes bytes host bytes at offset of a partition and waits. Constant memory is written once: what the call leaves
-// out is zero for good, and a second call is CW_ERROR_ALREADY_EXISTS. Local memory has no address and is refused.
-//
-// data must be valid for reads of bytes bytes.
-CW_API
-cw_status cw_kernel_partition_write(struct cw_kernel *kernel,
-                                    int32_t id,
-                                    uint64_t offset,
-                                    const void *data,
-                                    size_t bytes);
-
-// Reads bytes bytes from offset of a partition to the host and waits.
-//
-// data must be valid for writes of bytes bytes.
-CW_API
-cw_status cw_kernel_partition_read(struct cw_kernel *kernel,
-                                   int32_t id,
-                                   uint64_t offset,
-                                   void *data,
-                                   size_t bytes);
-
-// A file descriptor by which another process can map a shared partition with cw_kernel_partition_import; pass the
-// partition's size along. It is the caller's to close. The memory lives for as long as somebody maps it or holds a descriptor.
-//
-// fd must be valid for a write.
-CW_API
-cw_status cw_kernel_partition_export(struct cw_kernel *kernel,
-                                     int32_t id,
-                                     int32_t *fd);
-
-// Maps the memory behind a descriptor of cw_kernel_partition_export, of this or another process, as a shared partition
-// of tenant llm, which is charged all of it; *id gets its number. bytes is the size that the partition has there.
-// The descriptor stays the caller's.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_import(struct cw_kernel *kernel,
-                                     int32_t fd,
-                                     uint64_t bytes,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Binds a texture partition anew: height rows of width f32, pitch bytes from row to row (a multiple of 32; 0 for the
-// least), filter 0 (point) or 1 (linear). *handle gets what kernels read it by: the CUtexObject on a GPU. The
-// former handle is invalid then: no work that reads it may be in flight.
-//
-// handle must be valid for a write.
-CW_API
-cw_status cw_kernel_partition_texture_bind(struct cw_kernel *kernel,
-                                           int32_t id,
-                                           uint64_t width,
-                                           uint64_t height,
-                                           uint64_t pitch,
-                                           int32_t filter,
-                                           uint64_t *handle);
-
-// Reads a texture partition at count places, x and y of each in turn, and waits. Places are in elements: the middle of
-// element (i, j) is (i + 0.5, j + 0.5); beyond the border the nearest element is read. On a GPU a kernel reads through the
-// texture units, whose weights have 8 bits; the CPU computes the same.
-//
-// places must be valid for reads of 2 * count floats, values for writes of count.
-CW_API
-cw_status cw_kernel_partition_texture_sample(struct cw_kernel *kernel,
-                                             int32_t id,
-                                             const float *places,
-                                             size_t count,
-                                             float *values);
-
-// Makes an array of count f32, zero at first, that other processes can open, charged to tenant llm (opened with
-// default limits when there is none). Its size never changes. Free the handle with cw_array_free or
-// cw_bridge_shared_array_destroy; the memory goes when no process has it any more.
-//
-// llm must be NUL-terminated, array valid for a write.
-CW_API
-cw_status cw_bridge_shared_array_create(struct cw_bridge *bridge,
-                                        uint64_t count,
-                                        const char *llm,
-                                        struct cw_array **array);
-
-// Opens the shared array of another process: name is what cw_array_shared_name wrote there, or the number of a
-// descriptor that this process got. Charged to tenant llm in full.
-//
-// Texts must be NUL-terminated, array valid for a write.
-CW_API
-cw_status cw_bridge_shared_array_open(struct cw_bridge *bridge,
-                                      const char *name,
-                                      const char *llm,
-                                      struct cw_array **array);
-
-// Gives a shared array's memory back here and frees the handle; refused for another tenant than llm and for an array
-// that is not shared. Other processes that opened it keep it.
-//
-// llm must be NUL-terminated. Nobody in this process may use the array's memory any more.
-CW_API
-cw_status cw_bridge_shared_array_destroy(struct cw_bridge *bridge,
-                                         struct cw_array *array,
-                                         const char *llm);
-
-// Where a shared array lies, for host and device alike; an error for an array that is not shared.
-//
-// memory must be valid for a write.
-CW_API
-cw_status cw_bridge_shared_array_pointer(const struct cw_bridge *bridge,
-                                         const struct cw_array *array,
-                                         void **memory);
-
-// What another process of the same user opens a shared array by, while this process has it. Text out as described at the
-// top.
-//
-// buffer must be valid for length writes, needed null or valid for a write.
-CW_API
-cw_status cw_array_shared_name(const struct cw_array *array,
-                               char *buffer,
-                               size_t length,
-                               size_t *needed);
-
-// A file descriptor of a shared array, to be passed on to a process that cannot open it by name. The caller's to close.
-//
-// fd must be valid for a write.
-CW_API
-cw_status cw_array_shared_fd(const struct cw_array *array,
-                             int32_t *fd);
 
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //

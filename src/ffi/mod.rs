@@ -27,6 +27,7 @@ mod config;
 mod device;
 mod direct;
 mod driver;
+mod driver_files;
 mod driver_tuning;
 mod error;
 mod guard;

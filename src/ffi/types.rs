@@ -437,6 +437,32 @@ pub struct cw_task_config {
     pub memory: u64,
 }
 
+/// How a function of a GPU module is launched. Fill with `cw_launch_default`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_launch {
+    /// `sizeof(cw_launch)`, set by the caller.
+    pub struct_size: usize,
+    /// The module's name or path, or `NULL` for the last GPU module that was loaded.
+    pub module: *const c_char,
+    /// The function's name.
+    pub function: *const c_char,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of each block.
+    pub shared: u32,
+    /// A stream of the kernel manager (`cw_kernel_stream_create`); `NULL` waits until the function has run.
+    pub stream: *mut c_void,
+    /// For each parameter a pointer to its value, which is copied.
+    pub arguments: *const *const c_void,
+    /// The bytes of each value.
+    pub argument_sizes: *const usize,
+    /// How many there are.
+    pub argument_count: usize,
+}
+
 /// What is known of a task.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -53,8 +53,10 @@ typedef struct Graph { Object o; Op *first, **last; size_t nodes; } Graph;
 typedef struct { Object o; int device; u32 sms; u64 groups; int streams; } Green;
 typedef struct { Object o; Context *context; Green *green; int priority; Op *first, **last; u64 queued, done;
     Graph *capture; int broken; pthread_t thread; } Stream;
-typedef struct { Object o; Context *context; } Module;
-typedef struct { Object o; Module *module; int kernel; int max_shared; } Function;
+/* PTX tells its kernels and their parameters; of machine code the mock knows nothing. */
+typedef struct { char name[64]; int count; size_t sizes[16]; } Entry;
+typedef struct { Object o; Context *context; int entries; Entry entry[16]; } Module;
+typedef struct { Object o; Module *module; int kernel; int max_shared; const Entry *entry; } Function;
 typedef struct { Object o; u32 sms; u64 groups; } Desc;
 typedef struct { Object o; int device, fd, handles, mappings; size_t bytes, charged; ino_t inode; } Phys;
 typedef struct { Object o; u64 address; size_t bytes; } Range;
@@ -1202,6 +1204,25 @@ static void run_kernel(const Op *op) {
     }
 }
 
+/* The kernels of PTX text: `.entry name ( .param .u64 a , .param .u32 b )`. */
+static void read_entries(Module *m, const char *text) {
+    for (const char *p = text; m->entries < 16 && (p = strstr(p, ".entry")); ) {
+        Entry *e = &m->entry[m->entries];
+        int used = 0;
+        if (sscanf(p, ".entry %63[A-Za-z0-9_$]%n", e->name, &used) != 1) { p += 6; continue; }
+        p += used;
+        m->entries++;
+        const char *end = strpbrk(p, "){");
+        while (end && e->count < 16 && (p = strstr(p, ".param")) && p < end) {
+            u32 bits = 0;
+            if (sscanf(p, ".param .%*[a-z]%u", &bits) == 1) e->sizes[e->count++] = bits / 8;
+            p += 6;
+        }
+        p = end;
+        if (!p) break;
+    }
+}
+
 Result cuModuleLoadData(Module **m, const void *image) {
     ENTER;
     CURRENT;
@@ -1210,7 +1231,15 @@ Result cuModuleLoadData(Module **m, const void *image) {
     LOCKED({
         *m = make(K_MODULE, sizeof(Module));
         (*m)->context = current;
+        if (*(const char *)image != 0x7f && *(const char *)image != 0x50) read_entries(*m, image);
     });
+}
+
+Result cuModuleGetFunctionCount(u32 *n, Module *m) {
+    ENTER;
+    if (!is(m, K_MODULE)) return BAD_HANDLE;
+    *n = (u32)m->entries;
+    return OK;
 }
 
 Result cuModuleUnload(Module *m) { ENTER; if (!is(m, K_MODULE)) return BAD_HANDLE; LOCKED({ end(m); }); }
@@ -1225,7 +1254,36 @@ Result cuModuleGetFunction(Function **f, Module *m, const char *name) {
         (*f)->max_shared = 49152;
         for (int i = 1; i < (int)(sizeof kernels / sizeof *kernels); i++)
             if (!strcmp(kernels[i].name, name)) (*f)->kernel = i;
+        for (int i = 0; i < m->entries; i++)
+            if (!strcmp(m->entry[i].name, name)) (*f)->entry = &m->entry[i];
     });
+}
+
+Result cuModuleEnumerateFunctions(Function **f, u32 n, Module *m) {
+    ENTER;
+    if (!is(m, K_MODULE)) return BAD_HANDLE;
+    for (u32 i = 0; i < n; i++) f[i] = NULL;
+    for (u32 i = 0; i < n && i < (u32)m->entries; i++) {
+        int code = cuModuleGetFunction(&f[i], m, m->entry[i].name);
+        if (code) return code;
+    }
+    return OK;
+}
+
+Result cuFuncGetName(const char **name, Function *f) {
+    ENTER;
+    if (!is(f, K_FUNCTION)) return BAD_HANDLE;
+    *name = f->entry ? f->entry->name : "unknown";
+    return OK;
+}
+
+Result cuFuncGetParamInfo(Function *f, size_t i, size_t *offset, size_t *bytes) {
+    ENTER;
+    if (!is(f, K_FUNCTION)) return BAD_HANDLE;
+    if (!f->entry || i >= (size_t)f->entry->count) return INVALID;
+    *offset = 8 * i;
+    *bytes = f->entry->sizes[i];
+    return OK;
 }
 
 Result cuModuleGetGlobal_v2(u64 *a, size_t *n, Module *m, const char *name) {

@@ -141,6 +141,10 @@ driver_table! {
     cuModuleUnload, "2.0", (module: Module);
     cuModuleGetFunction, "2.0", (function: *mut Function, module: Module, name: *const c_char);
     cuModuleGetGlobal_v2, "3.2", (address: *mut u64, bytes: *mut usize, module: Module, name: *const c_char);
+    cuModuleGetFunctionCount, "12.4", (count: *mut u32, module: Module);
+    cuModuleEnumerateFunctions, "12.4", (functions: *mut Function, count: u32, module: Module);
+    cuFuncGetName, "12.3", (name: *mut *const c_char, function: Function);
+    cuFuncGetParamInfo, "12.4", (function: Function, index: usize, offset: *mut usize, bytes: *mut usize);
     cuFuncGetAttribute, "2.2", (value: *mut i32, attribute: i32, function: Function);
     cuFuncSetAttribute, "9.0", (function: Function, attribute: i32, value: i32);
     cuOccupancyMaxActiveBlocksPerMultiprocessor, "6.5",

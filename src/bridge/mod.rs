@@ -3,6 +3,7 @@
 
 mod array;
 pub mod config;
+mod diagnostics;
 mod inference;
 mod report;
 
@@ -11,6 +12,7 @@ pub use inference::request;
 
 use crate::compute::{Nodes, Priority, Task};
 use crate::device::{self, Device};
+use crate::driver::diagnostics::Part;
 use crate::llm::{Model, model_path};
 use crate::system::System;
 use crate::tenant::{self, Tenant, TenantConfig};
@@ -62,6 +64,8 @@ pub struct Bridge {
     state: RwLock<Option<State>>,
     /// Registrations run one at a time, and not under the state's lock: loading a model takes long.
     registering: Mutex<()>,
+    /// The results of the last self-test.
+    diagnosed: Mutex<Vec<Part>>,
 }
 
 struct State {

@@ -253,6 +253,16 @@ public:
         return detail::read_map([this](cw_map** map) { return cw_bridge_system_info(bridge_.get(), map); });
     }
 
+    // --- tests ---
+
+    // Tests the device in use, arrays and a generation; false when a part failed, whose reason is in last_error().
+    bool runDiagnostics() noexcept { return cw_bridge_diagnostics_run(bridge_.get()) == CW_OK; }
+
+    // Of the last run: "copies" -> "passed", "failed" or "skipped"; "copies.detail"; "copies.seconds".
+    Map getDiagnosticResults() const {
+        return detail::read_map([this](cw_map** map) { return cw_bridge_diagnostics_results(bridge_.get(), map); });
+    }
+
     cw_bridge* get() const noexcept { return bridge_.get(); }
 
 private:

@@ -53,6 +53,18 @@ fn map(pairs: &[(&str, &str)]) -> Map {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
+/// On the mock: how many mappings its second GPU may use beside its own.
+fn open_to_peers(device: &Arc<dyn Device>) -> Option<i64> {
+    let path = is_mock(device).then(|| std::env::var_os("COGNIWARE_LIBCUDA"))??;
+    // SAFETY: the mock that this process uses already; the function is as its source has it.
+    unsafe {
+        let library = libloading::Library::new(path).unwrap();
+        let count: libloading::Symbol<unsafe extern "C" fn(i32) -> std::ffi::c_long> =
+            library.get(b"mock_peer_mappings").unwrap();
+        Some(count(1) as i64)
+    }
+}
+
 /// A tenant with the smallest node, closed at the end.
 struct Guest(Arc<Tenant>);
 
@@ -123,9 +135,10 @@ fn the_standard_path_takes_each_allocation_from_the_driver_and_keeps_quotas() {
         assert_eq!(space.leaks().iter().filter(|l| l.ptr == lone || l.ptr == pooled).count(), 2);
         assert_eq!(space.usage().allocations, 2);
 
-        // To the byte.
+        // To the byte, once the pool's part-filled granule is gone.
+        assert_eq!(guest.0.account().held(), MIB + MIB + 256);
+        space.free(pooled).unwrap();
         let held = guest.0.account().held();
-        assert_eq!(held, MIB + MIB + 256);
         let rest = 8 * MIB - held;
         assert_eq!(space.alloc(rest + 1, 256, "x").unwrap_err().status(), Status::QuotaExceeded);
         let last = space.alloc(rest, 256, "x").unwrap();
@@ -141,7 +154,6 @@ fn the_standard_path_takes_each_allocation_from_the_driver_and_keeps_quotas() {
         }
 
         // Each is freed as it came, on either path.
-        space.free(pooled).unwrap();
         turn.driver.enable_direct_access().unwrap();
         space.free(lone).unwrap();
         assert!(space.free(lone).is_err(), "freed twice");
@@ -260,16 +272,21 @@ fn pools_that_keep_more_still_give_way() {
     let turn = Turn::new();
     turn.driver.enable_memory_optimization().unwrap();
     turn.each_device(|device| {
-        // What one keeps must not refuse it a large piece elsewhere.
-        let guest = Guest::new(device, 64 * MIB);
-        let space = guest.0.space();
-        for size in [MIB, 3 * MIB + 256, 20 * MIB, 64 * MIB] {
+        let fill = |guest: &Guest, size: u64| {
+            let space = guest.0.space();
             let mut all = Vec::new();
             while let Ok(ptr) = space.alloc(size, 256, "x") {
                 all.push(ptr);
             }
-            assert_eq!(all.len() as u64, 64 * MIB / size, "pieces of {size}");
-            all.into_iter().for_each(|ptr| space.free(ptr).unwrap());
+            all.iter().for_each(|&ptr| space.free(ptr).unwrap());
+            all.len() as u64
+        };
+        // What it keeps must not refuse it a large piece elsewhere.
+        let guest = Guest::new(device, 64 * MIB);
+        for size in [MIB, 3 * MIB + 256, 20 * MIB, 64 * MIB] {
+            assert_eq!(fill(&Guest::new(device, 64 * MIB), size), 64 * MIB / size, "pieces of {size}");
+            let again = fill(&guest, size);
+            assert!(again >= 1 && again + 1 >= 64 * MIB / size, "{again} pieces of {size}");
         }
     });
 }
@@ -446,7 +463,12 @@ fn nvlink_joins_gpus_or_says_why_not() {
         assert!(read(b, to, 8 * MIB as usize).iter().all(|&byte| byte == 0x5a));
     }
     turn.driver.enable_nvlink().unwrap();
+    // What is mapped afterwards is open to the peer too, and nothing is when it was undone.
+    let guest = Guest::new(gpus[0], 32 * MIB);
+    guest.0.space().alloc(MIB, 256, "later").unwrap();
+    assert!(open_to_peers(gpus[0]).is_none_or(|n| n > 0));
     turn.driver.disable_nvlink().unwrap();
+    assert!(open_to_peers(gpus[0]).is_none_or(|n| n == 0));
     assert!(turn.driver.nvlink_pairs().is_empty());
     assert_eq!(turn.driver.configuration().unwrap()["nvlink"], "false");
 }
@@ -477,8 +499,7 @@ fn a_configuration_is_checked_and_in_force_whole_or_not_at_all() {
     driver.configure(&map(&[("optimization_level", "high"), ("direct_access", "false")])).unwrap();
     assert_eq!(switches(), ("custom".into(), false, true, true));
     driver.configure(&map(&[("direct_access", "1"), ("memory_optimization", "0")])).unwrap();
-    assert_eq!(switches().1..=switches().1, true..=true);
-    assert!(!switches().3);
+    assert_eq!(switches(), ("medium".into(), true, true, false));
     let before = driver.configuration().unwrap();
     for (key, value) in [
         ("optimisation_level", "high"),
@@ -513,14 +534,15 @@ fn what_is_configured_before_initialize_takes_effect_there() {
     early.initialize().unwrap();
     let now = turn.driver.configuration().unwrap();
     assert_eq!((now["async_transfers"].as_str(), now["memory_optimization"].as_str()), ("true", "false"));
+    let never = Driver::new(Arc::new(Kernel::default()));
     for refused in [
-        early.kernel().map(drop),
-        Driver::new(Arc::new(Kernel::default())).enable_direct_access(),
-        Driver::new(Arc::new(Kernel::default())).run_diagnostics(),
-    ]
-    .into_iter()
-    .skip(1)
-    {
+        never.enable_direct_access(),
+        never.disable_memory_optimization(),
+        never.enable_async_transfers(),
+        never.disable_nvlink(),
+        never.run_diagnostics(),
+        never.performance_stats().map(drop),
+    ] {
         assert_eq!(refused.unwrap_err().status(), Status::NotInitialized);
     }
 }
@@ -720,7 +742,7 @@ impl Device for Faulty {
     fn map(&self, address: DevicePtr, granule: &Granule, access: Access) -> cogniware::Result<()> {
         self.host.map(address, granule, access)?;
         if self.fault == "dirty" {
-            self.host.write(address + granule.bytes - 1, &[1])?;
+            self.host.write(address, &[1])?;
         }
         Ok(())
     }

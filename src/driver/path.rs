@@ -107,13 +107,15 @@ impl Driver {
         if linked.is_empty() {
             return Ok(());
         }
-        for (own, peer) in self.pairs()? {
-            if linked.contains(&(own.ordinal(), peer.ordinal())) {
+        let left = self.pairs().and_then(|pairs| {
+            let ours = pairs.iter().filter(|(a, b)| linked.contains(&(a.ordinal(), b.ordinal())));
+            ours.into_iter().try_for_each(|(own, peer)| {
                 own.synchronize()?;
-                leave(&own, &peer)?;
-            }
-        }
-        Ok(())
+                leave(own, peer)
+            })
+        });
+        // Leaving again what was left does nothing.
+        left.inspect_err(|_| *self.linked.lock() = linked)
     }
 
     /// The pairs of GPUs that this manager let use each other's memory.

@@ -184,7 +184,9 @@ fn threads_on_the_standard_path_never_pass_the_quota() {
                 scope.spawn(move || {
                     for i in 0..100 {
                         let taken: Vec<_> = (0..6)
-                            .filter_map(|n| tenant.space().alloc((t * 77 + i * 31 + n) % 60_000 + 1, 256, "x").ok())
+                            .filter_map(|n| {
+                                tenant.space().alloc((t * 77 + i * 31 + n) % 60_000 + 1, 256, "x").ok()
+                            })
                             .collect();
                         assert!(tenant.account().held() <= MIB);
                         taken.into_iter().for_each(|ptr| tenant.space().free(ptr).unwrap());
@@ -205,10 +207,8 @@ fn the_direct_path_records_steps_and_the_standard_one_launches_each_kernel() {
         }
         let guest = Guest::new(device, 32 * MIB);
         let ops = guest.0.ops().unwrap();
-        let (x, y) = (
-            guest.0.space().alloc(1024, 256, "x").unwrap(),
-            guest.0.space().alloc(1024, 256, "y").unwrap(),
-        );
+        let (x, y) =
+            (guest.0.space().alloc(1024, 256, "x").unwrap(), guest.0.space().alloc(1024, 256, "y").unwrap());
         let launches = |direct: bool| {
             if direct {
                 turn.driver.enable_direct_access().unwrap();
@@ -329,7 +329,9 @@ fn transfers_keep_their_order() {
                         sources.push(vec![value; BYTES]);
                         let from = sources.last().unwrap().as_ptr() as u64;
                         // SAFETY: the source lives until the streams were waited for.
-                        unsafe { tenant.copy(slots[slot], from, BYTES as u64, Some(stream.as_ref())).unwrap() };
+                        unsafe {
+                            tenant.copy(slots[slot], from, BYTES as u64, Some(stream.as_ref())).unwrap()
+                        };
                         model[slot] = value;
                     }
                     1 => {
@@ -480,7 +482,12 @@ fn a_configuration_is_checked_and_in_force_whole_or_not_at_all() {
     let switches = || {
         let c = driver.configuration().unwrap();
         let on = |key: &str| c[key] == "true";
-        (c["optimization_level"].clone(), on("direct_access"), on("async_transfers"), on("memory_optimization"))
+        (
+            c["optimization_level"].clone(),
+            on("direct_access"),
+            on("async_transfers"),
+            on("memory_optimization"),
+        )
     };
     assert_eq!(switches(), ("low".into(), true, false, false));
     for (level, direct, transfers, memory) in [
@@ -498,7 +505,8 @@ fn a_configuration_is_checked_and_in_force_whole_or_not_at_all() {
     }
     driver.configure(&map(&[("optimization_level", "high"), ("direct_access", "false")])).unwrap();
     assert_eq!(switches(), ("custom".into(), false, true, true));
-    driver.configure(&map(&[("direct_access", "1"), ("memory_optimization", "0")])).unwrap();
+    let off = [("direct_access", "1"), ("memory_optimization", "0"), ("nvlink", "0")];
+    driver.configure(&map(&off)).unwrap();
     assert_eq!(switches(), ("medium".into(), true, true, false));
     let before = driver.configuration().unwrap();
     for (key, value) in [
@@ -551,12 +559,19 @@ fn what_is_configured_before_initialize_takes_effect_there() {
 fn information_tells_the_path_and_what_it_saves() {
     let turn = Turn::new();
     let info = turn.driver.info().unwrap();
-    let number = |key: &str| -> f64 { info.get(key).unwrap_or_else(|| panic!("{key}: {info:#?}")).parse().unwrap() };
+    let number =
+        |key: &str| -> f64 { info.get(key).unwrap_or_else(|| panic!("{key}: {info:#?}")).parse().unwrap() };
     let mut i = 0;
     turn.each_device(|device| {
         assert_eq!(info[&format!("device.{i}.path")], "direct");
         for path in ["direct", "standard"] {
-            for figure in ["alloc_free_1MiB_{}_ns", "copy_64KiB_{}_us", "copy_1MiB_{}_us", "copy_32MiB_{}_us", "launch_{}_us"] {
+            for figure in [
+                "alloc_free_1MiB_{}_ns",
+                "copy_64KiB_{}_us",
+                "copy_1MiB_{}_us",
+                "copy_32MiB_{}_us",
+                "launch_{}_us",
+            ] {
                 let figure = figure.replace("{}", path);
                 assert!(number(&format!("device.{i}.path.{figure}")) > 0.0, "{figure}");
             }
@@ -663,11 +678,16 @@ fn the_self_test_passes_on_each_device() {
         kernel.select_device(i as i32).unwrap();
         let verdict = turn.driver.run_diagnostics();
         let parts = turn.driver.diagnostic_results();
-        println!("{:#?}", parts.iter().map(|p| (p.name, p.outcome, &p.detail, p.seconds)).collect::<Vec<_>>());
+        println!(
+            "{:#?}",
+            parts.iter().map(|p| (p.name, p.outcome, &p.detail, p.seconds)).collect::<Vec<_>>()
+        );
         assert_eq!(parts.len(), 10);
         if is_mock(device) {
             assert_eq!(failed(&parts), KERNELS);
-            assert!(verdict.unwrap_err().message().contains("4 of 10 parts failed, first \"matrix_product\""));
+            assert!(
+                verdict.unwrap_err().message().contains("4 of 10 parts failed, first \"matrix_product\"")
+            );
         } else {
             assert_eq!(failed(&parts), Vec::<&str>::new());
             verdict.unwrap();
@@ -764,11 +784,23 @@ impl Device for Faulty {
         }
         Ok(())
     }
-    unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> cogniware::Result<()> {
+    unsafe fn copy(
+        &self,
+        dst: u64,
+        src: u64,
+        bytes: u64,
+        stream: Option<&dyn Stream>,
+    ) -> cogniware::Result<()> {
         // SAFETY: the caller's promise.
         unsafe { self.host.copy(dst, src, bytes, if self.fault == "order" { None } else { stream }) }
     }
-    unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> cogniware::Result<()> {
+    unsafe fn fill(
+        &self,
+        dst: DevicePtr,
+        value: u8,
+        bytes: u64,
+        stream: Option<&dyn Stream>,
+    ) -> cogniware::Result<()> {
         // SAFETY: the caller's promise.
         unsafe { self.host.fill(dst, value, bytes, stream) }
     }

@@ -106,9 +106,7 @@ fn check(config: &Map) -> Result<Vec<Option<(bool, bool)>>> {
     if let Some(key) = config.keys().find(|key| !known().any(|k| k == *key)) {
         let mut list: Vec<_> = known().collect();
         list.sort_unstable();
-        return Err(
-            Error::argument(key, "is no known key").advise(format!("known are: {}", list.join(", ")))
-        );
+        return Err(Error::argument(key, "is no known key").advise(format!("known are: {}", list.join(", "))));
     }
     for setting in SETTINGS {
         if let Some(value) = config.get(setting.name) {

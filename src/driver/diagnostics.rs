@@ -77,9 +77,7 @@ pub fn verdict(parts: &[Part]) -> Result<()> {
     let failed = parts.iter().filter(|p| p.outcome == Outcome::Failed).count();
     match parts.iter().find_map(|p| p.error.clone().map(|e| (p.name, e))) {
         None => Ok(()),
-        Some((name, e)) => {
-            Err(e.within(format!("{failed} of {} parts failed, first {name:?}", parts.len())))
-        }
+        Some((name, e)) => Err(e.within(format!("{failed} of {} parts failed, first {name:?}", parts.len()))),
     }
 }
 
@@ -162,7 +160,10 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 /// Numbers between -1 and 1.
 fn floats(seed: u64, count: usize) -> Vec<f32> {
     let bytes = noise(seed, count * 4);
-    bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32 / 2_147_483_648.0).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32 / 2_147_483_648.0)
+        .collect()
 }
 
 fn answers(device: &Arc<dyn Device>) -> Result<Said> {

@@ -118,8 +118,7 @@ fn pinned(tenant: &Tenant, bytes: usize) -> Result<Duration> {
     let ptr = tenant.space().alloc(bytes as u64, 256, "measure")?;
     let each = if bytes > 4 << 20 { 1 } else { 8 };
     // SAFETY: both are that long and live until the copy has run.
-    let time =
-        least(3, each, || unsafe { tenant.device().copy(ptr, source.address(), bytes as u64, None) });
+    let time = least(3, each, || unsafe { tenant.device().copy(ptr, source.address(), bytes as u64, None) });
     tenant.space().free(ptr)?;
     time
 }

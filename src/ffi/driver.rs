@@ -121,7 +121,9 @@ pub unsafe extern "C" fn cw_driver_direct_access_disable(driver: *mut cw_driver)
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_memory_optimization_enable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_memory_optimization_enable", || DRIVERS.get("driver", driver)?.enable_memory_optimization())
+    guard("cw_driver_memory_optimization_enable", || {
+        DRIVERS.get("driver", driver)?.enable_memory_optimization()
+    })
 }
 
 /// Undoes it; what pools keep beyond need goes back to the devices now.
@@ -130,7 +132,9 @@ pub unsafe extern "C" fn cw_driver_memory_optimization_enable(driver: *mut cw_dr
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_memory_optimization_disable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_memory_optimization_disable", || DRIVERS.get("driver", driver)?.disable_memory_optimization())
+    guard("cw_driver_memory_optimization_disable", || {
+        DRIVERS.get("driver", driver)?.disable_memory_optimization()
+    })
 }
 
 /// Lets copies of 64 KiB and more that are ordered on a stream run on transfer streams of their own, one a direction. Order
@@ -211,14 +215,18 @@ pub unsafe extern "C" fn cw_driver_configuration(
 /// # Safety
 /// `stats` must be valid for a write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_driver_stats(
-    driver: *const cw_driver,
-    stats: *mut *mut cw_map,
-) -> cw_status {
+pub unsafe extern "C" fn cw_driver_stats(driver: *const cw_driver, stats: *mut *mut cw_map) -> cw_status {
     guard("cw_driver_stats", || {
         // SAFETY: the caller's promise.
         let stats = unsafe { out("stats", stats)? };
-        *stats = export(DRIVERS.get("driver", driver)?.performance_stats()?.into_iter().map(|(k, v)| (k, v.to_string())).collect());
+        *stats = export(
+            DRIVERS
+                .get("driver", driver)?
+                .performance_stats()?
+                .into_iter()
+                .map(|(k, v)| (k, v.to_string()))
+                .collect(),
+        );
         Ok(())
     })
 }

@@ -30,7 +30,8 @@ pub use team::Team;
 pub use topology::{Core, Topology};
 
 use super::{
-    Access, Count, Device, DeviceInfo, DeviceKind, DevicePtr, Direction, Granule, Node, Path as Way, Place, Stream, Unit,
+    Access, Count, Device, DeviceInfo, DeviceKind, DevicePtr, Direction, Granule, Node, Path as Way, Place,
+    Stream, Unit,
 };
 use crate::{Error, Result};
 use parking_lot::Mutex;

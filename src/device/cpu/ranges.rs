@@ -87,7 +87,8 @@ impl Ranges {
     /// Gives back what [`Ranges::plain`] gave; false when it was not of this size and origin.
     pub(super) fn plain_release(&self, address: DevicePtr, bytes: u64) -> bool {
         let mut ranges = self.0.write();
-        let whole = |r: &Range| r.bytes == bytes && r.mappings.get(&address).is_some_and(|m| m.bytes == bytes);
+        let whole =
+            |r: &Range| r.bytes == bytes && r.mappings.get(&address).is_some_and(|m| m.bytes == bytes);
         if !ranges.get(&address).is_some_and(whole) {
             return false;
         }

@@ -99,7 +99,9 @@ impl Transfers {
         }
         let noted = Noted::new(&self.context, Direction::Down, dst.len() as u64);
         // SAFETY: `dst` is borrowed until the copy has run; the driver refuses an unmapped `src`.
-        noted.done(self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) }))
+        noted.done(
+            self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) }),
+        )
     }
 
     /// As [`crate::device::Device::copy`].

@@ -32,7 +32,8 @@ pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
 use super::{
-    Access, Count, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Path, Place, Stream, Unit,
+    Access, Count, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Path, Place, Stream,
+    Unit,
 };
 use crate::{Error, Result};
 use context::Context;

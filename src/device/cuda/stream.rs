@@ -57,7 +57,13 @@ impl CudaStream {
                 }
             }
         }
-        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), beside: Default::default(), _green: green })
+        Ok(CudaStream {
+            context,
+            raw,
+            recording: ReentrantMutex::new(()),
+            beside: Default::default(),
+            _green: green,
+        })
     }
 
     /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.

@@ -208,6 +208,9 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
@@ -230,28 +233,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +342,30 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -700,6 +700,16 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
+// Tests the device in use part by part, as cw_driver_diagnostics_run does, then arrays and generation (the model that
+// ships, twice for the same text). CW_OK when no part failed, else the error of the first that did.
+CW_API
+cw_status cw_bridge_diagnostics_run(struct cw_bridge *bridge);
+
+// The results of the last run; see cw_driver_diagnostics_results. Empty before the first. Free the map.
+//
+// results must be valid for a write.
+CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, struct cw_map **results);
+
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -711,6 +721,111 @@ CW_API cw_status cw_device_count(size_t *count);
 CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
+
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
+// Lets work go by the direct path, the default: allocations from the tenants' pools, large copies through page-locked
+// buffers, recorded steps launched as one command. cw_driver_info tells which path is active and what it saves.
+CW_API
+cw_status cw_driver_direct_access_enable(struct cw_driver *driver);
+
+// Lets work go by the standard path: one allocation of the device's driver each (cuMemAlloc, mmap), one copy from
+// pageable memory each, one launch for each kernel. Quotas and checks hold as before. What was allocated on either path
+// is freed as it came.
+CW_API
+cw_status cw_driver_direct_access_disable(struct cw_driver *driver);
+
+// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
+// more physical memory kept. It goes back before anybody is refused.
+CW_API
+cw_status cw_driver_memory_optimization_enable(struct cw_driver *driver);
+
+// Undoes it; what pools keep beyond need goes back to the devices now.
+CW_API cw_status cw_driver_memory_optimization_disable(struct cw_driver *driver);
+
+// Lets copies of 64 KiB and more that are ordered on a stream run on transfer streams of their own, one a direction. Order
+// is kept by events; the caller is not held while earlier work of the stream runs, also when its memory is pageable.
+CW_API
+cw_status cw_driver_async_transfers_enable(struct cw_driver *driver);
+
+// Lets such copies run on the caller's stream again.
+CW_API cw_status cw_driver_async_transfers_disable(struct cw_driver *driver);
+
+// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
+// else PCIe): copies between them go straight. CW_ERROR_UNSUPPORTED with fewer than two GPUs, or when no pair can.
+CW_API
+cw_status cw_driver_nvlink_enable(struct cw_driver *driver);
+
+// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
+CW_API cw_status cw_driver_nvlink_disable(struct cw_driver *driver);
+
+// Changes keys of the configuration; the others stay. All take effect, or none does. optimization_level (none, low,
+// medium, high; the default is low) sets the switches; each also has a key of its own, true or false:
+// direct_access (on from low), async_transfers (from medium), memory_optimization and nvlink (at high; there
+// nvlink is left out where no two GPUs can). Unknown keys and values are refused by name. Before
+// cw_driver_initialize it is checked and kept, and takes effect there. NULL changes nothing.
+CW_API
+cw_status cw_driver_configure(struct cw_driver *driver,
+                              const struct cw_map *config);
+
+// The configuration in force, every key; optimization_level is custom where the switches are as at no level. Free the map.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_driver_configuration(const struct cw_driver *driver,
+                                  struct cw_map **config);
+
+// Figures of each device device.<index>.… since it was opened: allocations of both paths, granules, launches, copies and
+// bytes by direction, GB/s (10^9 bytes a second) of copies that were waited for, seconds of device time and of waits. Free the map.
+//
+// stats must be valid for a write.
+CW_API
+cw_status cw_driver_stats(const struct cw_driver *driver,
+                          struct cw_map **stats);
+
+// The GPUs that the embedded kernels run on, read from their image: sm_90 → its generation and which devices here it
+// serves; compute_120: newer GPUs, by their driver's compiler. A device here that nothing serves has a line of its own. Free the map.
+//
+// gpus must be valid for a write.
+CW_API
+cw_status cw_driver_supported_gpus(const struct cw_driver *driver,
+                                   struct cw_map **gpus);
+
+// Tests the current device part by part: device, allocation, copies, patterns, matrix_product, quantized_product, norm,
+// softmax, streams, isolation. Takes a second or two and some 100 MiB, in tenants of its own. CW_OK when no part failed,
+// else the error of the first that did. cw_driver_diagnostics_results has all results.
+CW_API
+cw_status cw_driver_diagnostics_run(struct cw_driver *driver);
+
+// The results of the last run: <part> → passed, failed or skipped; <part>.detail: figures, or why;
+// <part>.seconds. Empty before the first run. Free the map.
+//
+// results must be valid for a write.
+CW_API
+cw_status cw_driver_diagnostics_results(const struct cw_driver *driver,
+                                        struct cw_map **results);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
@@ -799,34 +914,6 @@ CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node
 
 // Takes a compute node of the current device back from whoever holds it.
 CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1167,6 +1254,34 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1225,30 +1340,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 //
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
-
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //

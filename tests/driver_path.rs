@@ -371,6 +371,46 @@ fn transfers_keep_their_order() {
     });
 }
 
+/// With transfer streams, memory that the driver allocated and page-locked memory go through no buffer.
+#[test]
+fn transfers_take_memory_of_every_kind() {
+    const BYTES: usize = 1 << 20;
+    let turn = Turn::new();
+    turn.driver.enable_async_transfers().unwrap();
+    turn.each_device(|device| {
+        let guest = Guest::new(device, 16 * MIB);
+        let tenant = &guest.0;
+        let stream = tenant.new_stream(0).unwrap();
+        let pooled = tenant.space().alloc(BYTES as u64, 256, "pooled").unwrap();
+        turn.driver.disable_direct_access().unwrap();
+        let lone = tenant.space().alloc(BYTES as u64, 256, "lone").unwrap();
+        turn.driver.enable_direct_access().unwrap();
+        let pinned = device.host_memory(BYTES as u64).ok();
+        let ordinary = vec![0u8; BYTES];
+        let mut ends = vec![pooled, lone, ordinary.as_ptr() as u64];
+        ends.extend(pinned.as_ref().map(|p| p.address()));
+        let mut back = vec![0u8; BYTES];
+        let mut value = 0;
+        for &from in &ends {
+            for &to in &ends {
+                if from == to || tenant.space().find(from).or(tenant.space().find(to)).is_none() {
+                    continue;
+                }
+                value += 1;
+                let source = vec![value; BYTES];
+                // SAFETY: all are that long and live until the stream was waited for.
+                unsafe {
+                    device.copy(from, source.as_ptr() as u64, BYTES as u64, None).unwrap();
+                    tenant.copy(to, from, BYTES as u64, Some(stream.as_ref())).unwrap();
+                    stream.synchronize().unwrap();
+                    device.copy(back.as_mut_ptr() as u64, to, BYTES as u64, None).unwrap();
+                }
+                assert!(back.iter().all(|&b| b == value), "{from:#x} to {to:#x}");
+            }
+        }
+    });
+}
+
 /// The caller goes on while earlier work of the stream runs, though its memory is pageable.
 #[cfg(feature = "cuda")]
 #[test]

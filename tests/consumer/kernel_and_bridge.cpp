@@ -82,7 +82,8 @@ void driver_of_its_own() {
     CHECK(driver->enableAsyncMemoryTransfers() && driver->getConfiguration()["async_transfers"] == "true");
     CHECK(driver->disableMemoryOptimization() && driver->disableAsyncMemoryTransfers());
     CHECK(driver->getConfiguration()["optimization_level"] == "low");
-    CHECK(driver->setConfiguration({{"optimization_level", "medium"}}) && !driver->setConfiguration({{"no_such", "1"}}));
+    CHECK(driver->setConfiguration({{"optimization_level", "medium"}}) &&
+          !driver->setConfiguration({{"no_such", "1"}}));
     CHECK(cogniware::last_error().find("no_such") != std::string::npos);
     CHECK(driver->getConfiguration()["async_transfers"] == "true");
     CHECK(driver->setConfiguration({{"optimization_level", "low"}}));

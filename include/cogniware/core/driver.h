@@ -84,8 +84,8 @@ public:
     // The GPUs that the embedded kernels run on, one a line: "sm_90 (Hopper: H100, H200, GH200; here cuda:0 (…))".
     std::vector<std::string> getSupportedGPUs() const {
         std::vector<std::string> lines;
-        for (const auto& gpu : detail::read_map(
-                 [this](cw_map** map) { return cw_driver_supported_gpus(driver_.get(), map); })) {
+        for (const auto& gpu :
+             detail::read_map([this](cw_map** map) { return cw_driver_supported_gpus(driver_.get(), map); })) {
             lines.push_back(gpu.first + " (" + gpu.second + ")");
         }
         return lines;

@@ -58,7 +58,8 @@ public:
 
     // The process-wide driver manager's configuration; see AdvancedCustomizedDriver::setConfiguration.
     bool setDriverConfiguration(const std::map<std::string, std::string>& config) noexcept {
-        return detail::attempt([&]() -> cw_status { return getDriver()->setConfiguration(config) ? CW_OK : cw_last_status(); });
+        return detail::attempt(
+            [&]() -> cw_status { return getDriver()->setConfiguration(config) ? CW_OK : cw_last_status(); });
     }
     std::map<std::string, std::string> getDriverConfiguration() const { return getDriver()->getConfiguration(); }
 

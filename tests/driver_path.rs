@@ -54,14 +54,14 @@ fn map(pairs: &[(&str, &str)]) -> Map {
 }
 
 /// On the mock: how many mappings its second GPU may use beside its own.
-fn open_to_peers(device: &Arc<dyn Device>) -> Option<i64> {
+fn open_to_peers(device: &Arc<dyn Device>) -> Option<std::ffi::c_long> {
     let path = is_mock(device).then(|| std::env::var_os("COGNIWARE_LIBCUDA"))??;
     // SAFETY: the mock that this process uses already; the function is as its source has it.
     unsafe {
         let library = libloading::Library::new(path).unwrap();
         let count: libloading::Symbol<unsafe extern "C" fn(i32) -> std::ffi::c_long> =
             library.get(b"mock_peer_mappings").unwrap();
-        Some(count(1) as i64)
+        Some(count(1))
     }
 }
 

@@ -214,30 +214,6 @@ typedef struct cw_driver cw_driver;
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
-// How a function of a GPU module is launched. Fill with cw_launch_default.
-typedef struct cw_launch {
-    // sizeof(cw_launch), set by the caller.
-    size_t struct_size;
-    // The module's name or path, or NULL for the last GPU module that was loaded.
-    const char *module;
-    // The function's name.
-    const char *function;
-    // Blocks in x, y and z.
-    uint32_t grid[3];
-    // Threads of a block in x, y and z.
-    uint32_t block[3];
-    // Bytes of dynamic shared memory of each block.
-    uint32_t shared;
-    // A stream of the kernel manager (cw_kernel_stream_create); NULL waits until the function has run.
-    void *stream;
-    // For each parameter a pointer to its value, which is copied.
-    const void *const *arguments;
-    // The bytes of each value.
-    const size_t *argument_sizes;
-    // How many there are.
-    size_t argument_count;
-} cw_launch;
-
 // One compute node of a device.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
@@ -724,6 +700,16 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
+// Tests the device in use part by part, as cw_driver_diagnostics_run does, then arrays and generation (the model that
+// ships, twice for the same text). CW_OK when no part failed, else the error of the first that did.
+CW_API
+cw_status cw_bridge_diagnostics_run(struct cw_bridge *bridge);
+
+// The results of the last run; see cw_driver_diagnostics_results. Empty before the first. Free the map.
+//
+// results must be valid for a write.
+CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, struct cw_map **results);
+
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -760,85 +746,86 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
-// Loads a module, told by its content: a kernel module (.ko, .ko.xz, .ko.zst, .ko.gz) into the operating
-// system's kernel with parameters (name=value name=value, or NULL), which needs root; PTX, a cubin or a fatbin
-// onto the current device, which must be a CUDA device. GPU modules are unloaded by cw_driver_shutdown.
-//
-// The texts must be NUL-terminated.
+// Lets work go by the direct path, the default: allocations from the tenants' pools, large copies through page-locked
+// buffers, recorded steps launched as one command. cw_driver_info tells which path is active and what it saves.
 CW_API
-cw_status cw_driver_module_load(struct cw_driver *driver,
-                                const char *path,
-                                const char *parameters);
+cw_status cw_driver_direct_access_enable(struct cw_driver *driver);
 
-// Unloads a module that this manager loaded: the one of this name or path, or with NULL the last. Never by force.
-//
-// The text must be NUL-terminated.
+// Lets work go by the standard path: one allocation of the device's driver each (cuMemAlloc, mmap), one copy from
+// pageable memory each, one launch for each kernel. Quotas and checks hold as before. What was allocated on either path
+// is freed as it came.
 CW_API
-cw_status cw_driver_module_unload(struct cw_driver *driver,
-                                  const char *name);
+cw_status cw_driver_direct_access_disable(struct cw_driver *driver);
 
-// The modules that this manager loaded, by path: kind (kernel, ptx, cubin, fatbin) and name. Free the map.
-//
-// modules must be valid for a write.
+// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
+// more physical memory kept. It goes back before anybody is refused.
 CW_API
-cw_status cw_driver_modules(const struct cw_driver *driver,
-                            struct cw_map **modules);
+cw_status cw_driver_memory_optimization_enable(struct cw_driver *driver);
 
-// The functions of a GPU module (NULL: the last), each with registers=, shared_bytes=, max_threads_per_block=
-// and parameter_bytes= (one number a parameter). Needs a driver of CUDA 12.4. Free the map.
-//
-// functions must be valid for a write, module NUL-terminated.
+// Undoes it; what pools keep beyond need goes back to the devices now.
+CW_API cw_status cw_driver_memory_optimization_disable(struct cw_driver *driver);
+
+// Lets copies of 64 KiB and more that are ordered on a stream run on transfer streams of their own, one a direction. Order
+// is kept by events; the caller is not held while earlier work of the stream runs, also when its memory is pageable.
 CW_API
-cw_status cw_driver_module_functions(const struct cw_driver *driver,
-                                     const char *module,
-                                     struct cw_map **functions);
+cw_status cw_driver_async_transfers_enable(struct cw_driver *driver);
 
-// Fills a launch with one block of one thread, no arguments, and no stream.
-//
-// launch must be valid for a write.
-CW_API cw_status cw_launch_default(struct cw_launch *launch);
+// Lets such copies run on the caller's stream again.
+CW_API cw_status cw_driver_async_transfers_disable(struct cw_driver *driver);
 
-// Launches a function of a GPU module. Grid, block, shared memory, stream, and number and sizes of the arguments are
-// checked first (the arguments from CUDA 12.4 on). What addresses among the arguments point to is the caller's duty.
-//
-// The arrays must have argument_count elements, and each argument the bytes that it says.
+// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
+// else PCIe): copies between them go straight. CW_ERROR_UNSUPPORTED with fewer than two GPUs, or when no pair can.
 CW_API
-cw_status cw_driver_launch(struct cw_driver *driver,
-                           const struct cw_launch *launch);
+cw_status cw_driver_nvlink_enable(struct cw_driver *driver);
 
-// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
-// install_root, library, load_modules, profiling_for_all, stream_memory_operations,
-// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/driver.md.
-CW_API cw_status cw_driver_install_configure(struct cw_driver *driver, const struct cw_map *settings);
+// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
+CW_API cw_status cw_driver_nvlink_disable(struct cw_driver *driver);
 
-// The keys of the installation that are in force. Free the map.
+// Changes keys of the configuration; the others stay. All take effect, or none does. optimization_level (none, low,
+// medium, high; the default is low) sets the switches; each also has a key of its own, true or false:
+// direct_access (on from low), async_transfers (from medium), memory_optimization and nvlink (at high; there
+// nvlink is left out where no two GPUs can). Unknown keys and values are refused by name. Before
+// cw_driver_initialize it is checked and kept, and takes effect there. NULL changes nothing.
+CW_API
+cw_status cw_driver_configure(struct cw_driver *driver,
+                              const struct cw_map *config);
+
+// The configuration in force, every key; optimization_level is custom where the switches are as at no level. Free the map.
 //
-// settings must be valid for a write.
-CW_API cw_status cw_driver_install_configuration(const struct cw_driver *driver, struct cw_map **settings);
-
-// Installs the library, the loader's configuration, the modules to load at start and the options of NVIDIA's kernel
-// module below install_root: all or nothing, and nothing without permission. Loads and runs nothing.
+// config must be valid for a write.
 CW_API
-cw_status cw_driver_install(struct cw_driver *driver);
+cw_status cw_driver_configuration(const struct cw_driver *driver,
+                                  struct cw_map **config);
 
-// Puts back byte for byte what was there before. CW_ERROR_NOT_FOUND when nothing is installed.
-CW_API cw_status cw_driver_uninstall(struct cw_driver *driver);
-
-// Compares each installed file with what was installed; the error's text names each difference.
-CW_API cw_status cw_driver_verify(struct cw_driver *driver);
-
-// Sets the configured parameters of NVIDIA's kernel module by an options file; they hold from its next load. The
-// module's binary is never changed.
-CW_API
-cw_status cw_driver_patch(struct cw_driver *driver);
-
-// What is installed: root, phase, file.PATH, was.PATH, parameter.NAME, loaded.NAME, reload_needed,
-// ldconfig_needed; see docs/driver.md. Free the map.
+// Figures of each device device.<index>.… since it was opened: allocations of both paths, granules, launches, copies and
+// bytes by direction, GB/s (10^9 bytes a second) of copies that were waited for, seconds of device time and of waits. Free the map.
 //
-// report must be valid for a write.
+// stats must be valid for a write.
 CW_API
-cw_status cw_driver_installation(const struct cw_driver *driver,
-                                 struct cw_map **report);
+cw_status cw_driver_stats(const struct cw_driver *driver,
+                          struct cw_map **stats);
+
+// The GPUs that the embedded kernels run on, read from their image: sm_90 → its generation and which devices here it
+// serves; compute_120: newer GPUs, by their driver's compiler. A device here that nothing serves has a line of its own. Free the map.
+//
+// gpus must be valid for a write.
+CW_API
+cw_status cw_driver_supported_gpus(const struct cw_driver *driver,
+                                   struct cw_map **gpus);
+
+// Tests the current device part by part: device, allocation, copies, patterns, matrix_product, quantized_product, norm,
+// softmax, streams, isolation. Takes a second or two and some 100 MiB, in tenants of its own. CW_OK when no part failed,
+// else the error of the first that did. cw_driver_diagnostics_results has all results.
+CW_API
+cw_status cw_driver_diagnostics_run(struct cw_driver *driver);
+
+// The results of the last run: <part> → passed, failed or skipped; <part>.detail: figures, or why;
+// <part>.seconds. Empty before the first run. Free the map.
+//
+// results must be valid for a write.
+CW_API
+cw_status cw_driver_diagnostics_results(const struct cw_driver *driver,
+                                        struct cw_map **results);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.

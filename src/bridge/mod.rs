@@ -4,6 +4,7 @@
 mod array;
 pub mod config;
 mod copying;
+mod diagnostics;
 mod multiply;
 mod nodes;
 mod profile;
@@ -18,6 +19,7 @@ pub use task::{TASK_TYPES, TaskFunction, request};
 
 use crate::compute::Nodes;
 use crate::device::{self, Device};
+use crate::driver::diagnostics::Part;
 use crate::llm::{Model, model_path};
 use crate::system::System;
 use crate::tenant::{self, Requirements, Tenant, TenantConfig, Wishes};
@@ -71,6 +73,8 @@ pub struct Bridge {
     registering: Mutex<()>,
     config: Mutex<settings::Config>,
     cache: Mutex<settings::Cache>,
+    /// The results of the last self-test.
+    diagnosed: Mutex<Vec<Part>>,
 }
 
 struct State {

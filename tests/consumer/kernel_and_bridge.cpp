@@ -107,6 +107,23 @@ void driver_of_its_own() {
     CHECK(driver->initialize() && driver->getDriverInfo()["driver_initialized"] == "true");
     CHECK(driver->getKernel()->isInitialized());
     files_of(*driver);
+    CHECK(driver->getDriverInfo()["device.0.path"] == "direct" && driver->disableDirectHardwareAccess());
+    CHECK(driver->getDriverInfo()["device.0.path"] == "standard" && driver->bypassStandardDriver());
+    CHECK(driver->getDriverInfo()["device.0.path"] == "direct" && driver->enableDirectHardwareAccess());
+    CHECK(driver->enableMemoryOptimization() && driver->getConfiguration()["memory_optimization"] == "true");
+    CHECK(driver->enableAsyncMemoryTransfers() && driver->getConfiguration()["async_transfers"] == "true");
+    CHECK(driver->disableMemoryOptimization() && driver->disableAsyncMemoryTransfers());
+    CHECK(driver->getConfiguration()["optimization_level"] == "low");
+    CHECK(driver->setConfiguration({{"optimization_level", "medium"}}) &&
+          !driver->setConfiguration({{"no_such", "1"}}));
+    CHECK(cogniware::last_error().find("no_such") != std::string::npos);
+    CHECK(driver->getConfiguration()["async_transfers"] == "true");
+    CHECK(driver->setConfiguration({{"optimization_level", "low"}}));
+    CHECK(driver->enableNVLinkOptimization() || !cogniware::last_error().empty());
+    CHECK(driver->disableNVLinkOptimization());
+    CHECK(driver->getPerformanceStats().count("device.0.launches") == 1 && !driver->getSupportedGPUs().empty());
+    CHECK(driver->getDiagnosticResults().empty() && driver->runDiagnostics());
+    CHECK(driver->getDiagnosticResults()["isolation"] == "passed");
     driver->shutdown();
 }
 
@@ -121,6 +138,9 @@ void bridge() {
                               {{"model_type", "gpt"}, {"max_memory", "64"}, {"temperature", "0"}, {"max_cores", "1"}}));
 
     auto bridge = manager.getBridge();
+    CHECK(KernelDriverManager::getInstance().setDriverConfiguration({{"optimization_level", "high"}}));
+    CHECK(KernelDriverManager::getInstance().getDriverConfiguration()["optimization_level"] == "high");
+    CHECK(KernelDriverManager::getInstance().setDriverConfiguration({{"optimization_level", "low"}}));
     CHECK(bridge->isLLMActive("b") && bridge->getLLMConfig("b")["temperature"] == "0");
     auto array = manager.allocateMemoryArray(1000, "b");
     CHECK(!array.empty() && array.size() == 1000 && array.shape() == std::vector<std::size_t>{1000});
@@ -150,6 +170,7 @@ void bridge() {
                                               },
                                               {{"max_tokens", "8"}});
     CHECK(text == blocking && streamed == blocking);
+    CHECK(bridge->runDiagnostics() && bridge->getDiagnosticResults()["generation"] == "passed");
     CHECK(bridge->scheduleTask("b", "no such type", {}).empty() && !cogniware::last_error().empty());
     CHECK(!bridge->waitForTask("no such task", std::chrono::milliseconds(1)));
     CHECK(!manager.getResourceUsage("b").empty() && !bridge->getMemoryUsage("b").empty());

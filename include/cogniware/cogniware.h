@@ -208,6 +208,9 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
@@ -230,28 +233,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +342,30 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -712,6 +712,30 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -799,34 +823,6 @@ CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node
 
 // Takes a compute node of the current device back from whoever holds it.
 CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1167,6 +1163,127 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
+// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
+// that was done. Off, which is how a process begins, the profiler costs a branch.
+CW_API
+cw_status cw_profiler_enable(void);
+
+// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
+CW_API cw_status cw_profiler_disable(void);
+
+// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
+//
+// llm must be NULL or NUL-terminated, enabled valid for a write.
+CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
+
+// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
+CW_API cw_status cw_profiler_reset(void);
+
+// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
+// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
+// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
+// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
+// Free the map.
+//
+// llm must be NULL or NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_profiler_data(const char *llm,
+                           struct cw_map **data);
+
+// The same as a table for people, to the caller's buffer.
+//
+// llm must be NULL or NUL-terminated; the buffer as the contract says.
+CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
+
+// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
+// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_profiler_prometheus(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
+// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
+// many events it holds to events, which may be NULL.
+//
+// path must be NUL-terminated, events NULL or valid for a write.
+CW_API
+cw_status cw_profiler_trace_export(const char *path,
+                                   uint64_t *events);
+
+// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
+// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
+//
+// name must be NUL-terminated, llm NULL or NUL-terminated.
+CW_API
+cw_status cw_profiler_range_push(const char *name,
+                                 const char *llm);
+
+// Ends the range that was opened last on this thread.
+CW_API cw_status cw_profiler_range_pop(void);
+
+// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
+CW_API
+cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
+
+// Ends what cw_kernel_profiling_enable began; the figures stay.
+CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
+
+// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
+CW_API cw_status cw_system_profiling_enable(void);
+
+// Ends what cw_system_profiling_enable began; the figures stay.
+CW_API cw_status cw_system_profiling_disable(void);
+
+// Records the work of tenant llm (opened with default limits when there is none) until
+// cw_bridge_profiling_disable or the tenant's end.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
+
+// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
+
+// What was recorded of tenant llm; see cw_profiler_data. Free the map.
+//
+// llm must be NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
+                                   const char *llm,
+                                   struct cw_map **data);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1225,30 +1342,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 //
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
-
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //

@@ -1,9 +1,9 @@
 //! The process-wide kernel and driver managers. What the C++ class `KernelDriverManager` mirrors.
 
-use crate::telemetry::profiler::Hold;
-use crate::{Error, Result, Status};
 use crate::driver::Driver;
 use crate::kernel::Kernel;
+use crate::telemetry::profiler::Hold;
+use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -66,7 +66,8 @@ impl System {
         if self.is_initialized() {
             return Ok(());
         }
-        Err(Error::new(Status::NotInitialized, "the system is not initialised").advise("call initializeSystem() first"))
+        Err(Error::new(Status::NotInitialized, "the system is not initialised")
+            .advise("call initializeSystem() first"))
     }
 
     /// The kernel manager.

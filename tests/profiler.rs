@@ -37,7 +37,8 @@ struct Home(Arc<Tenant>);
 
 impl Home {
     fn on(device: &Arc<dyn Device>, what: &str) -> Home {
-        let config = TenantConfig { memory_limit: 64 << 20, memory_floor: 0, processors: 1, weight: 1.0, priority: 2 };
+        let config =
+            TenantConfig { memory_limit: 64 << 20, memory_floor: 0, processors: 1, weight: 1.0, priority: 2 };
         Home(tenant::open(&id(what), device, &config).unwrap())
     }
 
@@ -75,12 +76,17 @@ fn each(test: impl Fn(&Arc<dyn Device>, bool)) {
 /// Figures of one series agree with each other and stay below the wall.
 fn plausible(figures: &BTreeMap<String, f64>, series: &str, wall: Duration, timed: bool) {
     let get = |figure: &str| {
-        *figures.get(&format!("{series}.{figure}")).unwrap_or_else(|| panic!("no {series}.{figure} in {figures:#?}"))
+        *figures
+            .get(&format!("{series}.{figure}"))
+            .unwrap_or_else(|| panic!("no {series}.{figure} in {figures:#?}"))
     };
     let (min, p50, p99, max) = (get("min_us"), get("p50_us"), get("p99_us"), get("max_us"));
     assert!(min <= p50 && p50 <= p99 && p99 <= max, "{series}: {min} {p50} {p99} {max}");
     assert!(min <= get("mean_us") && get("mean_us") <= max, "{series}: mean {}", get("mean_us"));
-    assert!((get("mean_us") * get("count") / 1e6 - get("total_seconds")).abs() <= 1e-9 * get("count"), "{series}");
+    assert!(
+        (get("mean_us") * get("count") / 1e6 - get("total_seconds")).abs() <= 1e-9 * get("count"),
+        "{series}"
+    );
     assert!(get("total_seconds") <= wall.as_secs_f64(), "{series}: {} s of {wall:?}", get("total_seconds"));
     if timed {
         assert!(get("total_seconds") > 0.0, "{series} took no time");
@@ -248,7 +254,7 @@ fn what_the_driver_refuses_to_measure_still_runs() {
     let home = Home::on(&gpu, "refused");
     let memory = home.0.space().alloc(4096, 256, "test").unwrap();
     home.0.subject().set(true);
-    for fault in ["cuEventRecord:-1:700", "cuEventElapsedTime:-1:400", "cuStreamIsCapturing:-1:801"] {
+    for fault in ["cuEventRecord:-1:2", "cuEventElapsedTime:-1:400", "cuStreamIsCapturing:-1:801"] {
         mock.fail(fault);
         let data = [3u8; 4096];
         let mut back = [0u8; 4096];
@@ -360,17 +366,29 @@ fn an_llm_shows_its_steps_kernels_and_tokens_and_a_trace_nests_them() {
         assert_eq!(figures["step.decode.tokens"], figures["step.decode.count"]);
         assert_eq!(figures["wait.gate.count"], steps);
         assert_eq!(figures["task.inference.count"], 1.0);
-        for series in ["step.decode", "step.prefill", "task.inference", "copy.host_to_device", "copy.device_to_host"] {
+        for series in
+            ["step.decode", "step.prefill", "task.inference", "copy.host_to_device", "copy.device_to_host"]
+        {
             plausible(&figures, series, wall, true);
         }
         let of = |figure: &str| -> f64 {
-            figures.iter().filter(|(k, _)| k.starts_with("kernel.") && k.ends_with(figure)).map(|(_, v)| v).sum()
+            figures
+                .iter()
+                .filter(|(k, _)| k.starts_with("kernel.") && k.ends_with(figure))
+                .map(|(_, v)| v)
+                .sum()
         };
         let in_steps = figures["step.decode.total_seconds"] + figures["step.prefill.total_seconds"];
-        assert!(of(".total_seconds") > in_steps / 10.0 && of(".total_seconds") <= in_steps * 1.05, "{figures:#?}");
+        assert!(
+            of(".total_seconds") > in_steps / 10.0 && of(".total_seconds") <= in_steps * 1.05,
+            "{figures:#?}"
+        );
         assert!(of(".count") > steps * 10.0);
         let summary = profiler::summary(Some(&llm));
-        assert!(summary.contains("decode") && summary.contains("p99 us") && summary.lines().count() > 8, "{summary}");
+        assert!(
+            summary.contains("decode") && summary.contains("p99 us") && summary.lines().count() > 8,
+            "{summary}"
+        );
         trace_nests(&llm, figures["step.decode.count"] as usize, device == "cpu");
         // Of the system: the kernel's figures have it too.
         let kernel = Kernel::default();
@@ -407,7 +425,8 @@ fn trace_nests(llm: &str, decodes: usize, exact: bool) {
     let of = |phase: &str| events.iter().filter(|e| e["ph"] == phase).collect::<Vec<_>>();
     assert_eq!(of("X").len() + of("b").len(), count as usize);
     assert_eq!(of("b").len(), of("e").len());
-    let named = of("M").into_iter().find(|e| e["name"] == "process_name" && e["args"]["name"] == llm).unwrap();
+    let named =
+        of("M").into_iter().find(|e| e["name"] == "process_name" && e["args"]["name"] == llm).unwrap();
     let pid = &named["pid"];
     let mut lanes: HashMap<i64, Vec<(f64, f64, &str)>> = HashMap::new();
     for event in of("X").into_iter().filter(|e| e["pid"] == *pid) {
@@ -479,7 +498,10 @@ fn labels(mut rest: &str) -> (BTreeMap<String, String>, &str) {
         let equals = rest.find('=').expect("a label");
         let name = &rest[..equals];
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        assert!(!name.is_empty() && name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()), "{name}");
+        assert!(
+            !name.is_empty() && name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()),
+            "{name}"
+        );
         rest = rest[equals + 1..].strip_prefix('"').expect("a quote");
         let mut value = String::new();
         let mut chars = rest.char_indices();
@@ -532,7 +554,10 @@ fn parsed(text: &str) -> Samples {
             };
             let value: f64 = value.strip_prefix(' ').unwrap().replace("+Inf", "inf").parse().unwrap();
             let endings = if families[&current] == "summary" { &["", "_sum", "_count"][..] } else { &[""] };
-            assert!(endings.iter().any(|e| name == format!("{current}{e}")), "{name} in the family {current}");
+            assert!(
+                endings.iter().any(|e| name == format!("{current}{e}")),
+                "{name} in the family {current}"
+            );
             if families[&current] == "counter" {
                 assert!(value >= 0.0, "{line}");
             }
@@ -547,7 +572,8 @@ fn parsed(text: &str) -> Samples {
 fn prometheus_text_is_correct_and_complete() {
     let _turn = turn();
     let device = cpu();
-    let config = TenantConfig { memory_limit: 8 << 20, memory_floor: 0, processors: 1, weight: 2.5, priority: 2 };
+    let config =
+        TenantConfig { memory_limit: 8 << 20, memory_floor: 0, processors: 1, weight: 2.5, priority: 2 };
     let odd = format!("{}\"\\\n{{}},=\u{e9}", id("odd"));
     let home = Home(tenant::open(&odd, &device, &config).unwrap());
     profiler::enable();
@@ -584,11 +610,14 @@ fn prometheus_text_is_correct_and_complete() {
         .wait(None)
         .unwrap();
     let again = parsed(&prometheus());
-    let now = again.iter().find(|(n, l, _)| n == "cogniware_tasks_ended_total" && l["outcome"] == "completed");
+    let now =
+        again.iter().find(|(n, l, _)| n == "cogniware_tasks_ended_total" && l["outcome"] == "completed");
     assert_eq!(now.unwrap().2, ended + 1.0);
     home.0.space().free(memory).unwrap();
     // The parser itself refuses what is wrong.
-    for wrong in ["# HELP a b\n# TYPE a counter\na 1\n", "# HELP a b\n# TYPE a gauge\na{x=\"\n\"} 1\n", "b 1\n"] {
+    for wrong in
+        ["# HELP a b\n# TYPE a counter\na 1\n", "# HELP a b\n# TYPE a gauge\na{x=\"\n\"} 1\n", "b 1\n"]
+    {
         assert!(std::panic::catch_unwind(|| parsed(wrong)).is_err(), "{wrong}");
     }
 }
@@ -739,7 +768,8 @@ fn an_attached_tool_hears_ranges() {
         let memory = home.0.space().alloc(4096, 256, "x").unwrap();
         home.0.fill(memory, 1, 4096, None).unwrap();
         profiler::push("mine", None).unwrap();
-        let task = home.0.schedule(None, "inside", Priority::Normal, 0, 1, Box::new(|_| Ok(String::new()))).unwrap();
+        let task =
+            home.0.schedule(None, "inside", Priority::Normal, 0, 1, Box::new(|_| Ok(String::new()))).unwrap();
         task.wait(None).unwrap();
         profiler::pop().unwrap();
         home.0.space().free(memory).unwrap();
@@ -766,7 +796,9 @@ fn an_attached_tool_hears_ranges() {
         std::fs::read_to_string(&log)
     };
     let heard = run(&library).unwrap();
-    for wanted in ["push allocate\npop\n", "push fill\npop\n", "push mine\n", "push inside\npop\n", "push free\npop\n"] {
+    for wanted in
+        ["push allocate\npop\n", "push fill\npop\n", "push mine\n", "push inside\npop\n", "push free\npop\n"]
+    {
         assert!(heard.contains(wanted), "{wanted:?} is missing in\n{heard}");
     }
     assert_eq!(heard.matches("push ").count(), heard.matches("pop\n").count(), "{heard}");

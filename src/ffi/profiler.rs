@@ -208,7 +208,10 @@ pub unsafe extern "C" fn cw_bridge_profiling_enable(bridge: *mut cw_bridge, llm:
 /// # Safety
 /// `llm` must be NUL-terminated.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_bridge_profiling_disable(bridge: *mut cw_bridge, llm: *const c_char) -> cw_status {
+pub unsafe extern "C" fn cw_bridge_profiling_disable(
+    bridge: *mut cw_bridge,
+    llm: *const c_char,
+) -> cw_status {
     guard("cw_bridge_profiling_disable", || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };

@@ -44,7 +44,9 @@ impl Kernel {
             }
         }
         if profiler::counts().records > 0 {
-            out.extend(profiler::numbers(None).into_iter().map(|(key, value)| (format!("profile.{key}"), value)));
+            out.extend(
+                profiler::numbers(None).into_iter().map(|(key, value)| (format!("profile.{key}"), value)),
+            );
             for t in &tenants {
                 let own = profiler::numbers(Some(t.id()));
                 out.extend(own.into_iter().map(|(k, value)| (format!("llm.{}.profile.{k}", t.id()), value)));

@@ -16,11 +16,7 @@ pub(super) fn embed(table: &Weight, n: u32, packed: Result<u64>) -> u64 {
 }
 
 /// The packed matrices, their one input, and their outputs (read too where they are added to).
-pub(super) fn products(
-    n: u32,
-    products: &[Product],
-    packed: impl Fn(DType, u32, u32) -> Result<u64>,
-) -> u64 {
+pub(super) fn products(n: u32, products: &[Product], packed: impl Fn(DType, u32, u32) -> Result<u64>) -> u64 {
     let input = products.first().map_or(0, |p| rows(n, p.weight.cols, 1));
     let each = products.iter().map(|p| {
         let Weight { dtype, rows: outputs, cols, .. } = p.weight;

@@ -113,7 +113,8 @@ pub fn attach() {
         }
         // SAFETY: the signature is that of NVTX 3; `export_table` answers for as long as the process lives.
         let accepted = unsafe {
-            let initialize = std::mem::transmute::<*mut c_void, unsafe extern "C" fn(ExportTable) -> c_int>(entry);
+            let initialize =
+                std::mem::transmute::<*mut c_void, unsafe extern "C" fn(ExportTable) -> c_int>(entry);
             initialize(export_table)
         };
         let has = |at: usize| !SLOTS[at].load(Relaxed).is_null();

@@ -143,13 +143,18 @@ pub fn profile(text: &mut Text) {
             family.sample(&all, value);
         }
     };
-    only("cogniware_profile_bytes_total", Type::Counter, "Bytes that recorded work moved, where known.", &|f| {
-        (f.bytes > 0).then_some(f.bytes as f64)
-    });
+    only(
+        "cogniware_profile_bytes_total",
+        Type::Counter,
+        "Bytes that recorded work moved, where known.",
+        &|f| (f.bytes > 0).then_some(f.bytes as f64),
+    );
     only("cogniware_profile_tokens_total", Type::Counter, "Tokens of recorded steps.", &|f| {
         (f.items > 0).then_some(f.items as f64)
     });
-    only("cogniware_profile_occupancy_ratio", Type::Gauge, "Busy part of the processors, 0 to 1.", &|f| f.occupancy);
+    only("cogniware_profile_occupancy_ratio", Type::Gauge, "Busy part of the processors, 0 to 1.", &|f| {
+        f.occupancy
+    });
     only("cogniware_profile_min_seconds", Type::Gauge, "The shortest time.", &|f| Some(f.min));
     only("cogniware_profile_max_seconds", Type::Gauge, "The longest time.", &|f| Some(f.max));
 }

@@ -25,7 +25,8 @@ pub fn export(path: &Path) -> Result<u64> {
     let mut temporary = name.to_owned();
     temporary.push(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Relaxed)));
     let temporary = path.with_file_name(temporary);
-    let failed = |e: io::Error| Error::io(format_args!("argument `path`: writing the trace {}", path.display()), e);
+    let failed =
+        |e: io::Error| Error::io(format_args!("argument `path`: writing the trace {}", path.display()), e);
     let write = || -> io::Result<()> {
         let mut to = BufWriter::with_capacity(1 << 16, File::create(&temporary)?);
         write(&snapshot, &mut to)?;
@@ -47,7 +48,11 @@ fn write(snapshot: &Snapshot, to: &mut impl Write) -> io::Result<()> {
     let tenants: BTreeSet<&str> = snapshot.events.iter().map(|e| text(e.tenant)).collect();
     let pids: BTreeMap<&str, usize> = tenants.iter().enumerate().map(|(at, name)| (*name, at + 1)).collect();
     let lanes: BTreeSet<(u32, u32)> = snapshot.events.iter().map(|e| (e.tenant, e.lane)).collect();
-    write!(to, "{{\"displayTimeUnit\":\"ns\",\"otherData\":{{\"droppedEvents\":{}}},\"traceEvents\":[", snapshot.dropped)?;
+    write!(
+        to,
+        "{{\"displayTimeUnit\":\"ns\",\"otherData\":{{\"droppedEvents\":{}}},\"traceEvents\":[",
+        snapshot.dropped
+    )?;
     let mut first = true;
     let mut comma = |to: &mut dyn Write| -> io::Result<()> {
         let separator = if std::mem::take(&mut first) { "\n" } else { ",\n" };
@@ -56,7 +61,10 @@ fn write(snapshot: &Snapshot, to: &mut impl Write) -> io::Result<()> {
     for (name, pid) in &pids {
         comma(to)?;
         let name = json(if name.is_empty() { "(no tenant)" } else { name });
-        write!(to, "{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{pid},\"tid\":0,\"args\":{{\"name\":{name}}}}}")?;
+        write!(
+            to,
+            "{{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":{pid},\"tid\":0,\"args\":{{\"name\":{name}}}}}"
+        )?;
     }
     for (tenant, lane) in lanes {
         comma(to)?;

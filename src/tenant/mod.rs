@@ -280,7 +280,10 @@ impl Tenant {
 
     fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
         let stream = node.stream_create(priority)?;
-        stream.set_track(Track::new(self.subject(), format!("stream {}", self.numbered.fetch_add(1, SeqCst) + 1)));
+        stream.set_track(Track::new(
+            self.subject(),
+            format!("stream {}", self.numbered.fetch_add(1, SeqCst) + 1),
+        ));
         let mut made = self.made.lock();
         made.retain(|s| s.strong_count() > 0);
         made.push(Arc::downgrade(&stream));

@@ -91,7 +91,10 @@ mod tests {
         assert_eq!((first.utilization, first.memory_used, first.clock), (None, Some(75), Some(2.5e9)));
         fs::write(proc.join("stat"), "cpu  160 0 115 715 110 0 0 0 50 0\n").unwrap();
         assert_eq!(read(None).utilization, Some(0.75));
-        assert_eq!(load.read_at(root.path(), None, begin + Duration::from_millis(2050)).utilization, Some(0.75));
+        assert_eq!(
+            load.read_at(root.path(), None, begin + Duration::from_millis(2050)).utilization,
+            Some(0.75)
+        );
         assert_eq!(read(None).utilization, None, "no tick has passed");
         fs::remove_file(proc.join("stat")).unwrap();
         assert_eq!(read(None).utilization, None);

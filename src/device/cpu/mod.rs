@@ -31,7 +31,8 @@ pub use team::Team;
 pub use topology::{Core, Topology};
 
 use super::{
-    Access, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HOST_TO_DEVICE, Node, Place, Stream, Unit,
+    Access, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HOST_TO_DEVICE,
+    Node, Place, Stream, Unit,
 };
 use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};

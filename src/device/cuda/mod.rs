@@ -32,7 +32,8 @@ pub use stream::{CudaEvent, CudaStream};
 pub(crate) use timeline::{Work, expect_bytes, measured};
 
 use super::{
-    Access, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place,
+    Stream, Unit,
 };
 use crate::{Error, Result};
 use context::Context;

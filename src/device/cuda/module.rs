@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::stream::CudaStream;
-use super::types::{self, Handle, function_attribute as attribute};
 use super::timeline::{Work, measured};
+use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
 use crate::telemetry::profiler;
 use crate::{Error, Result};
@@ -196,7 +196,9 @@ impl Function {
         if profiler::on() {
             let work = self.work(block, smem);
             // SAFETY: the caller's duty.
-            return measured(stream, work, || unsafe { self.queue_cooperative(stream, grid, block, smem, args) });
+            return measured(stream, work, || unsafe {
+                self.queue_cooperative(stream, grid, block, smem, args)
+            });
         }
         // SAFETY: the caller's duty.
         unsafe { self.queue_cooperative(stream, grid, block, smem, args) }

@@ -56,7 +56,13 @@ impl CudaStream {
                 }
             }
         }
-        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), track: OnceLock::new(), _green: green })
+        Ok(CudaStream {
+            context,
+            raw,
+            recording: ReentrantMutex::new(()),
+            track: OnceLock::new(),
+            _green: green,
+        })
     }
 
     /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.

@@ -91,7 +91,11 @@ pub(crate) struct Timeline(Mutex<State>);
 /// Queues `work` by `queue`, measured when its tenant's work is recorded. Call only when the profiler is on. What goes
 /// wrong with measuring never becomes an error of the work.
 #[cold]
-pub(crate) fn measured(stream: &CudaStream, work: Work<'_>, queue: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn measured(
+    stream: &CudaStream,
+    work: Work<'_>,
+    queue: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let _range = nvtx::range(work.name);
     let Some((place, anchor, start)) = begin(stream) else { return queue() };
     let context = &stream.context;
@@ -107,7 +111,9 @@ pub(crate) fn measured(stream: &CudaStream, work: Work<'_>, queue: impl FnOnce()
     };
     let occupancy = work.occupancy.and_then(|look_up| look_up());
     let (kind, name, bytes) = (work.kind, work.name.into(), work.bytes);
-    context.timeline.push(context, Pending { kind, name, place, bytes, occupancy, start, end, queued, anchor });
+    context
+        .timeline
+        .push(context, Pending { kind, name, place, bytes, occupancy, start, end, queued, anchor });
     done
 }
 
@@ -226,7 +232,15 @@ impl Timeline {
                     Some(duration) => {
                         let anchor = state.anchors.iter().find(|a| Some(a.id) == work.anchor);
                         let start = anchor.and_then(|a| after(context, a, work.start)).unwrap_or(work.queued);
-                        work.place.record(work.kind, &work.name, start, duration, work.bytes, 0, work.occupancy);
+                        work.place.record(
+                            work.kind,
+                            &work.name,
+                            start,
+                            duration,
+                            work.bytes,
+                            0,
+                            work.occupancy,
+                        );
                     }
                     None => lost += 1,
                 },

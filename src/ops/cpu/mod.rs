@@ -28,8 +28,8 @@ use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
 use crate::{Error, Result, Status};
 use crew::share;
-use profiled::{Meter, Profiled};
 use parking_lot::Mutex;
+use profiled::{Meter, Profiled};
 use std::sync::Arc;
 
 /// Elements of an element-wise function that one grab hands to a thread.

@@ -206,7 +206,10 @@ impl Ops for Profiled {
     ) -> Result<()> {
         let count = || {
             // Q and K are read and written, V is read, both go to the cache.
-            let (q, k) = (bytes::rows(rows.n, heads * kv.head_dim, 1), bytes::rows(rows.n, kv.kv_heads * kv.head_dim, 1));
+            let (q, k) = (
+                bytes::rows(rows.n, heads * kv.head_dim, 1),
+                bytes::rows(rows.n, kv.kv_heads * kv.head_dim, 1),
+            );
             let stored = if kv.dtype == DType::F32 { 2 * k } else { k };
             2 * q + 3 * k + stored
         };

@@ -33,8 +33,11 @@ pub fn push(name: &str, subject: Option<&Arc<Subject>>) -> Result<()> {
     }
     OPEN.with_borrow_mut(|open| {
         if open.len() >= DEEPEST {
-            return Err(Error::new(Status::InvalidArgument, format!("{DEEPEST} ranges are open on this thread"))
-                .advise("end each range that is begun"));
+            return Err(Error::new(
+                Status::InvalidArgument,
+                format!("{DEEPEST} ranges are open on this thread"),
+            )
+            .advise("end each range that is begun"));
         }
         let span = super::on().then(|| {
             let place = subject.map_or_else(|| Place::of(None), Place::of_thread);

@@ -75,7 +75,18 @@ pub fn summary(tenant: Option<&str>) -> String {
     let _ = writeln!(
         out,
         "{:<7} {:<width$} {:>9} {:>11} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>9} {:>9}",
-        "kind", "name", "count", "total ms", "min us", "mean us", "p50 us", "p99 us", "max us", "MB", "GB/s", "occupancy"
+        "kind",
+        "name",
+        "count",
+        "total ms",
+        "min us",
+        "mean us",
+        "p50 us",
+        "p99 us",
+        "max us",
+        "MB",
+        "GB/s",
+        "occupancy"
     );
     for f in &list {
         let known = |value: Option<f64>, digits: usize| {

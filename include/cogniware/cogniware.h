@@ -700,16 +700,6 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
-// Tests the device in use part by part, as cw_driver_diagnostics_run does, then arrays and generation (the model that
-// ships, twice for the same text). CW_OK when no part failed, else the error of the first that did.
-CW_API
-cw_status cw_bridge_diagnostics_run(struct cw_bridge *bridge);
-
-// The results of the last run; see cw_driver_diagnostics_results. Empty before the first. Free the map.
-//
-// results must be valid for a write.
-CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, struct cw_map **results);
-
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -745,87 +735,6 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 //
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
-
-// Lets work go by the direct path, the default: allocations from the tenants' pools, large copies through page-locked
-// buffers, recorded steps launched as one command. cw_driver_info tells which path is active and what it saves.
-CW_API
-cw_status cw_driver_direct_access_enable(struct cw_driver *driver);
-
-// Lets work go by the standard path: one allocation of the device's driver each (cuMemAlloc, mmap), one copy from
-// pageable memory each, one launch for each kernel. Quotas and checks hold as before. What was allocated on either path
-// is freed as it came.
-CW_API
-cw_status cw_driver_direct_access_disable(struct cw_driver *driver);
-
-// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
-// more physical memory kept. It goes back before anybody is refused.
-CW_API
-cw_status cw_driver_memory_optimization_enable(struct cw_driver *driver);
-
-// Undoes it; what pools keep beyond need goes back to the devices now.
-CW_API cw_status cw_driver_memory_optimization_disable(struct cw_driver *driver);
-
-// Lets copies of 64 KiB and more that are ordered on a stream run on transfer streams of their own, one a direction. Order
-// is kept by events; the caller is not held while earlier work of the stream runs, also when its memory is pageable.
-CW_API
-cw_status cw_driver_async_transfers_enable(struct cw_driver *driver);
-
-// Lets such copies run on the caller's stream again.
-CW_API cw_status cw_driver_async_transfers_disable(struct cw_driver *driver);
-
-// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
-// else PCIe): copies between them go straight. CW_ERROR_UNSUPPORTED with fewer than two GPUs, or when no pair can.
-CW_API
-cw_status cw_driver_nvlink_enable(struct cw_driver *driver);
-
-// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
-CW_API cw_status cw_driver_nvlink_disable(struct cw_driver *driver);
-
-// Changes keys of the configuration; the others stay. All take effect, or none does. optimization_level (none, low,
-// medium, high; the default is low) sets the switches; each also has a key of its own, true or false:
-// direct_access (on from low), async_transfers (from medium), memory_optimization and nvlink (at high; there
-// nvlink is left out where no two GPUs can). Unknown keys and values are refused by name. Before
-// cw_driver_initialize it is checked and kept, and takes effect there. NULL changes nothing.
-CW_API
-cw_status cw_driver_configure(struct cw_driver *driver,
-                              const struct cw_map *config);
-
-// The configuration in force, every key; optimization_level is custom where the switches are as at no level. Free the map.
-//
-// config must be valid for a write.
-CW_API
-cw_status cw_driver_configuration(const struct cw_driver *driver,
-                                  struct cw_map **config);
-
-// Figures of each device device.<index>.… since it was opened: allocations of both paths, granules, launches, copies and
-// bytes by direction, GB/s (10^9 bytes a second) of copies that were waited for, seconds of device time and of waits. Free the map.
-//
-// stats must be valid for a write.
-CW_API
-cw_status cw_driver_stats(const struct cw_driver *driver,
-                          struct cw_map **stats);
-
-// The GPUs that the embedded kernels run on, read from their image: sm_90 → its generation and which devices here it
-// serves; compute_120: newer GPUs, by their driver's compiler. A device here that nothing serves has a line of its own. Free the map.
-//
-// gpus must be valid for a write.
-CW_API
-cw_status cw_driver_supported_gpus(const struct cw_driver *driver,
-                                   struct cw_map **gpus);
-
-// Tests the current device part by part: device, allocation, copies, patterns, matrix_product, quantized_product, norm,
-// softmax, streams, isolation. Takes a second or two and some 100 MiB, in tenants of its own. CW_OK when no part failed,
-// else the error of the first that did. cw_driver_diagnostics_results has all results.
-CW_API
-cw_status cw_driver_diagnostics_run(struct cw_driver *driver);
-
-// The results of the last run: <part> → passed, failed or skipped; <part>.detail: figures, or why;
-// <part>.seconds. Empty before the first run. Free the map.
-//
-// results must be valid for a write.
-CW_API
-cw_status cw_driver_diagnostics_results(const struct cw_driver *driver,
-                                        struct cw_map **results);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
@@ -1281,6 +1190,99 @@ CW_API
 cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
+
+// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
+// that was done. Off, which is how a process begins, the profiler costs a branch.
+CW_API
+cw_status cw_profiler_enable(void);
+
+// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
+CW_API cw_status cw_profiler_disable(void);
+
+// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
+//
+// llm must be NULL or NUL-terminated, enabled valid for a write.
+CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
+
+// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
+CW_API cw_status cw_profiler_reset(void);
+
+// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
+// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
+// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
+// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
+// Free the map.
+//
+// llm must be NULL or NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_profiler_data(const char *llm,
+                           struct cw_map **data);
+
+// The same as a table for people, to the caller's buffer.
+//
+// llm must be NULL or NUL-terminated; the buffer as the contract says.
+CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
+
+// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
+// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_profiler_prometheus(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
+// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
+// many events it holds to events, which may be NULL.
+//
+// path must be NUL-terminated, events NULL or valid for a write.
+CW_API
+cw_status cw_profiler_trace_export(const char *path,
+                                   uint64_t *events);
+
+// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
+// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
+//
+// name must be NUL-terminated, llm NULL or NUL-terminated.
+CW_API
+cw_status cw_profiler_range_push(const char *name,
+                                 const char *llm);
+
+// Ends the range that was opened last on this thread.
+CW_API cw_status cw_profiler_range_pop(void);
+
+// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
+CW_API
+cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
+
+// Ends what cw_kernel_profiling_enable began; the figures stay.
+CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
+
+// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
+CW_API cw_status cw_system_profiling_enable(void);
+
+// Ends what cw_system_profiling_enable began; the figures stay.
+CW_API cw_status cw_system_profiling_disable(void);
+
+// Records the work of tenant llm (opened with default limits when there is none) until
+// cw_bridge_profiling_disable or the tenant's end.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
+
+// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
+
+// What was recorded of tenant llm; see cw_profiler_data. Free the map.
+//
+// llm must be NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
+                                   const char *llm,
+                                   struct cw_map **data);
 
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //

@@ -47,6 +47,23 @@ void kernel_of_its_own() {
     CHECK(kernel->destroyStream(stream) && !kernel->destroyStream(stream));
     CHECK(kernel->deallocateMemory(memory) && !kernel->deallocateMemory(memory));
 
+    CHECK(kernel->resetProfiling() && kernel->enableProfiling());
+    void* profiled = kernel->allocateMemory(4096, "k");
+    CHECK(kernel->copyMemory(profiled, &number, sizeof number) && kernel->deallocateMemory(profiled));
+    {
+        const cogniware::profiler::Range range("consumer_range", "k");
+        CHECK(cogniware::profiler::is_enabled() && cogniware::profiler::is_enabled("k"));
+    }
+    CHECK(kernel->disableProfiling() && !cogniware::profiler::is_enabled());
+    const auto figures = kernel->getPerformanceMetrics();
+    CHECK(figures.at("profile.copy.host_to_device.count") == 1.0);
+    CHECK(figures.at("llm.k.profile.copy.host_to_device.bytes") == sizeof number);
+    CHECK(cogniware::profiler::data("k").at("range.consumer_range.count") == "1");
+    CHECK(kernel->profilingSummary().find("consumer_range") != std::string::npos);
+    CHECK(kernel->exportPrometheus().find("cogniware_tenant_memory_limit_bytes{tenant=\"k\"}") != std::string::npos);
+    CHECK(!kernel->exportTrace("/no/such/folder/trace.json") && !cogniware::last_error().empty());
+    CHECK(!kernel->exportTrace(""));
+
     ComputeTask task;
     task.taskId = "consumer_task";
     task.llmId = "k";
@@ -157,8 +174,22 @@ void bridge() {
     CHECK(!manager.deallocateMemoryArray(array, "b"));
     CHECK(manager.allocateMemoryArray(std::size_t{1} << 40, "b").empty() && !cogniware::last_error().empty());
 
+    CHECK(bridge->getProfilingData("b").at("profiling_enabled") == "false");
+    CHECK(bridge->enableProfiling("b") && bridge->getProfilingData("b").at("profiling_enabled") == "true");
     const std::string id = bridge->scheduleTask("b", "inference", {{"prompt", "The sea"}, {"max_tokens", "8"}});
     CHECK(!id.empty() && bridge->waitForTask(id));
+    CHECK(bridge->disableProfiling("b") && bridge->getProfilingData("b").at("profiling_enabled") == "false");
+    const auto profile = bridge->getProfilingData("b");
+    CHECK(profile.at("task.inference.count") == "1" && profile.at("step.prefill.count") == "1");
+    CHECK(std::stod(profile.at("step.decode.p99_us")) >= std::stod(profile.at("step.decode.p50_us")));
+    CHECK(bridge->getPerformanceMetrics().at("profile.step.prefill.count") == 1.0);
+    CHECK(!bridge->disableProfiling("nobody") && bridge->getProfilingData("nobody").empty() &&
+          !cogniware::last_error().empty());
+    auto& system = KernelDriverManager::getInstance();
+    CHECK(system.enableSystemProfiling() && cogniware::profiler::is_enabled("b"));
+    CHECK(system.disableSystemProfiling() && !cogniware::profiler::is_enabled());
+    CHECK(system.profilingSummary().find("inference") != std::string::npos && system.resetProfiling());
+    CHECK(bridge->getProfilingData("b").count("task.inference.count") == 0);
     CHECK(bridge->getTaskStatus(id)["status"] == "completed" && !bridge->getTaskResult(id).empty());
     const std::string blocking = bridge->generate("b", "The sea", {{"max_tokens", "8"}});
     CHECK(blocking == bridge->getTaskResult(id));

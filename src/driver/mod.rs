@@ -4,8 +4,8 @@
 mod tenancy;
 mod tensor;
 
-use crate::kernel::Kernel;
 use crate::compute::{Gate, Nodes};
+use crate::kernel::Kernel;
 use crate::ops::MathPolicy;
 use crate::{Error, Result, Status};
 use std::collections::BTreeMap;

@@ -65,9 +65,8 @@ pub unsafe extern "C" fn cw_kernel_cache_window(
 ) -> cw_status {
     guard("cw_kernel_cache_window", || {
         // SAFETY: the caller's promise.
-        let (llm, memory, bytes, part) = unsafe {
-            (text("llm", llm)?, out("memory", memory)?, out("bytes", bytes)?, out("part", part)?)
-        };
+        let (llm, memory, bytes, part) =
+            unsafe { (text("llm", llm)?, out("memory", memory)?, out("bytes", bytes)?, out("part", part)?) };
         let window = kernel::get(kernel)?.tenant(llm)?.cache_window();
         *memory = window.map_or(0, |w| w.base) as *mut c_void;
         *bytes = window.map_or(0, |w| w.bytes);

@@ -4,8 +4,8 @@ use super::{Bank, Ledger, UNIT, round_up};
 use crate::device::Granule;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// What one tenant may hold and holds. Shared between threads; all counters are exact at every moment.
 ///

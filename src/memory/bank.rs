@@ -79,10 +79,9 @@ impl Bank {
                     bank.ledger.reclaim(None);
                 }
                 Err(e) => {
-                    return Err(e.within(format!(
-                        "a memory bank of {bytes} bytes for tenant {:?}",
-                        account.name()
-                    )));
+                    return Err(
+                        e.within(format!("a memory bank of {bytes} bytes for tenant {:?}", account.name()))
+                    );
                 }
             }
         }

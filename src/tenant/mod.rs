@@ -217,7 +217,10 @@ impl Tenant {
         if !within.is_empty() && !nodes.get(id)?.units.iter().any(|u| within.contains(u)) {
             return Err(Error::argument(
                 "nodeId",
-                format!("compute node {id} lies outside of the cache on whose cores tenant {:?} stays", self.id),
+                format!(
+                    "compute node {id} lies outside of the cache on whose cores tenant {:?} stays",
+                    self.id
+                ),
             )
             .advise("give its L2_CACHE node back first, or take a node of the same cache"));
         }
@@ -462,10 +465,8 @@ impl Tenant {
         let held = self.held(compute);
         let within = cache_units(&held);
         let processors = held.into_iter().filter(|n| n.kind.is_processors());
-        let mut units: Vec<u32> = processors
-            .flat_map(|n| n.units)
-            .filter(|u| within.is_empty() || within.contains(u))
-            .collect();
+        let mut units: Vec<u32> =
+            processors.flat_map(|n| n.units).filter(|u| within.is_empty() || within.contains(u)).collect();
         units.sort_unstable();
         units.dedup();
         Ok(units)

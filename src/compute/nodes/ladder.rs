@@ -73,9 +73,7 @@ pub(super) fn processors(
 ) -> BTreeMap<u32, Entry> {
     let units = device.units();
     let mut nodes = BTreeMap::new();
-    for (first, kind) in
-        [(numbers.with, NodeKind::TensorCore), (Some(numbers.without), NodeKind::CudaCore)]
-    {
+    for (first, kind) in [(numbers.with, NodeKind::TensorCore), (Some(numbers.without), NodeKind::CudaCore)] {
         let Some(first) = first else { continue };
         for (i, own) in layout.cut(units.len() as u32).into_iter().enumerate() {
             let processors = own.iter().map(|&u| units[u as usize].processors).sum();
@@ -87,11 +85,7 @@ pub(super) fn processors(
 }
 
 /// Banks, shared memory and parts of the cache.
-pub(super) fn others(
-    device: &Arc<dyn Device>,
-    info: &DeviceInfo,
-    numbers: &Numbers,
-) -> BTreeMap<u32, Entry> {
+pub(super) fn others(device: &Arc<dyn Device>, info: &DeviceInfo, numbers: &Numbers) -> BTreeMap<u32, Entry> {
     let mut list = Vec::new();
     let granularity = device.granularity();
     let bank = (info.total_memory / BANK_PART / granularity * granularity).max(granularity);

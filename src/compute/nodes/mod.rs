@@ -55,10 +55,15 @@ enum Grant {
     /// Being made.
     Nothing,
     /// Kept alive; the tenant's work runs on a node made of the units of all its nodes.
-    Processors { _node: Arc<dyn Node> },
+    Processors {
+        _node: Arc<dyn Node>,
+    },
     Bank(Arc<Bank>),
     /// An allocation in the holder's space.
-    Block { space: Arc<Space>, address: u64 },
+    Block {
+        space: Arc<Space>,
+        address: u64,
+    },
     Carveout,
     Cache,
 }
@@ -83,8 +88,7 @@ impl Nodes {
             let numbers = Numbers::of(device.units().len() as u32, &info, device.kind());
             let words = Words::new(device.kind(), &info);
             let layout = Layout::default();
-            let mut nodes =
-                ladder::processors(device.as_ref(), &numbers, layout, info.total_memory, &words);
+            let mut nodes = ladder::processors(device.as_ref(), &numbers, layout, info.total_memory, &words);
             nodes.extend(ladder::others(device, &info, &numbers));
             let next_id = nodes.last_key_value().map_or(0, |(last, _)| last + 1);
             Nodes {
@@ -217,9 +221,10 @@ impl Nodes {
         let users =
             |unit: u32| table.nodes.iter().filter(|(id, e)| others(id, e) && e.units.contains(&unit)).count();
         let wished = |unit: u32| {
-            table.nodes.values().any(|e| {
-                e.kind == NodeKind::SharedMemory && e.is_of(owner) && e.units.contains(&unit)
-            })
+            table
+                .nodes
+                .values()
+                .any(|e| e.kind == NodeKind::SharedMemory && e.is_of(owner) && e.units.contains(&unit))
         };
         let mut ranked: Vec<_> = device
             .units()
@@ -317,9 +322,7 @@ impl Nodes {
     fn cut_again(&self, table: &mut Table, device: &dyn Device) {
         let others = self.numbers.others;
         table.nodes.retain(|&id, e| id >= others || e.held.is_some());
-        for (id, entry) in
-            ladder::processors(device, &self.numbers, table.layout, self.memory, &self.words)
-        {
+        for (id, entry) in ladder::processors(device, &self.numbers, table.layout, self.memory, &self.words) {
             table.nodes.entry(id).or_insert(entry);
         }
     }
@@ -350,16 +353,7 @@ impl Table {
 
 impl Entry {
     fn new(kind: NodeKind, units: Vec<u32>, processors: u32, memory: u64, detail: String) -> Entry {
-        Entry {
-            kind,
-            units,
-            processors,
-            memory,
-            numa_node: None,
-            detail,
-            virtual_node: false,
-            held: None,
-        }
+        Entry { kind, units, processors, memory, numa_node: None, detail, virtual_node: false, held: None }
     }
 
     fn hold(&mut self, owner: &str, grant: Grant) {

@@ -18,11 +18,21 @@ pub(super) fn on_node<T>(node: u32, work: impl FnOnce() -> T) -> Result<T> {
     let bits = (WORDS * 64) as libc::c_ulong;
     // SAFETY: the kernel writes one number and at most `bits` bits.
     let known = unsafe {
-        libc::syscall(libc::SYS_get_mempolicy, &raw mut before_mode, before.as_mut_ptr(), bits, 0usize, 0usize)
+        libc::syscall(
+            libc::SYS_get_mempolicy,
+            &raw mut before_mode,
+            before.as_mut_ptr(),
+            bits,
+            0usize,
+            0usize,
+        )
     } == 0;
     // SAFETY: the kernel reads `bits` bits.
     if unsafe { libc::syscall(libc::SYS_set_mempolicy, MPOL_BIND, wanted.as_ptr(), bits) } != 0 {
-        return Err(Error::io(format!("binding memory to NUMA node {node}"), std::io::Error::last_os_error()));
+        return Err(Error::io(
+            format!("binding memory to NUMA node {node}"),
+            std::io::Error::last_os_error(),
+        ));
     }
     let done = work();
     // SAFETY: as above. Mode 0 takes no nodes.

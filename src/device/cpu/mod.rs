@@ -30,7 +30,9 @@ pub use stream::{CpuEvent, CpuStream};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
-use super::{Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit,
+};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;

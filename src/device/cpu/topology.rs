@@ -168,7 +168,8 @@ fn cache_parts(cores: &[Core], caches: &[(&String, u64)]) -> Vec<CachePart> {
         .filter(|(_, bytes)| *bytes > 0)
         .map(|(shared, bytes)| {
             let cpus = cpu_list(shared);
-            let of = |(i, core): (usize, &Core)| core.cpus.iter().any(|c| cpus.contains(c)).then_some(i as u32);
+            let of =
+                |(i, core): (usize, &Core)| core.cpus.iter().any(|c| cpus.contains(c)).then_some(i as u32);
             CachePart { bytes: *bytes, units: cores.iter().enumerate().filter_map(of).collect() }
         })
         .filter(|part| !part.units.is_empty())

@@ -30,7 +30,8 @@ pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
 
 use super::{
-    Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, CachePart, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream,
+    Unit,
 };
 use crate::{Error, Result};
 use context::Context;

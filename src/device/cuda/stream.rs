@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::driver::done;
-use super::node::Green;
 use super::info;
+use super::node::Green;
 use super::types::{self, AccessWindow, AttributeValue, Handle};
 use crate::device::{CacheWindow, Event, HostFn, Stream};
 use crate::{Error, Result, Status};
@@ -178,19 +178,11 @@ impl Stream for CudaStream {
         let _current = self.context.enter()?;
         // SAFETY: the stream is alive, the value outlives the call; the window is plain numbers.
         let window = unsafe {
-            self.context.driver.cuStreamGetAttribute(
-                self.raw,
-                types::ATTRIBUTE_ACCESS_WINDOW,
-                &mut value,
-            )?;
+            self.context.driver.cuStreamGetAttribute(self.raw, types::ATTRIBUTE_ACCESS_WINDOW, &mut value)?;
             value.window
         };
         let some = window.bytes > 0 && window.hit == types::ACCESS_PERSISTING;
-        Ok(some.then_some(CacheWindow {
-            base: window.base,
-            bytes: window.bytes as u64,
-            ratio: window.ratio,
-        }))
+        Ok(some.then_some(CacheWindow { base: window.base, bytes: window.bytes as u64, ratio: window.ratio }))
     }
 
     fn set_shared_carveout(&self, percent: Option<u32>) -> Result<()> {
@@ -199,8 +191,10 @@ impl Stream for CudaStream {
                 return Err(Error::argument("percent", format!("{percent} is more than 100")));
             }
             if let Some(since) = self.context.driver.lacks("cuLaunchKernelEx") {
-                return Err(Error::unsupported("the driver takes no attributes with a launch")
-                    .advise(format!("install a driver for CUDA {since} or newer")));
+                return Err(Error::unsupported(
+                    "the driver has no cuLaunchKernelEx, which takes wishes with a launch",
+                )
+                .advise(format!("install a driver for CUDA {since} or newer")));
             }
             if self.context.driver.version() < 12050 {
                 return Err(Error::unsupported("the driver takes no shared-memory carve-out with a launch")

@@ -264,22 +264,13 @@ mod tests {
             attribute::MAX_THREADS_PER_SM,
             A::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as i32
         );
-        assert_eq!(
-            attribute::MAX_PERSISTING_L2,
-            A::CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE as i32
-        );
-        assert_eq!(
-            attribute::MAX_ACCESS_WINDOW,
-            A::CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE as i32
-        );
+        assert_eq!(attribute::MAX_PERSISTING_L2, A::CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE as i32);
+        assert_eq!(attribute::MAX_ACCESS_WINDOW, A::CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE as i32);
         {
             use cudarc::driver::sys::{CUaccessProperty as P, CUlaunchAttributeID as L, CUlimit};
             assert_eq!(LIMIT_PERSISTING_L2, CUlimit::CU_LIMIT_PERSISTING_L2_CACHE_SIZE as u32);
             assert_eq!(ATTRIBUTE_ACCESS_WINDOW, L::CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW as u32);
-            assert_eq!(
-                ATTRIBUTE_CARVEOUT,
-                L::CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT as u32
-            );
+            assert_eq!(ATTRIBUTE_CARVEOUT, L::CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT as u32);
             assert_eq!(ACCESS_PERSISTING, P::CU_ACCESS_PROPERTY_PERSISTING as u32);
             assert_eq!(ACCESS_STREAMING, P::CU_ACCESS_PROPERTY_STREAMING as u32);
         }

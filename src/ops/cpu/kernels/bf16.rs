@@ -51,8 +51,8 @@ pub fn kernels(dtype: DType) -> Option<Kernels> {
 unsafe fn pairs<const KIND: usize>(w: *const u8, i: usize, last: bool) -> __m512bh {
     // Word r of the first half and word r of the second.
     let order = _mm512_set_epi16(
-        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
-        17, 1, 16, 0,
+        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18,
+        2, 17, 1, 16, 0,
     );
     // SAFETY: the caller promises that the panel holds input `i`, and `i + 1` unless it is the last.
     unsafe {

@@ -178,8 +178,8 @@ unsafe fn decode<const D: usize>(panel: *const u8, block: usize, out: &mut Decod
                     let high = words(at.add(2368 + (half * 8 + v) * 64));
                     for j in 0..4 {
                         for r in 0..PANEL {
-                            let q = (low[r] >> (8 * j + k / 2 * 4) & 15)
-                                | (high[r] >> (8 * j + 2 * k) & 3) << 4;
+                            let q =
+                                (low[r] >> (8 * j + k / 2 * 4) & 15) | (high[r] >> (8 * j + 2 * k) & 3) << 4;
                             out[4 * v + j][r] = scale[v / 4][r] * (q as i32 - 32) as f32;
                         }
                     }

@@ -304,5 +304,8 @@ fn fast_products_round_f32_to_bf16_where_the_processor_has_it() {
     // What quantized weights take stays what it was.
     let w = Matrix::random(&mut random, DType::Q8_0, 16, 256);
     let x: Vec<f32> = (0..256).map(|_| random.normal()).collect();
-    assert_eq!(bits(&product_by(Isa::highest(), Math::Fast, 1, &x, &w)), bits(&product(Isa::highest(), 1, &x, &w)));
+    assert_eq!(
+        bits(&product_by(Isa::highest(), Math::Fast, 1, &x, &w)),
+        bits(&product(Isa::highest(), 1, &x, &w))
+    );
 }

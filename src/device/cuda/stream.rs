@@ -168,6 +168,8 @@ impl Stream for CudaStream {
             own.miss = types::ACCESS_STREAMING;
         }
         let value = AttributeValue { window: own };
+        // Not into the middle of a capture, whose kernels would not agree then.
+        let _no_capture = self.recording.lock();
         let _current = self.context.enter()?;
         // SAFETY: the stream is alive, the value outlives the call.
         unsafe { driver.cuStreamSetAttribute(self.raw, types::ATTRIBUTE_ACCESS_WINDOW, &value) }

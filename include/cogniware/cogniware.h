@@ -62,6 +62,31 @@
 // When nothing else wants to run.
 #define CW_PRIORITY_BACKGROUND 4
 
+// Processors with their matrix circuits: SMs with tensor cores; CPU cores with 8-bit dot products.
+#define CW_NODE_TENSOR_CORE 0
+
+// The same processors for f32 arithmetic alone. A tenant that holds nodes of both kinds may use matrix circuits.
+#define CW_NODE_CUDA_CORE 1
+
+// Physical memory that is kept for its holder.
+#define CW_NODE_MEMORY_BANK 2
+
+// GPU: its holder's kernels get the largest carve-out of shared memory. CPU: memory of half the size of a core's L2 cache.
+#define CW_NODE_SHARED_MEMORY 3
+
+// GPU: a slice of L2 in which a window of its holder's memory persists. CPU: a last-level cache, on whose cores its holder
+// stays.
+#define CW_NODE_L2_CACHE 4
+
+// No matrix circuits: f32 arithmetic alone.
+#define CW_MATH_PLAIN 0
+
+// Matrix circuits where they cost no accuracy that the weights have.
+#define CW_MATH_EXACT 1
+
+// Matrix circuits wherever there are some, with TF32 and bf16 inputs.
+#define CW_MATH_FAST 2
+
 // Device memory.
 #define CW_PARTITION_GLOBAL 0
 
@@ -214,7 +239,7 @@ typedef struct cw_driver cw_driver;
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
-// One compute node of a device.
+// One compute node of a device; see CW_NODE_* for what each kind gives.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
     size_t struct_size;
@@ -230,8 +255,20 @@ typedef struct cw_node_info {
     uint32_t units[64];
     // The tenant that holds it, NUL-terminated, or empty.
     char owner[128];
-    // Microseconds since 1970 when work last ran on it; 0 for never.
+    // Microseconds since 1970 when work last ran on it, or memory was last drawn from it; 0 for never.
     uint64_t last_used_us;
+    // CW_NODE_*.
+    int32_t kind;
+    // 1 when somebody holds it and has used it since.
+    int32_t is_active;
+    // Bytes: of the device's memory, which all processors share; of a bank; of shared memory; of a part of the cache.
+    uint64_t memory;
+    // Bytes of it in use: what the holder has allocated or drawn, or was given; 0 while nobody holds it.
+    uint64_t memory_used;
+    // Where it lies in the holder's memory (shared memory of the CPU device), else 0.
+    uint64_t address;
+    // What it is on this device, in words, NUL-terminated.
+    char detail[128];
 } cw_node_info;
 
 // A task to schedule. Fill with cw_task_config_default.
@@ -736,6 +773,27 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
+// Lets products of f32 numbers on the current device run on its matrix circuits with narrower inputs (TF32 and bf16 on a
+// GPU, bf16 on a CPU with AVX-512 BF16), from the next step of every model on. CW_ERROR_UNSUPPORTED where the device
+// has no such circuits. Undone by cw_driver_tensor_cores_disable.
+CW_API
+cw_status cw_driver_tensor_cores_enable(struct cw_driver *driver);
+
+// Back to products whose inputs keep the bits that the weights have, with which a device begins.
+CW_API cw_status cw_driver_tensor_cores_disable(struct cw_driver *driver);
+
+// Cuts the current device's processors into llms (1 to 16) slices of the same size and keeps shares to their weights for
+// tenants that pause up to 1 ms between steps. Nodes that are held keep their units until they are given back.
+CW_API
+cw_status cw_driver_optimize_many(struct cw_driver *driver,
+                                  uint32_t llms);
+
+// Makes one node of all the current device's processors and keeps no unit idle for anybody.
+CW_API cw_status cw_driver_optimize_one(struct cw_driver *driver);
+
+// Back to how a device begins: one node a unit (a core or a group of SMs), units kept for at most 0.3 ms.
+CW_API cw_status cw_driver_optimize_reset(struct cw_driver *driver);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -1133,7 +1191,8 @@ cw_status cw_model_embed(struct cw_model *model,
                          size_t capacity,
                          size_t *dim);
 
-// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
+// How many compute nodes a device has: its processors (a node of each kind for every core or group of SMs), memory banks,
+// shared memory, parts of the cache, and the nodes made for tenants.
 //
 // device must be null (default device) or NUL-terminated, count valid for a write.
 CW_API
@@ -1145,8 +1204,8 @@ cw_status cw_node_count(const char *device,
 // device must be null (default device) or NUL-terminated, info valid for reads and writes.
 CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
 
-// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
-// for a tenant that was given none goes back then.
+// Gives the tenant a free node of its device, in addition to those that it was given; CW_NODE_* says what each kind gives.
+// With processors the node goes back that is made for a tenant that was given none.
 CW_API
 cw_status cw_node_take(struct cw_tenant *tenant,
                        uint32_t node);
@@ -1162,6 +1221,47 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
+
+// By which rules the products of tenant llm are computed: CW_MATH_*. Its nodes decide, else its device's default.
+//
+// llm must be NUL-terminated, math valid for a write.
+CW_API
+cw_status cw_kernel_math(const struct cw_kernel *kernel,
+                         const char *llm,
+                         int32_t *math);
+
+// Names the memory of tenant llm that persists in the slices of L2 that it holds (nodes of kind CW_NODE_L2_CACHE on a
+// GPU): bytes bytes from memory. 0 bytes leave the choice to Cogniware, which takes the beginning of the largest thing
+// that the tenant has: the weights, once a model is loaded. CW_ERROR_UNSUPPORTED on the CPU device.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_cache_window_set(struct cw_kernel *kernel,
+                                     const char *llm,
+                                     const void *memory,
+                                     uint64_t bytes);
+
+// The window of tenant llm: its first byte, its bytes (0: it has none), and the part of its lines that can persist, 0 to
+// 1.
+//
+// llm must be NUL-terminated, the outputs valid for writes.
+CW_API
+cw_status cw_kernel_cache_window(const struct cw_kernel *kernel,
+                                 const char *llm,
+                                 void **memory,
+                                 uint64_t *bytes,
+                                 double *part);
+
+// What is known of one compute node of the current device, held or free: id, type (tensor_core, cuda_core,
+// memory_bank, shared_memory, l2_cache), processors, units, memory_bytes, memory_used_bytes,
+// compute_capability, is_allocated, is_active, is_virtual, owner, last_used_us (microseconds since 1970; 0:
+// never), detail. Free the map.
+//
+// info must be valid for a write.
+CW_API
+cw_status cw_bridge_node_info(const struct cw_bridge *bridge,
+                              uint32_t node,
+                              struct cw_map **info);
 
 // Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
 //
@@ -1190,99 +1290,6 @@ CW_API
 cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
-
-// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
-// that was done. Off, which is how a process begins, the profiler costs a branch.
-CW_API
-cw_status cw_profiler_enable(void);
-
-// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
-CW_API cw_status cw_profiler_disable(void);
-
-// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
-//
-// llm must be NULL or NUL-terminated, enabled valid for a write.
-CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
-
-// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
-CW_API cw_status cw_profiler_reset(void);
-
-// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
-// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
-// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
-// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
-// Free the map.
-//
-// llm must be NULL or NUL-terminated, data valid for a write.
-CW_API
-cw_status cw_profiler_data(const char *llm,
-                           struct cw_map **data);
-
-// The same as a table for people, to the caller's buffer.
-//
-// llm must be NULL or NUL-terminated; the buffer as the contract says.
-CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
-
-// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
-// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
-//
-// The buffer as the contract says.
-CW_API
-cw_status cw_profiler_prometheus(char *buffer,
-                                 size_t length,
-                                 size_t *needed);
-
-// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
-// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
-// many events it holds to events, which may be NULL.
-//
-// path must be NUL-terminated, events NULL or valid for a write.
-CW_API
-cw_status cw_profiler_trace_export(const char *path,
-                                   uint64_t *events);
-
-// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
-// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
-//
-// name must be NUL-terminated, llm NULL or NUL-terminated.
-CW_API
-cw_status cw_profiler_range_push(const char *name,
-                                 const char *llm);
-
-// Ends the range that was opened last on this thread.
-CW_API cw_status cw_profiler_range_pop(void);
-
-// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
-CW_API
-cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
-
-// Ends what cw_kernel_profiling_enable began; the figures stay.
-CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
-
-// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
-CW_API cw_status cw_system_profiling_enable(void);
-
-// Ends what cw_system_profiling_enable began; the figures stay.
-CW_API cw_status cw_system_profiling_disable(void);
-
-// Records the work of tenant llm (opened with default limits when there is none) until
-// cw_bridge_profiling_disable or the tenant's end.
-//
-// llm must be NUL-terminated.
-CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
-
-// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
-//
-// llm must be NUL-terminated.
-CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
-
-// What was recorded of tenant llm; see cw_profiler_data. Free the map.
-//
-// llm must be NUL-terminated, data valid for a write.
-CW_API
-cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
-                                   const char *llm,
-                                   struct cw_map **data);
 
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //

@@ -986,7 +986,7 @@ cw_status cw_kernel_memory_copy_async(struct cw_kernel *kernel,
                                       uint64_t bytes,
                                       void *stream);
 
-// Schedules a function as a task of tenant llm; see cw_task_schedule.
+// Schedules a function as a task of tenant llm; see cw_task_schedule. config may be NULL for defaults.
 //
 // As for cw_task_schedule.
 CW_API

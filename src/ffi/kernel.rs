@@ -280,7 +280,7 @@ pub unsafe extern "C" fn cw_kernel_memory_copy_async(
     })
 }
 
-/// Schedules a function as a task of tenant `llm`; see `cw_task_schedule`.
+/// Schedules a function as a task of tenant `llm`; see `cw_task_schedule`. `config` may be `NULL` for defaults.
 ///
 /// # Safety
 /// As for `cw_task_schedule`.

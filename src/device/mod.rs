@@ -7,10 +7,12 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod info;
+mod recover;
 mod registry;
 mod table;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
+pub use recover::{fallback, on_recovery, parse_fallback, recover, set_fallback};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
 
 pub use table::PerDevice;
@@ -135,9 +137,15 @@ pub trait Device: Send + Sync + Any {
     /// uses. Never waits for other threads; what is in use stays.
     fn free_caches(&self) {}
 
-    /// Whether the device was lost: every call on it fails from now on.
+    /// Whether the device was lost: every call on it fails from now on; see [`recover`].
     fn is_lost(&self) -> bool {
         false
+    }
+
+    /// Throws a lost device away with everything in it, so that it can be opened anew; see [`recover`]. Every later call
+    /// on this object answers [`crate::Status::DeviceLost`], but memory can still be given back.
+    fn throw_away(&self) -> Result<()> {
+        Err(crate::Error::unsupported("this kind of device cannot be lost"))
     }
 
     /// Waits until all work of this process on the device has finished.

@@ -345,6 +345,12 @@ fn load(
         .map(|t| (0..config.vocab).filter(|id| t.is_end(*id)).collect())
         .unwrap_or_default();
     let engine = Arc::new(Shared::default());
+    let told = Arc::downgrade(&engine);
+    tenant.when_lost(Box::new(move || {
+        if let Some(engine) = told.upgrade() {
+            engine.lose();
+        }
+    }));
     let worker = Worker::new(WorkerParts {
         shared: Arc::clone(&engine),
         tenant: Arc::clone(tenant),

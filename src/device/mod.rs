@@ -12,8 +12,8 @@ mod registry;
 mod table;
 
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use recover::{fallback, on_recovery, parse_fallback, recover, set_fallback};
-pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
+pub use recover::{fallback, on_recovery, parse_fallback, recover, recover_choice, set_fallback};
+pub use registry::{DeviceChoice, default_choice, default_device, list, open, open_all, parse_choice};
 
 pub use table::PerDevice;
 

@@ -47,6 +47,19 @@ pub fn recover(device: &Arc<dyn Device>) -> Result<Arc<dyn Device>> {
     recovered
 }
 
+/// As [`recover`], by name. A device that nobody has opened is opened.
+pub fn recover_choice(choice: DeviceChoice) -> Result<()> {
+    let (kind, ordinal) = match choice {
+        DeviceChoice::Auto => (DeviceKind::Cuda, 0),
+        DeviceChoice::Cpu => (DeviceKind::Cpu, 0),
+        DeviceChoice::Cuda(n) => (DeviceKind::Cuda, n),
+    };
+    match registry::current(kind, ordinal) {
+        Some(device) => recover(&device).map(drop),
+        None => registry::open(choice).map(drop),
+    }
+}
+
 fn anew(lost: &Arc<dyn Device>) -> Result<Arc<dyn Device>> {
     let told = TOLD.lock().clone();
     for f in told {

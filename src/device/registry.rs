@@ -55,8 +55,13 @@ pub fn open(choice: DeviceChoice) -> Result<Arc<dyn Device>> {
 
 /// The device that `COGNIWARE_DEVICE` names; `auto` when it is not set.
 pub fn default_device() -> Result<Arc<dyn Device>> {
+    open(default_choice()?)
+}
+
+/// What `COGNIWARE_DEVICE` says.
+pub fn default_choice() -> Result<DeviceChoice> {
     let text = std::env::var("COGNIWARE_DEVICE").unwrap_or_default();
-    open(parse_choice("COGNIWARE_DEVICE", &text)?)
+    parse_choice("COGNIWARE_DEVICE", &text)
 }
 
 /// Every device that can be opened: the GPUs first, then the CPU. A device that fails is left out.

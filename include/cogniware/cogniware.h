@@ -749,6 +749,33 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Opens device (cuda, cuda:N; NULL for the default device) anew when it was lost: its tenants are closed, what
+// runs on them ends with CW_ERROR_DEVICE_LOST, its context is thrown away and a new one made. What was made on the
+// lost device answers CW_ERROR_DEVICE_LOST from then on; close it and make it again. Does nothing to a device that
+// answers. CW_ERROR_BUSY while page-locked memory of it is in use, such as arrays. With the environment variable
+// COGNIWARE_RECOVER=auto the next use of a lost device does this by itself.
+//
+// device must be null or NUL-terminated.
+CW_API
+cw_status cw_device_recover(const char *device);
+
+// Sets which device takes the place of a GPU that does not answer, is lost, or has no memory left when an LLM is
+// registered: cpu, or none (as NULL) for an error instead, which is the default unless the environment variable
+// COGNIWARE_FALLBACK says cpu.
+//
+// device must be null or NUL-terminated.
+CW_API
+cw_status cw_device_set_fallback(const char *device);
+
+// The device that takes the place of a GPU, as set: cpu or none. To the caller's buffer, which may be NULL to ask
+// for the size.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_device_fallback(char *buffer,
+                             size_t length,
+                             size_t *needed);
+
 // Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
 //
 // driver must be valid for a write.
@@ -845,6 +872,12 @@ CW_API cw_status cw_kernel_is_initialized(const struct cw_kernel *kernel, int32_
 // count must be valid for a write.
 CW_API cw_status cw_kernel_device_count(const struct cw_kernel *kernel, size_t *count);
 
+// Opens the device at index anew when it was lost; see cw_device_recover. Partitions, streams and slices of its
+// tenants are gone.
+CW_API
+cw_status cw_kernel_device_recover(struct cw_kernel *kernel,
+                                   int32_t index);
+
 // The figures of the device at index. Set info->struct_size first.
 //
 // info must be valid for reads and writes.
@@ -911,7 +944,7 @@ cw_status cw_kernel_memory_copy_async(struct cw_kernel *kernel,
                                       uint64_t bytes,
                                       void *stream);
 
-// Schedules a function as a task of tenant llm; see cw_task_schedule.
+// Schedules a function as a task of tenant llm; see cw_task_schedule. config may be NULL for defaults.
 //
 // As for cw_task_schedule.
 CW_API

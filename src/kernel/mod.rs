@@ -139,6 +139,29 @@ impl Kernel {
         })
     }
 
+    /// Opens the device at `index` anew when it was lost; see [`device::recover`]. Its tenants are closed as lost, their
+    /// partitions, streams and slices are gone. Does nothing to a device that answers.
+    pub fn recover_device(&self, index: i32) -> Result<()> {
+        let (at, lost) = self.read(|s| {
+            let found = usize::try_from(index).ok().filter(|&i| i < s.devices.len());
+            let at = found.ok_or_else(|| {
+                Error::argument("deviceId", format!("{index} is not in 0 to {}", s.devices.len() - 1))
+            })?;
+            Ok((at, s.devices[at].clone()))
+        })?;
+        // Waits for engines, whose callbacks may call the kernel: without the lock.
+        let anew = device::recover(&lost)?;
+        let (gone, former) = self.write(|s| {
+            let lost = s.partitions.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
+            let streams = s.streams.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
+            s.slices.retain(|_, slice| slice.tenant.upgrade().is_some_and(|t| !t.is_lost()));
+            let former = s.devices.get_mut(at).map(|place| std::mem::replace(place, anew));
+            Ok(((lost, streams), former))
+        })?;
+        drop((gone, former));
+        Ok(())
+    }
+
     /// The current device and its index.
     pub fn current_device(&self) -> Result<(usize, Arc<dyn Device>)> {
         self.read(|s| Ok((s.current, s.devices[s.current].clone())))

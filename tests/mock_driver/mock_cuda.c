@@ -293,6 +293,18 @@ Result cuDevicePrimaryCtxRelease_v2(int d) {
     });
 }
 
+static void context_gone(int d);
+
+/* Everything in the context goes, and the driver works again. Granules and ranges belong to no context. */
+Result cuDevicePrimaryCtxReset_v2(int d) {
+    ENTER_(1);
+    if (d < 0 || d >= devices) return BAD_DEVICE;
+    LOCKED({
+        sticky = 0;
+        context_gone(d);
+    });
+}
+
 Result cuCtxSetCurrent(Context *c) { ENTER_(1); if (c && !is(c, K_CONTEXT)) return BAD_CONTEXT; current = c; return OK; }
 Result cuCtxGetCurrent(Context **c) { ENTER_(1); *c = is(current, K_CONTEXT) ? current : NULL; return OK; }
 
@@ -835,6 +847,21 @@ Result cuStreamDestroy_v2(Stream *s) {
         end(s);
         pthread_cond_broadcast(&changed);
     });
+}
+
+/* With the lock held. */
+static void context_gone(int d) {
+    for (int k = K_CONTEXT; k < K_COUNT; k++) {
+        if (k == K_PHYS || k == K_RANGE || k == K_MAPPING) continue;
+        for (Object *o = objects[k]; o; o = o->next) {
+            if (!o->live || (k == K_CONTEXT && ((Context *)o)->device != d)
+                || (k == K_STREAM && ((Stream *)o)->context->device != d)
+                || (k == K_GREEN && ((Green *)o)->device != d)) continue;
+            end(o);
+        }
+    }
+    primary[d] = NULL;
+    pthread_cond_broadcast(&changed);
 }
 
 Result cuStreamSynchronize(Stream *s) {

@@ -270,6 +270,8 @@ impl Load {
             how.insert("weight".to_owned(), self.weight.lock().unwrap().to_string());
             let task = bridge.schedule(llm, "inference", &how).unwrap();
             self.lanes[lane].lock().unwrap().0 = Some(task.clone());
+            // Changed since it was read above, it went past this task. One that has ended already refuses.
+            let _ = task.set_weight(*self.weight.lock().unwrap());
             while task.wait(Some(Duration::from_millis(5))).is_err() {
                 if self.stop.load(SeqCst) {
                     task.cancel();

@@ -16,8 +16,8 @@ pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_cho
 
 pub use table::PerDevice;
 
-/// Whether this process is a fork of one that had used this function.
-pub(crate) fn is_forked() -> bool {
+/// Whether this process is a fork of one that had used this function: threads and devices of that one are not here.
+pub fn is_forked() -> bool {
     fork::generation() != 0
 }
 

@@ -430,13 +430,13 @@ fn more_weight_goes_first_and_waiting_counts() {
         tasks.schedule(spec(&one, body)).unwrap()
     };
     let old = add("old and light");
-    old.set_weight(0.1).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    old.set_weight(0.5).unwrap();
+    std::thread::sleep(Duration::from_millis(600));
     let plain = add("plain");
     let heavy = add("heavy");
     heavy.set_weight(500.0).unwrap();
     std::thread::sleep(Duration::from_millis(5));
-    // The light one has waited for more than 10 times as long as the plain one.
+    // The light one has waited for more than twice as long as the plain one.
     drop(open);
     for task in [&old, &plain, &heavy] {
         task.wait(SOON).unwrap();

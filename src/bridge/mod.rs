@@ -37,6 +37,8 @@ pub struct Llm {
     tenant: Arc<Tenant>,
     model: Arc<Model>,
     config: Mutex<Map>,
+    /// Updates run one at a time, and not under the configuration's lock: callbacks may ask for it.
+    updating: Mutex<()>,
     /// The tenant was opened by the registration, so unregistering closes it.
     own_tenant: bool,
 }
@@ -209,7 +211,7 @@ impl Bridge {
         let loaded = standing(&tenant, &placement, device.as_ref()).and_then(|()| load());
         let noted = loaded.and_then(|model| {
             let (tenant, config) = (tenant.clone(), Mutex::new(config.clone()));
-            let llm = Arc::new(Llm { tenant, model, config, own_tenant });
+            let llm = Arc::new(Llm { tenant, model, config, updating: Mutex::default(), own_tenant });
             self.write(|s| {
                 s.llms.insert(id.to_owned(), llm.clone());
                 Ok(())
@@ -269,13 +271,13 @@ impl Bridge {
         config::generating(changes)?;
         let placement = config::placement(changes)?;
         // Two updates at a time would undo each other's halves.
-        let mut config = llm.config.lock();
+        let _one = llm.updating.lock();
         let before = Standing::of(&llm.tenant);
         standing(&llm.tenant, &placement, None).inspect_err(|_| {
             // Back to what was allowed a moment ago.
             let _ = before.restore(&llm.tenant);
         })?;
-        config.extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
+        llm.config.lock().extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
         Ok(())
     }
 

@@ -26,8 +26,8 @@ pub use registry::{
 pub use table::PerDevice;
 pub use texture::{Filter, Texture, TextureView};
 
-/// Whether this process is a fork of one that had used this function.
-pub(crate) fn is_forked() -> bool {
+/// Whether this process is a fork of one that had used this function: threads and devices of that one are not here.
+pub fn is_forked() -> bool {
     fork::generation() != 0
 }
 

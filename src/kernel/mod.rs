@@ -32,7 +32,8 @@ pub struct Kernel {
     state: RwLock<Option<State>>,
     /// Slices are made and given back one at a time.
     slicing: Mutex<()>,
-    /// Locked before the state where both are.
+    /// Held while the kernel is initialised, configured or shut down; never asked for by what these wait for.
+    configuring: Mutex<()>,
     config: Mutex<config::Config>,
 }
 
@@ -71,33 +72,33 @@ impl Kernel {
     /// Finds the devices; the one that is configured, else the default device (`COGNIWARE_DEVICE`), becomes the current
     /// one. Does nothing when it was done already.
     pub fn initialize(&self) -> Result<()> {
-        let config = self.config.lock();
-        let mut state = self.state.write();
-        if state.is_none() {
-            let mut begun = State {
-                since: Instant::now(),
-                devices: device::list()?,
-                current: 0,
-                partitions: BTreeMap::new(),
-                next_partition: 0,
-                streams: BTreeMap::new(),
-                slices: BTreeMap::new(),
-                opened: Vec::new(),
-                profiling: None,
-            };
-            self.begin(&config, &mut begun)?;
-            *state = Some(begun);
+        let _one = self.configuring.lock();
+        if self.is_initialized() {
+            return Ok(());
         }
+        let devices = device::list()?;
+        let current = self.begin(&devices)?;
+        *self.state.write() = Some(State {
+            since: Instant::now(),
+            devices,
+            current,
+            partitions: BTreeMap::new(),
+            next_partition: 0,
+            streams: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            opened: Vec::new(),
+            profiling: None,
+        });
         Ok(())
     }
 
     /// Ends everything that was made here: tasks of its tenants are cancelled, streams, partitions and slices given
     /// back, tenants that nobody registered are closed. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
-        let config = self.config.lock();
+        let one = self.configuring.lock();
         let Some(state) = self.state.write().take() else { return };
-        self.finish(&config, &state);
-        drop(config);
+        self.finish(&state.devices);
+        drop(one);
         // Who was registered meanwhile is not ours any more.
         let opened = state.opened.iter().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
         let opened: Vec<_> = opened.collect();

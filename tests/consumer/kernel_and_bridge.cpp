@@ -7,6 +7,7 @@
 #include <cogniware/core/customized_kernel.h>
 #include <cogniware/cogniware.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -84,6 +86,25 @@ void kernel_of_its_own() {
     task.taskFunction = nullptr;
     CHECK(kernel->scheduleTask(task).empty() && !cogniware::last_error().empty());
 
+    CHECK(!kernel->allocateComputeNode(-1, "k") && cogniware::last_error().find("-1") != std::string::npos);
+
+    task.taskId = "weighed";
+    std::atomic<bool> go{false};
+    task.taskFunction = [&go] {
+        while (!go) {
+            std::this_thread::yield();
+        }
+    };
+    CHECK(kernel->scheduleTask(task) == "weighed" && kernel->getActiveTasks().size() == 1);
+    CHECK(kernel->setTaskWeightage("weighed", 0.8F) && !kernel->setTaskWeightage("weighed", 0.0F));
+    CHECK(!kernel->waitForTask("weighed", std::chrono::milliseconds(1)));
+    go = true;
+    CHECK(kernel->waitForTask("weighed") && !kernel->setTaskWeightage("weighed", 1.0F));
+    CHECK(kernel->optimizeForLLM(
+        "k", {{"memory_priority", "high"}, {"compute_priority", "high"}, {"stream_priority", "normal"}}));
+    CHECK(!kernel->optimizeForLLM("k", {{"memory_prio", "high"}}) &&
+          cogniware::last_error().find("memory_prio") != std::string::npos);
+
     CHECK(kernel->createVirtualComputeNode("k", 1 << 20, 1) && kernel->destroyVirtualComputeNode("k"));
     CHECK(!kernel->getPerformanceMetrics().empty() && !kernel->getResourceUsage().empty());
     CHECK(kernel->getActiveLLMs() == std::vector<std::string>{"k"});
@@ -144,7 +165,65 @@ void driver_of_its_own() {
     driver->shutdown();
 }
 
+// Types of tasks beside generating: copying, multiplying, and one of the application's own.
+void task_types(AdvancedPythonCppBridge& bridge) {
+    auto a = bridge.allocateMemoryArray(6, "b");
+    auto b = bridge.allocateMemoryArray(6, "b");
+    auto c = bridge.allocateMemoryArray(4, "b");
+    for (std::size_t i = 0; i < 6; ++i) {
+        a[i] = static_cast<float>(i);
+    }
+    const auto at = [](const cogniware::MemoryArray& array) { return AdvancedPythonCppBridge::address(array.data()); };
+    const std::string copy =
+        bridge.scheduleTask("b", "memory_copy", {{"source", at(a)}, {"destination", at(b)}, {"bytes", "24"}});
+    CHECK(!copy.empty() && bridge.waitForTask(copy) && bridge.getTaskStatus(copy)["status"] == "completed");
+    CHECK(b[5] == 5.0F);
+    // (0 1 2; 3 4 5) times its own transpose.
+    const std::string product = bridge.scheduleTask("b", "matrix_multiply",
+                                                    {{"a", at(a)},
+                                                     {"b", at(b)},
+                                                     {"c", at(c)},
+                                                     {"m", "2"},
+                                                     {"n", "2"},
+                                                     {"k", "3"},
+                                                     {"transpose", "b"}});
+    CHECK(!product.empty() && bridge.waitForTask(product));
+    CHECK(c[0] == 5.0F && c[1] == 14.0F && c[2] == 14.0F && c[3] == 50.0F);
+
+    CHECK(!bridge.registerTaskType("inference", [](auto&, auto&, auto&) { return std::string(); }));
+    CHECK(!bridge.registerTaskType("shout", nullptr));
+    CHECK(bridge.registerTaskType("shout", [](cogniware::TaskContext&, const std::string& llm,
+                                              const std::map<std::string, std::string>& parameters) {
+        if (parameters.at("text").empty()) {
+            throw std::runtime_error("nothing to shout");
+        }
+        return llm + ": " + parameters.at("text") + "!";
+    }));
+    const std::string shout = bridge.scheduleTask("b", "shout", {{"text", "hello"}, {"weight", "0.5"}});
+    CHECK(bridge.waitForTask(shout) && bridge.getTaskResult(shout) == "b: hello!");
+    CHECK(bridge.getTaskStatus(shout)["task_type"] == "shout" && bridge.getTaskStatus(shout)["priority"] == "normal");
+    const std::string nothing = bridge.scheduleTask("b", "shout", {{"text", ""}});
+    CHECK(bridge.waitForTask(nothing) &&
+          bridge.getTaskStatus(nothing)["error"].find("nothing to shout") != std::string::npos);
+    CHECK(bridge.getTaskTypes().size() == 6 && bridge.unregisterTaskType("shout") && !bridge.unregisterTaskType("shout"));
+    CHECK(bridge.scheduleTask("b", "shout", {{"text", "hello"}}).empty());
+}
+
+void configurations() {
+    auto& kernel = KernelDriverManager::getInstance();
+    auto& bridge = PythonCppBridgeManager::getInstance();
+    CHECK(kernel.setKernelConfiguration({{"max_memory", "8192"}}));
+    CHECK(kernel.getKernelConfiguration()["max_memory"] == "8192");
+    CHECK(!kernel.setKernelConfiguration({{"max_memroy", "1"}}) &&
+          cogniware::last_error().find("max_memroy") != std::string::npos);
+    CHECK(kernel.setKernelConfiguration({{"max_memory", ""}}));
+    CHECK(kernel.getKernelConfiguration()["max_memory"] == "unlimited");
+    CHECK(bridge.setBridgeConfiguration({{"max_llms", "1"}}) && bridge.getBridgeConfiguration()["max_llms"] == "1");
+    CHECK(!bridge.setBridgeConfiguration({{"max_llms", "none"}}));
+}
+
 void bridge() {
+    configurations();
     auto& manager = PythonCppBridgeManager::getInstance();
     CHECK(!manager.isBridgeInitialized() && !manager.registerLLM("b", {}) && !cogniware::last_error().empty());
     CHECK(KernelDriverManager::getInstance().initializeSystem() && manager.initializeBridge());
@@ -207,6 +286,15 @@ void bridge() {
     CHECK(!manager.getResourceUsage("b").empty() && !bridge->getMemoryUsage("b").empty());
     CHECK(!bridge->getSystemInfo().empty() && !bridge->getPerformanceMetrics().empty());
     CHECK(manager.getActiveLLMs() == std::vector<std::string>{"b"});
+    CHECK(!manager.registerLLM("one too many", {}) && cogniware::last_error().find("max_llms") != std::string::npos);
+    CHECK(manager.setBridgeConfiguration({{"max_llms", ""}}));
+    CHECK(bridge->getResourceFigures("b").at("device_time_seconds") > 0.0);
+    const std::string talking = bridge->scheduleTask("b", "inference", {{"prompt", "The sea"}, {"max_tokens", "900"}});
+    CHECK(bridge->getActiveTasks("b") == std::vector<std::string>{talking} && bridge->getActiveTasks("x").empty());
+    CHECK(bridge->setTaskWeightage(talking, 0.5F) && bridge->cancelTask(talking) && bridge->waitForTask(talking));
+    task_types(*bridge);
+    CHECK(bridge->optimizeForLLM("b", {{"max_memory", "80"}, {"max_cores", "1"}}));
+    CHECK(bridge->getLLMConfig("b")["max_memory"] == "80");
     CHECK(manager.unregisterLLM("b") && !manager.unregisterLLM("b"));
     manager.shutdownBridge();
     KernelDriverManager::getInstance().shutdownSystem();

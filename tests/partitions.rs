@@ -76,7 +76,8 @@ fn refused<T>(result: Result<T>, status: Status, text: &str) -> Error {
 }
 
 fn suite(rig: &Rig) {
-    let parts: [(&str, fn(&Rig)); 9] = [
+    type Part = (&'static str, fn(&Rig));
+    let parts: [Part; 9] = [
         ("global", global),
         ("constant", constant),
         ("shared", shared),

@@ -301,7 +301,7 @@ pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
 /// `other` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_share(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
-    guard("cw_array_share", || {
+    guard(call!("cw_array_share", array, other), || {
         // SAFETY: the caller's promise.
         let other = unsafe { out("other", other)? };
         *other = ARRAYS.insert(ARRAYS.get("array", array)?);
@@ -554,7 +554,7 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_destroy(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_diagnostics_run(bridge: *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_diagnostics_run", || get(bridge)?.run_diagnostics())
+    guard(call!("cw_bridge_diagnostics_run", bridge), || get(bridge)?.run_diagnostics())
 }
 
 /// The results of the last run; see `cw_driver_diagnostics_results`. Empty before the first. Free the map.
@@ -566,7 +566,7 @@ pub unsafe extern "C" fn cw_bridge_diagnostics_results(
     bridge: *const cw_bridge,
     results: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_diagnostics_results", || {
+    guard(call!("cw_bridge_diagnostics_results", bridge, results), || {
         // SAFETY: the caller's promise.
         let results = unsafe { out("results", results)? };
         *results = export(diagnostics::as_map(&get(bridge)?.diagnostic_results()));

@@ -106,7 +106,7 @@ pub unsafe extern "C" fn cw_driver_kernel(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_direct_access_enable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_direct_access_enable", || DRIVERS.get("driver", driver)?.enable_direct_access())
+    guard(call!("cw_driver_direct_access_enable", driver), || DRIVERS.get("driver", driver)?.enable_direct_access())
 }
 
 /// Lets work go by the standard path: one allocation of the device's driver each (`cuMemAlloc`, `mmap`), one copy from
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn cw_driver_direct_access_enable(driver: *mut cw_driver) 
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_direct_access_disable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_direct_access_disable", || DRIVERS.get("driver", driver)?.disable_direct_access())
+    guard(call!("cw_driver_direct_access_disable", driver), || DRIVERS.get("driver", driver)?.disable_direct_access())
 }
 
 /// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn cw_driver_direct_access_disable(driver: *mut cw_driver)
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_memory_optimization_enable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_memory_optimization_enable", || {
+    guard(call!("cw_driver_memory_optimization_enable", driver), || {
         DRIVERS.get("driver", driver)?.enable_memory_optimization()
     })
 }
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn cw_driver_memory_optimization_enable(driver: *mut cw_dr
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_memory_optimization_disable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_memory_optimization_disable", || {
+    guard(call!("cw_driver_memory_optimization_disable", driver), || {
         DRIVERS.get("driver", driver)?.disable_memory_optimization()
     })
 }
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn cw_driver_memory_optimization_disable(driver: *mut cw_d
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_async_transfers_enable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_async_transfers_enable", || DRIVERS.get("driver", driver)?.enable_async_transfers())
+    guard(call!("cw_driver_async_transfers_enable", driver), || DRIVERS.get("driver", driver)?.enable_async_transfers())
 }
 
 /// Lets such copies run on the caller's stream again.
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn cw_driver_async_transfers_enable(driver: *mut cw_driver
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_async_transfers_disable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_async_transfers_disable", || DRIVERS.get("driver", driver)?.disable_async_transfers())
+    guard(call!("cw_driver_async_transfers_disable", driver), || DRIVERS.get("driver", driver)?.disable_async_transfers())
 }
 
 /// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn cw_driver_async_transfers_disable(driver: *mut cw_drive
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_nvlink_enable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_nvlink_enable", || DRIVERS.get("driver", driver)?.enable_nvlink().map(drop))
+    guard(call!("cw_driver_nvlink_enable", driver), || DRIVERS.get("driver", driver)?.enable_nvlink().map(drop))
 }
 
 /// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn cw_driver_nvlink_enable(driver: *mut cw_driver) -> cw_s
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_nvlink_disable(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_nvlink_disable", || DRIVERS.get("driver", driver)?.disable_nvlink())
+    guard(call!("cw_driver_nvlink_disable", driver), || DRIVERS.get("driver", driver)?.disable_nvlink())
 }
 
 // --- configuration ---
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn cw_driver_nvlink_disable(driver: *mut cw_driver) -> cw_
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_configure(driver: *mut cw_driver, config: *const cw_map) -> cw_status {
-    guard("cw_driver_configure", || DRIVERS.get("driver", driver)?.configure(&import("config", config)?))
+    guard(call!("cw_driver_configure", driver, config), || DRIVERS.get("driver", driver)?.configure(&import("config", config)?))
 }
 
 /// The configuration in force, every key; `optimization_level` is `custom` where the switches are as at no level. Free the map.
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn cw_driver_configuration(
     driver: *const cw_driver,
     config: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_configuration", || {
+    guard(call!("cw_driver_configuration", driver, config), || {
         // SAFETY: the caller's promise.
         let config = unsafe { out("config", config)? };
         *config = export(DRIVERS.get("driver", driver)?.configuration()?);
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn cw_driver_configuration(
 /// `stats` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_stats(driver: *const cw_driver, stats: *mut *mut cw_map) -> cw_status {
-    guard("cw_driver_stats", || {
+    guard(call!("cw_driver_stats", driver, stats), || {
         // SAFETY: the caller's promise.
         let stats = unsafe { out("stats", stats)? };
         *stats = export(
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn cw_driver_supported_gpus(
     driver: *const cw_driver,
     gpus: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_supported_gpus", || {
+    guard(call!("cw_driver_supported_gpus", driver, gpus), || {
         // SAFETY: the caller's promise.
         let gpus = unsafe { out("gpus", gpus)? };
         *gpus = export(DRIVERS.get("driver", driver)?.supported_gpus()?);
@@ -263,7 +263,7 @@ pub unsafe extern "C" fn cw_driver_supported_gpus(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_diagnostics_run(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_diagnostics_run", || DRIVERS.get("driver", driver)?.run_diagnostics())
+    guard(call!("cw_driver_diagnostics_run", driver), || DRIVERS.get("driver", driver)?.run_diagnostics())
 }
 
 /// The results of the last run: `<part>` → `passed`, `failed` or `skipped`; `<part>.detail`: figures, or why;
@@ -276,7 +276,7 @@ pub unsafe extern "C" fn cw_driver_diagnostics_results(
     driver: *const cw_driver,
     results: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_diagnostics_results", || {
+    guard(call!("cw_driver_diagnostics_results", driver, results), || {
         // SAFETY: the caller's promise.
         let results = unsafe { out("results", results)? };
         *results = export(diagnostics::as_map(&DRIVERS.get("driver", driver)?.diagnostic_results()));

@@ -138,17 +138,17 @@ void history() {
 
 void logging() {
     auto seen = std::make_shared<std::atomic<int>>(0);
-    cogniware::set_logger(cogniware::LogLevel::info, [seen](cogniware::LogLevel level, const std::string& target,
-                                                            const std::string& message) {
-        if (target != "errors-test") {
-            return;
-        }
-        // May call Cogniware, which tells nothing of it here.
-        cogniware::write_log(cogniware::LogLevel::error, "errors-test", "from inside");
-        CHECK(level == cogniware::LogLevel::warn && message == "hello");
-        ++*seen;
-        throw std::runtime_error("ends here");
-    });
+    cogniware::set_logger(cogniware::LogLevel::info,
+                          [seen](cogniware::LogLevel level, const std::string& target, const std::string& message) {
+                              if (target != "errors-test") {
+                                  return;
+                              }
+                              // May call Cogniware, which tells nothing of it here.
+                              cogniware::write_log(cogniware::LogLevel::error, "errors-test", "from inside");
+                              CHECK(level == cogniware::LogLevel::warn && message == "hello");
+                              ++*seen;
+                              throw std::runtime_error("ends here");
+                          });
     CHECK(seen.use_count() == 2);
     cogniware::write_log(cogniware::LogLevel::warn, "errors-test", "hello");
     cogniware::write_log(cogniware::LogLevel::debug, "errors-test", "not at this level");

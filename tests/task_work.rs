@@ -248,6 +248,26 @@ fn types_of_the_application_run_fail_and_are_cancelled() {
     assert_eq!(bridge.task_types().unwrap_err().status(), Status::NotInitialized);
 }
 
+#[test]
+fn work_in_flight_ends_with_the_bridge_also_for_tenants_of_others() {
+    let device = device::open(device::DeviceChoice::Cpu).unwrap();
+    let (bridge, tenant) = (bridge(), wide(&device, "flight"));
+    let wait = |context: &TaskContext, _: &str, _: &Map| {
+        while !context.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(cogniware::Error::new(Status::Cancelled, "told to end"))
+    };
+    bridge.register_task_type("wait", Arc::new(wait)).unwrap();
+    let tasks: Vec<_> = (0..20).map(|_| bridge.schedule(tenant.id(), "wait", &Map::new()).unwrap()).collect();
+    bridge.shutdown();
+    for task in &tasks {
+        assert_eq!(task.info().state, TaskState::Cancelled);
+    }
+    assert!(!tenant.is_closed(), "a tenant that the bridge did not open was closed");
+    tenant::close_this(&tenant).unwrap();
+}
+
 /// Generations of one LLM, one after the other without end, all of one weight. The model that ships holds 1024 tokens,
 /// so a single one would be over too soon.
 struct Load {

@@ -331,6 +331,18 @@ fn ratio(one: &Load, two: &Load) -> f64 {
     (one.used() - before.0) / (two.used() - before.1)
 }
 
+/// The ratio comes to lie within the range. On a machine with more to do than this it takes a few measurements.
+fn settles(what: &str, one: &Load, two: &Load, range: std::ops::Range<f64>) {
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        seen.push(ratio(one, two));
+        if range.contains(&seen[seen.len() - 1]) {
+            return;
+        }
+    }
+    panic!("{what}: {seen:.2?} are not in {range:?}");
+}
+
 /// Runs `test` while two loads run, each `lanes` wide, and ends them however it goes.
 fn beside(bridge: &Bridge, llms: [&str; 2], lanes: usize, test: impl FnOnce(&Load, &Load)) {
     struct Stop<'a>(&'a [Load; 2]);
@@ -360,14 +372,11 @@ fn a_weight_moves_the_measured_share_beside_a_saturating_neighbour() {
         }
         // Two of each, so that no model is idle between two of its generations.
         beside(&bridge, [one.id(), two.id()], 2, |a, b| {
-            let level = ratio(a, b);
-            assert!((0.5..2.0).contains(&level), "{}: equal weights gave {level}", device.kind());
+            settles("equal weights", a, b, 0.6..1.6);
             b.set_weight(0.25);
-            let moved = ratio(a, b);
-            assert!((2.4..6.5).contains(&moved), "{}: a quarter gave {moved}", device.kind());
+            settles("a quarter", a, b, 2.6..6.0);
             a.set_weight(0.25);
-            let level = ratio(a, b);
-            assert!((0.5..2.0).contains(&level), "{}: equal weights again gave {level}", device.kind());
+            settles("equal weights again", a, b, 0.6..1.6);
         });
         let task =
             bridge.schedule(one.id(), "inference", &map(&[("prompt", "Once"), ("max_tokens", "1")])).unwrap();
@@ -388,8 +397,7 @@ fn a_weight_counts_within_the_batch_of_one_model() {
         beside(&bridge, [tenant.id(), tenant.id()], 1, |a, b| {
             b.set_weight(0.25);
             // Rows are divided exactly; measured time follows.
-            let got = ratio(a, b);
-            assert!((2.4..6.5).contains(&got), "{}: a quarter gave {got}", device.kind());
+            settles("a quarter", a, b, 2.6..6.0);
         });
         bridge.shutdown();
     }

@@ -101,6 +101,7 @@ impl CudaStream {
     /// Takes in what the profiler measured on this device and has ended.
     pub(crate) fn take_in(&self) {
         self.context.timeline.drain(&self.context);
+        super::cupti::relieve();
     }
 
     /// Whether work queued now goes into a graph in place of running.

@@ -386,7 +386,9 @@ fn llm(device: &str) {
     };
     let in_steps = figures["step.decode.total_seconds"] + figures["step.prefill.total_seconds"];
     assert!(
-        of(".total_seconds") > in_steps / 10.0 && of(".total_seconds") <= in_steps * 1.05,
+        // By CUPTI without the gaps between launches.
+        of(".total_seconds") > in_steps / if profiler::source() == "cupti" { 50.0 } else { 10.0 }
+            && of(".total_seconds") <= in_steps * 1.05,
         "{figures:#?}"
     );
     assert!(of(".count") > steps * 10.0);
@@ -442,7 +444,12 @@ fn trace_nests(llm: &str, decodes: usize, exact: bool) {
         .collect();
     let mut steps = 0;
     // Device clocks are told in f32 milliseconds since an anchor: some microseconds.
-    let slack = if exact { 0.002 } else { 5.0 };
+    // CUPTI's clock is fitted to the host's by CUPTI.
+    let slack = match (exact, profiler::source()) {
+        (true, _) => 0.002,
+        (false, "cupti") => 200.0,
+        (false, _) => 5.0,
+    };
     for (tid, mut lane) in lanes {
         assert!(threads.contains(&tid), "thread {tid} has no name");
         lane.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));

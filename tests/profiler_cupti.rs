@@ -44,7 +44,8 @@ fn fake() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libfake_cupti.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock_driver/fake_cupti.c");
-    let flags = ["-std=gnu11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o"];
+    let flags =
+        ["-std=gnu11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o"];
     let built = Command::new("gcc").args(flags).arg(&library).arg(source).args(["-lpthread"]).status();
     assert!(built.unwrap().success());
     (folder, library)
@@ -66,7 +67,8 @@ fn work(device: &Arc<dyn Device>, home: &Arc<Tenant>, words: u32) -> Figures {
     let fill = Module::load(cuda, IMAGE).unwrap().function("mock_fill").unwrap();
     let launch = || {
         let (mut at, mut value, mut count) = (memory, 5u32, words);
-        let mut args: [*mut c_void; 3] = [(&raw mut at).cast(), (&raw mut value).cast(), (&raw mut count).cast()];
+        let mut args: [*mut c_void; 3] =
+            [(&raw mut at).cast(), (&raw mut value).cast(), (&raw mut count).cast()];
         // SAFETY: the kernel's three parameters; the memory holds the words.
         unsafe { fill.launch(own, [256, 1, 1], [256, 1, 1], 0, &mut args) }
     };

@@ -1,7 +1,7 @@
 //! The primary context of one GPU, made current for each call and put back after it.
 
-use super::driver::CudaDriver;
 use super::cupti;
+use super::driver::CudaDriver;
 use super::timeline::Timeline;
 use super::types::{Context as RawContext, Event, Handle};
 use crate::device::Path;

@@ -118,7 +118,9 @@ impl Cupti {
             .map_err(|e| Error::new(Status::Unsupported, e.to_string()))?;
         match known(version) {
             true => Ok(version),
-            false => Err(Error::new(Status::Unsupported, format!("version {version} is not one that is known"))),
+            false => {
+                Err(Error::new(Status::Unsupported, format!("version {version} is not one that is known")))
+            }
         }
     }
 }

@@ -40,6 +40,8 @@ const LOOKS: u8 = 3;
 const BUFFER: usize = 256 << 10;
 /// CUPTI wants buffers aligned.
 const ALIGNMENT: usize = 8;
+/// Milliseconds that a reader of figures waits at most for a thread of CUPTI's to deliver.
+const PATIENCE: u32 = 3;
 /// When recording has ended, work whose records did not come in this time is lost.
 const LONGEST: u64 = 10_000_000_000;
 /// How far the times of a trial may lie outside of what the host saw.
@@ -107,6 +109,8 @@ pub(crate) struct Collector {
     cupti: Cupti,
     process: u32,
     enabled: AtomicBool,
+    /// Some context was seen.
+    works: AtomicBool,
     /// Held while it is switched or a context is tried.
     switch: Mutex<Kinds>,
     next: AtomicU64,
@@ -164,6 +168,12 @@ pub(crate) fn of(context: &Arc<Context>) -> Option<&'static Collector> {
         if let Err(e) = &seen {
             crate::log_later!(Info, "profiler", "GPU times come from events: {e}");
         }
+        collector.works.fetch_or(seen.is_ok(), Relaxed);
+        if !collector.works.load(Relaxed) {
+            // Nobody has anything of it.
+            collector.enabled.store(false, Relaxed);
+            collector.disable(*kinds);
+        }
         trial.store(if seen.is_ok() { SEEN } else { NOT_SEEN }, Relaxed);
     }
     (trial.load(Relaxed) == SEEN).then_some(collector)
@@ -175,13 +185,13 @@ fn found(context: &Context) -> Option<Collector> {
         Ok((collector, what)) => {
             profiler::add_collector(Arc::new(|| {
                 if let Some(collector) = ready() {
-                    collector.drain();
+                    collector.drain(true);
                 }
                 true
             }));
             profiler::add_watcher(|| {
                 if let Some(collector) = ready() {
-                    collector.drain();
+                    collector.drain(true);
                 }
             });
             crate::log_later!(Info, "profiler", "GPU times may come from {what}");
@@ -204,7 +214,7 @@ pub(crate) fn relieve() {
     if let Some(collector) = ready()
         && collector.state.lock().pending.len() > MOST_PENDING / 4
     {
-        collector.drain();
+        collector.drain(false);
     }
 }
 
@@ -233,6 +243,7 @@ fn begun(context: &Context) -> Result<(Collector, String)> {
         cupti,
         process: std::process::id(),
         enabled: AtomicBool::new(false),
+        works: AtomicBool::new(false),
         switch: Mutex::new(Kinds { calls: false }),
         next: AtomicU64::new(1),
         state: Mutex::default(),
@@ -299,18 +310,18 @@ impl Collector {
     pub fn measured(&self, work: Queued<'_>, queue: impl FnOnce() -> Result<()>) -> Result<()> {
         let Queued { kind, name, place, bytes, occupancy, parts } = work;
         let owner = Owner::Place(place);
-        let (done, known) = self.numbered(kind, name, owner, bytes, occupancy, parts, queue);
-        if done.is_ok() && !known {
+        let (done, id) = self.numbered(kind, name, owner, bytes, occupancy, parts, queue);
+        if done.is_ok() && id.is_none() {
             profiler::lost(1);
         }
         if self.state.lock().pending.len() >= MOST_PENDING {
-            self.drain();
+            self.drain(false);
             self.forget_oldest();
         }
         done
     }
 
-    /// Runs `queue` under a number of its own; whether its records can be known by that.
+    /// Runs `queue` under a number of its own: by which its records are known when it went well.
     #[allow(clippy::too_many_arguments)]
     fn numbered<T>(
         &self,
@@ -321,7 +332,7 @@ impl Collector {
         occupancy: Option<f32>,
         parts: Parts,
         queue: impl FnOnce() -> Result<T>,
-    ) -> (Result<T>, bool) {
+    ) -> (Result<T>, Option<u64>) {
         let left = match parts {
             Parts::Graph(nodes) => nodes,
             Parts::One | Parts::Open => 1,
@@ -341,22 +352,32 @@ impl Collector {
         if known {
             let mut last = 0;
             // SAFETY: `last` outlives the call.
-            let _ =
-                unsafe { self.cupti.cuptiActivityPopExternalCorrelationId(record::OWN_CORRELATION, &mut last) };
+            let _ = unsafe {
+                self.cupti.cuptiActivityPopExternalCorrelationId(record::OWN_CORRELATION, &mut last)
+            };
         }
         if done.is_err() || !known {
             let gone = self.state.lock().take(id);
             drop(gone);
+            return (done, None);
         }
-        (done, known)
+        (done, Some(id))
     }
 
-    /// Takes in what CUPTI knows by now, and switches it off when nobody records any more.
-    fn drain(&self) {
+    /// Takes in what CUPTI knows by now, and switches it off when nobody records any more. `patient`: gives CUPTI a
+    /// moment for the records of work that may have ended just now.
+    fn drain(&self, patient: bool) {
         if !self.enabled.load(Relaxed) {
             return;
         }
         self.take_in();
+        for _ in 0..PATIENCE {
+            if !patient || !self.state.lock().pending.values().any(|p| p.left > 0) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.take_in();
+        }
         if profiler::is_recording() {
             return;
         }
@@ -482,7 +503,7 @@ impl Collector {
         let told = Arc::new(OnceCell::new());
         let before = profiler::now();
         let owner = Owner::Trial(told.clone());
-        let (done, _) = self.numbered(Kind::Fill, "fill", owner, 0, None, Parts::One, || {
+        let (done, id) = self.numbered(Kind::Fill, "fill", owner, 0, None, Parts::One, || {
             // SAFETY: the memory holds the bytes and is freed after the stream was waited for.
             unsafe {
                 driver.cuMemsetD8Async(memory, 0, BYTES, stream.handle())?;
@@ -501,6 +522,9 @@ impl Collector {
                 break;
             }
         }
+        // What did not come is not waited for any longer.
+        let gone = id.and_then(|id| self.state.lock().take(id));
+        drop(gone);
         match told.get() {
             Some(&(start, end)) if start + SKEW >= before && end <= after + SKEW => Ok(()),
             Some((start, end)) => Err(Error::new(

@@ -49,7 +49,10 @@ pub(super) struct Activity {
 pub(super) enum Item {
     Activity(Activity),
     /// The call `correlation` was made while `id` was pushed.
-    External { correlation: u32, id: u64 },
+    External {
+        correlation: u32,
+        id: u64,
+    },
 }
 
 /// Reads one record; `None` for what nobody asked for.
@@ -61,7 +64,14 @@ pub(super) unsafe fn read(record: *const u8) -> Option<Item> {
     let u32_at = |at: usize| unsafe { record.add(at).cast::<u32>().read_unaligned() };
     let u64_at = |at: usize| unsafe { record.add(at).cast::<u64>().read_unaligned() };
     let activity = |kind, name: Box<str>, bytes, correlation| {
-        Some(Item::Activity(Activity { kind, name, start: u64_at(START), end: u64_at(END), bytes, correlation }))
+        Some(Item::Activity(Activity {
+            kind,
+            name,
+            start: u64_at(START),
+            end: u64_at(END),
+            bytes,
+            correlation,
+        }))
     };
     match u32_at(0) {
         CONCURRENT_KERNEL => {
@@ -117,7 +127,8 @@ mod tests {
     #[test]
     fn a_kernel_a_copy_and_a_correlation_are_read() {
         let mut record = [0u8; 216];
-        let put = |record: &mut [u8], at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
+        let put =
+            |record: &mut [u8], at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
         let name = c"some_kernel";
         put(&mut record, 0, &10u32.to_le_bytes());
         put(&mut record, 16, &100u64.to_le_bytes());
@@ -126,7 +137,10 @@ mod tests {
         put(&mut record, 104, &(name.as_ptr() as u64).to_le_bytes());
         // SAFETY (all): a whole record.
         let Some(Item::Activity(kernel)) = (unsafe { read(record.as_ptr()) }) else { panic!("no kernel") };
-        assert_eq!((&*kernel.name, kernel.start, kernel.end, kernel.correlation), ("some_kernel", 100, 350, 77));
+        assert_eq!(
+            (&*kernel.name, kernel.start, kernel.end, kernel.correlation),
+            ("some_kernel", 100, 350, 77)
+        );
         put(&mut record, 0, &1u32.to_le_bytes());
         put(&mut record, 4, &[2]);
         put(&mut record, 8, &4096u64.to_le_bytes());
@@ -137,10 +151,7 @@ mod tests {
         put(&mut record, 4, &5u32.to_le_bytes());
         put(&mut record, 8, &9u64.to_le_bytes());
         put(&mut record, 16, &79u32.to_le_bytes());
-        assert!(matches!(
-            unsafe { read(record.as_ptr()) },
-            Some(Item::External { correlation: 79, id: 9 })
-        ));
+        assert!(matches!(unsafe { read(record.as_ptr()) }, Some(Item::External { correlation: 79, id: 9 })));
         put(&mut record, 4, &3u32.to_le_bytes());
         assert!(unsafe { read(record.as_ptr()) }.is_none(), "another user's correlation");
     }

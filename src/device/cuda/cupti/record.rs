@@ -60,8 +60,9 @@ pub(super) enum Item {
 /// # Safety
 /// `record` points to a record of a known version of CUPTI.
 pub(super) unsafe fn read(record: *const u8) -> Option<Item> {
-    // SAFETY (both): the caller's duty; fields of packed records need no alignment.
+    // SAFETY: the caller's duty; fields of packed records need no alignment.
     let u32_at = |at: usize| unsafe { record.add(at).cast::<u32>().read_unaligned() };
+    // SAFETY: as above.
     let u64_at = |at: usize| unsafe { record.add(at).cast::<u64>().read_unaligned() };
     let activity = |kind, name: Box<str>, bytes, correlation| {
         Some(Item::Activity(Activity {
@@ -126,6 +127,8 @@ mod tests {
 
     #[test]
     fn a_kernel_a_copy_and_a_correlation_are_read() {
+        // SAFETY: a whole record.
+        let read_it = |record: &[u8]| unsafe { read(record.as_ptr()) };
         let mut record = [0u8; 216];
         let put =
             |record: &mut [u8], at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
@@ -135,8 +138,7 @@ mod tests {
         put(&mut record, 24, &350u64.to_le_bytes());
         put(&mut record, 92, &77u32.to_le_bytes());
         put(&mut record, 104, &(name.as_ptr() as u64).to_le_bytes());
-        // SAFETY (all): a whole record.
-        let Some(Item::Activity(kernel)) = (unsafe { read(record.as_ptr()) }) else { panic!("no kernel") };
+        let Some(Item::Activity(kernel)) = read_it(&record) else { panic!("no kernel") };
         assert_eq!(
             (&*kernel.name, kernel.start, kernel.end, kernel.correlation),
             ("some_kernel", 100, 350, 77)
@@ -145,14 +147,14 @@ mod tests {
         put(&mut record, 4, &[2]);
         put(&mut record, 8, &4096u64.to_le_bytes());
         put(&mut record, 44, &78u32.to_le_bytes());
-        let Some(Item::Activity(copy)) = (unsafe { read(record.as_ptr()) }) else { panic!("no copy") };
+        let Some(Item::Activity(copy)) = read_it(&record) else { panic!("no copy") };
         assert_eq!((&*copy.name, copy.bytes, copy.correlation), ("device_to_host", 4096, 78));
         put(&mut record, 0, &39u32.to_le_bytes());
         put(&mut record, 4, &5u32.to_le_bytes());
         put(&mut record, 8, &9u64.to_le_bytes());
         put(&mut record, 16, &79u32.to_le_bytes());
-        assert!(matches!(unsafe { read(record.as_ptr()) }, Some(Item::External { correlation: 79, id: 9 })));
+        assert!(matches!(read_it(&record), Some(Item::External { correlation: 79, id: 9 })));
         put(&mut record, 4, &3u32.to_le_bytes());
-        assert!(unsafe { read(record.as_ptr()) }.is_none(), "another user's correlation");
+        assert!(read_it(&record).is_none(), "another user's correlation");
     }
 }

@@ -33,7 +33,7 @@ pub struct CudaStream {
     /// Percent of L1 that kernels want as shared memory, [`NO_CARVEOUT`] for the driver's choice.
     carveout: AtomicU32,
     // The node's processors, given back after the stream.
-    _green: Option<Arc<Green>>,
+    green: Option<Arc<Green>>,
 }
 
 impl CudaStream {
@@ -70,7 +70,7 @@ impl CudaStream {
             track: OnceLock::new(),
             beside: Default::default(),
             carveout: AtomicU32::new(NO_CARVEOUT),
-            _green: green,
+            green,
         })
     }
 
@@ -86,6 +86,11 @@ impl CudaStream {
     pub(crate) fn beside(&self, number: usize) -> Result<&CudaStream> {
         let make = || CudaStream::create(self.context.clone(), None, 0).map(Box::new);
         Ok(self.beside[number].get_or_try_init(make)?)
+    }
+
+    /// The part of the processors that it runs on; none: all of them.
+    pub(crate) fn green(&self) -> Option<&Arc<Green>> {
+        self.green.as_ref()
     }
 
     /// The driver's handle.

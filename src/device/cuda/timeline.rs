@@ -108,7 +108,7 @@ pub(crate) fn measured(
     let _range = nvtx::range(work.name);
     let Some(place) = place(stream) else { return queue() };
     let context = &stream.context;
-    let collector = cupti::of(context);
+    let collector = cupti::of(stream);
     profiler::by_cupti(collector.is_some());
     if let Some(collector) = collector {
         let Work { kind, name, bytes, occupancy, parts } = work;

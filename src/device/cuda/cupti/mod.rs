@@ -6,8 +6,8 @@
 //! times. Its clock is the host's, read beside the profiler's whenever records are taken in.
 //!
 //! CUPTI is used while the profiler records, where its library is found, of a known version, and willing: another
-//! profiler that is attached to this process is served first. Every context is tried once, by a fill whose record must come
-//! and fit the clock. Where that fails events measure as they do without CUPTI; the reason is logged once.
+//! profiler that is attached to this process is served first. Every context is tried once (and once on a part of its
+//! processors), by a fill whose record must come and fit the clock. Where that fails events measure as they do without CUPTI; the reason is logged once.
 //!
 //! Locks: CUPTI calls [`completed`] on its own thread and on ours, so that no lock that it takes is held over a call
 //! into CUPTI or the driver.
@@ -47,9 +47,9 @@ const LONGEST: u64 = 10_000_000_000;
 /// How far the times of a trial may lie outside of what the host saw.
 const SKEW: u64 = 1_000_000;
 
-/// Whether CUPTI sees the work of a context.
+/// Whether CUPTI sees the work of a context: on streams of all its processors, and on those of a part of them.
 #[derive(Default)]
-pub(crate) struct Trial(AtomicU8);
+pub(crate) struct Trial([AtomicU8; 2]);
 const SEEN: u8 = 1;
 const NOT_SEEN: u8 = 2;
 
@@ -133,7 +133,8 @@ impl Kinds {
             record::MEMCPY_PEER,
             record::MEMSET,
         ];
-        self.calls.then_some(record::DRIVER).into_iter().chain(work)
+        let calls = [record::DRIVER, record::RUNTIME].into_iter().filter(move |_| self.calls);
+        calls.chain(work)
     }
 }
 
@@ -141,13 +142,18 @@ static COLLECTOR: OnceCell<Option<Collector>> = OnceCell::new();
 /// What CUPTI delivered and nobody looked at yet.
 static INBOX: Mutex<Vec<Item>> = Mutex::new(Vec::new());
 
-/// The collector for work on `context`, switched on; `None` where events have to do. Only while work is recorded.
-pub(crate) fn of(context: &Arc<Context>) -> Option<&'static Collector> {
-    let trial = &context.cupti.0;
+/// The collector for work on `stream`, switched on; `None` where events have to do. Only while work is recorded.
+pub(crate) fn of(stream: &CudaStream) -> Option<&'static Collector> {
+    let trial = &stream.context.cupti.0[usize::from(stream.green().is_some())];
     if trial.load(Relaxed) == NOT_SEEN {
         return None;
     }
-    let collector = COLLECTOR.get_or_init(|| found(context)).as_ref()?;
+    if trial.load(Relaxed) == 0 && !is_nvidias(&stream.context) {
+        unused(&"the driver library is not libcuda.so");
+        stream.context.cupti.0.iter().for_each(|trial| trial.store(NOT_SEEN, Relaxed));
+        return None;
+    }
+    let collector = COLLECTOR.get_or_init(found).as_ref()?;
     if collector.enabled.load(Relaxed) && trial.load(Relaxed) == SEEN {
         return Some(collector);
     }
@@ -157,16 +163,16 @@ pub(crate) fn of(context: &Arc<Context>) -> Option<&'static Collector> {
     }
     if !collector.enabled.load(Relaxed) {
         if let Err(refusal) = collector.enable(*kinds) {
-            crate::log_later!(Info, "profiler", "GPU times come from events: {refusal}");
+            unused(&refusal);
             trial.store(NOT_SEEN, Relaxed);
             return None;
         }
         collector.enabled.store(true, Relaxed);
     }
     if trial.load(Relaxed) == 0 {
-        let seen = collector.tried(context, &mut kinds);
+        let seen = collector.tried(stream, &mut kinds);
         if let Err(e) = &seen {
-            crate::log_later!(Info, "profiler", "GPU times come from events: {e}");
+            unused(e);
         }
         collector.works.fetch_or(seen.is_ok(), Relaxed);
         if !collector.works.load(Relaxed) {
@@ -179,9 +185,28 @@ pub(crate) fn of(context: &Arc<Context>) -> Option<&'static Collector> {
     (trial.load(Relaxed) == SEEN).then_some(collector)
 }
 
+/// Says why CUPTI is not used, the first time.
+fn unused(why: &dyn std::fmt::Display) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Relaxed) {
+        crate::log_later!(Info, "profiler", "GPU times come from events: {why}");
+    }
+}
+
+/// The library that was asked for.
+fn chosen() -> Option<PathBuf> {
+    std::env::var_os("COGNIWARE_LIBCUPTI").filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// Whether CUPTI can see the work of this context: what it finds by itself watches NVIDIA's own driver library.
+fn is_nvidias(context: &Context) -> bool {
+    let file = context.driver.path().file_name().unwrap_or_default();
+    chosen().is_some() || file.to_string_lossy().starts_with("libcuda.so")
+}
+
 /// CUPTI, for its first user; `None` where it is not to be used or does not want.
-fn found(context: &Context) -> Option<Collector> {
-    match begun(context) {
+fn found() -> Option<Collector> {
+    match begun() {
         Ok((collector, what)) => {
             profiler::add_collector(Arc::new(|| {
                 if let Some(collector) = ready() {
@@ -198,7 +223,7 @@ fn found(context: &Context) -> Option<Collector> {
             Some(collector)
         }
         Err(e) => {
-            crate::log_later!(Info, "profiler", "GPU times come from events: {e}");
+            unused(&e);
             None
         }
     }
@@ -218,7 +243,7 @@ pub(crate) fn relieve() {
     }
 }
 
-fn begun(context: &Context) -> Result<(Collector, String)> {
+fn begun() -> Result<(Collector, String)> {
     let unwanted = |why: &str| Err(Error::new(Status::Unsupported, why));
     if std::env::var_os("COGNIWARE_CUPTI").is_some_and(|v| v == "0") {
         return unwanted("COGNIWARE_CUPTI=0");
@@ -226,13 +251,7 @@ fn begun(context: &Context) -> Result<(Collector, String)> {
     if std::env::var_os("CUDA_INJECTION64_PATH").is_some_and(|v| !v.is_empty()) {
         return unwanted("CUDA_INJECTION64_PATH is set, whose tool uses CUPTI itself");
     }
-    let chosen = std::env::var_os("COGNIWARE_LIBCUPTI").filter(|v| !v.is_empty()).map(PathBuf::from);
-    // What CUPTI sees is the work of NVIDIA's own driver library.
-    let file = context.driver.path().file_name().unwrap_or_default();
-    if chosen.is_none() && !file.to_string_lossy().starts_with("libcuda.so") {
-        return unwanted("the driver library is not libcuda.so");
-    }
-    let (cupti, path) = Cupti::open(chosen)?;
+    let (cupti, path) = Cupti::open(chosen())?;
     let within = |e: Error| e.within(path.display());
     let version = cupti.known_version().map_err(within)?;
     // SAFETY: both live as long as the process.
@@ -471,9 +490,9 @@ impl Collector {
         best.map(|(_, ahead)| ahead)
     }
 
-    /// Whether a fill on this context is seen, at a time that fits; finds out what has to be enabled for that.
-    fn tried(&self, context: &Arc<Context>, kinds: &mut Kinds) -> Result<()> {
-        let first = self.fill_seen(context);
+    /// Whether a fill on such a stream is seen, at a time that fits; finds out what has to be enabled for that.
+    fn tried(&self, like: &CudaStream, kinds: &mut Kinds) -> Result<()> {
+        let first = self.fill_seen(like);
         if first.is_ok() || kinds.calls {
             return first;
         }
@@ -482,19 +501,23 @@ impl Collector {
             self.enabled.store(false, Relaxed);
             return Err(Error::new(Status::Unsupported, refusal.to_string()));
         }
-        let second = self.fill_seen(context);
+        let second = self.fill_seen(like);
         if second.is_ok() {
             *kinds = more;
         } else {
-            // SAFETY: a plain number.
-            let _ = unsafe { self.cupti.cuptiActivityDisable(record::DRIVER) };
+            for kind in [record::DRIVER, record::RUNTIME] {
+                // SAFETY: a plain number.
+                let _ = unsafe { self.cupti.cuptiActivityDisable(kind) };
+            }
         }
         second
     }
 
-    fn fill_seen(&self, context: &Arc<Context>) -> Result<()> {
+    fn fill_seen(&self, like: &CudaStream) -> Result<()> {
         const BYTES: usize = 64 << 10;
-        let stream = CudaStream::create(context.clone(), None, 0)?;
+        let context = &like.context;
+        // Its own: what is queued on the other may wait for the application.
+        let stream = CudaStream::create(context.clone(), like.green().cloned(), 0)?;
         let driver = &context.driver;
         let _current = context.enter()?;
         let mut memory = 0;

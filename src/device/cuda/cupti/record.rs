@@ -7,7 +7,10 @@ use std::ffi::{CStr, c_char};
 /// Kinds of activity.
 pub(super) const MEMCPY: u32 = 1;
 pub(super) const MEMSET: u32 = 2;
+/// Calls of the driver.
 pub(super) const DRIVER: u32 = 4;
+/// Calls of the CUDA runtime, which libraries use.
+pub(super) const RUNTIME: u32 = 5;
 pub(super) const CONCURRENT_KERNEL: u32 = 10;
 /// A copy between two GPUs.
 pub(super) const MEMCPY_PEER: u32 = 22;

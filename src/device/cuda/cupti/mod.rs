@@ -34,6 +34,8 @@ use std::time::Duration;
 const MOST_PENDING: usize = 8192;
 /// Records of others' work, and such that came before what says whose they are, are kept up to here.
 const MOST_STRANGE: usize = 65_536;
+/// Records that nobody looked at yet are kept up to about here.
+const MOST_UNREAD: usize = 1 << 17;
 /// How often records are looked at again when nothing says yet whose they are.
 const LOOKS: u8 = 3;
 /// A buffer for records: about a thousand kernels with what correlates them.
@@ -300,7 +302,12 @@ unsafe extern "C" fn completed(_: *mut c_void, _: u32, buffer: *mut u8, _bytes: 
                 items.extend(record::read(record));
             }
         }
-        INBOX.lock().append(&mut items);
+        let mut inbox = INBOX.lock();
+        if inbox.len() > MOST_UNREAD {
+            // Others are at work while nobody looks: the older half goes, and what was ours of it counts as lost later.
+            inbox.drain(..MOST_UNREAD / 2);
+        }
+        inbox.append(&mut items);
     }
     // SAFETY: `requested` made it with this layout.
     unsafe { std::alloc::dealloc(buffer, layout()) };

@@ -43,7 +43,8 @@ fn is_child() -> bool {
 fn fake() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libfake_cupti.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock_driver/fake_cupti.c");
+    let root = std::env::var("COGNIWARE_SOURCE").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into());
+    let source = format!("{root}/tests/mock_driver/fake_cupti.c");
     let flags =
         ["-std=gnu11", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-o"];
     let built = Command::new("gcc").args(flags).arg(&library).arg(source).args(["-lpthread"]).status();

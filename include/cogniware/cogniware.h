@@ -833,7 +833,7 @@ CW_API cw_status cw_bridge_metrics(const struct cw_bridge *bridge, struct cw_map
 // info must be valid for a write.
 CW_API cw_status cw_bridge_system_info(const struct cw_bridge *bridge, struct cw_map **info);
 
-// Makes the slice of tenant llm on the process-wide kernel manager; see cw_kernel_virtual_node_create.
+// Makes the slice of tenant llm; see cw_kernel_virtual_node_create.
 //
 // llm must be NUL-terminated.
 CW_API

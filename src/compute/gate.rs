@@ -124,6 +124,18 @@ impl Gate {
         }
     }
 
+    /// Notes that work runs on these units without having been admitted: a task's own code on the CPU device.
+    pub fn note_use(&self, units: &[u32]) {
+        let mut state = self.state.lock();
+        for &u in units {
+            let at = u as usize;
+            if state.units.len() <= at {
+                state.units.resize(at + 1, Unit::default());
+            }
+            state.units[at].last_used = Some(SystemTime::now());
+        }
+    }
+
     /// When a unit was last given to anybody, if ever.
     pub fn last_used(&self, units: &[u32]) -> Option<SystemTime> {
         let state = self.state.lock();

@@ -6,10 +6,10 @@ use super::map::{export, import};
 use super::text::text;
 use super::types::{cw_array, cw_bridge, cw_map, cw_model, cw_status, cw_task};
 use super::{model, node, task};
-use crate::Result;
 use crate::bridge::{Array, Bridge};
 use crate::driver::diagnostics;
 use crate::tenant;
+use crate::{Error, Result};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
@@ -511,7 +511,7 @@ pub unsafe extern "C" fn cw_bridge_system_info(
     })
 }
 
-/// Makes the slice of tenant `llm` on the process-wide kernel manager; see `cw_kernel_virtual_node_create`.
+/// Makes the slice of tenant `llm`; see `cw_kernel_virtual_node_create`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated.
@@ -523,10 +523,9 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_create(
     cores: u32,
 ) -> cw_status {
     guard(call!("cw_bridge_virtual_node_create", bridge, llm, bytes, cores), || {
-        live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        crate::system::System::global().kernel().create_virtual_node(llm, bytes, cores)
+        get(bridge)?.tenant(llm)?.make_slice(bytes, cores).map(drop)
     })
 }
 
@@ -543,7 +542,8 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_destroy(
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        crate::system::System::global().kernel().destroy_virtual_node(llm)
+        let none = |_| Error::not_found(format!("tenant {llm:?} has no virtual compute node"));
+        tenant::find(llm).map_err(none)?.give_slice()
     })
 }
 

@@ -1,6 +1,7 @@
 // The documented fragments that are no program of their own, compiled as they stand and run. What they leave open (an
 // address, a size) is defined before them; where one declares a name twice, or takes a value from a function that has
 // none, its lines are put into blocks of their own and nothing else is changed. The complete programs are in cpp_examples.
+// clang-format off
 #include "core/customized_kernel.h"
 #include "core/python_cpp_bridge.h"
 
@@ -147,6 +148,7 @@ void driver_reference() {
     CHECK(!driverInfo.empty() && !performanceStats.empty() && diagnosticsPassed);
 
     // Advanced features
+    CHECK(driver->setInstallConfiguration({{"profiling_for_all", "true"}}));
     bool patched = driver->patchKernelModule();
     bool installed = driver->installCustomDriver();
     CHECK(patched && installed && driver->verifyDriverInstallation());

@@ -4,7 +4,8 @@
 #include "rig.hpp"
 
 #include <atomic>
-#include <cstring>
+#include <limits>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -378,8 +379,25 @@ METHOD(AdvancedCustomizedKernel, setTaskWeightage) {
     CHECK(!kernel->setTaskWeightage(blocker.id(), 0.0F) && !kernel->setTaskWeightage(blocker.id(), -1.0F));
     CHECK(!kernel->setTaskWeightage(blocker.id(), std::numeric_limits<float>::quiet_NaN()));
     CHECK(!kernel->setTaskWeightage("no such task", 0.8F));
+    // Among tasks that could start, the one whose waiting time times weight is most goes first.
+    std::mutex mutex;
+    std::vector<std::string> order;
+    ComputeTask task;
+    task.llmId = "weights";
+    task.requiredCores = kernel->getResourceUsage()["llm.weights.processors"];
+    for (const char* name : {"light", "heavy"}) {
+        task.taskId = name;
+        task.taskFunction = [&, name] {
+            const std::lock_guard<std::mutex> lock(mutex);
+            order.emplace_back(name);
+        };
+        CHECK(kernel->scheduleTask(task) == name);
+    }
+    CHECK(kernel->setTaskWeightage("heavy", 100.0F));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     blocker.release();
-    shares_follow_weights(kernel);
+    CHECK(ends(kernel, "light") && ends(kernel, "heavy"));
+    CHECK(order == (std::vector<std::string>{"heavy", "light"}));
 }
 
 METHOD(AdvancedCustomizedKernel, enableDirectMemoryAccess) {

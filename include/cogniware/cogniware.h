@@ -208,6 +208,9 @@ typedef struct cw_device_info {
     int32_t nvlink_peers[32];
 } cw_device_info;
 
+// A driver manager.
+typedef struct cw_driver cw_driver;
+
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
@@ -230,28 +233,6 @@ typedef struct cw_node_info {
     // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
 } cw_node_info;
-
-// What is known of a memory partition.
-typedef struct cw_partition_info {
-    // sizeof(cw_partition_info), set by the caller.
-    size_t struct_size;
-    // Its number.
-    int32_t id;
-    // CW_PARTITION_*.
-    int32_t type;
-    // Bytes.
-    uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
-    uint64_t offset;
-    // Its device address.
-    void *device_pointer;
-    // Its address for the host where the host can reach it, else NULL.
-    void *host_pointer;
-    // Its tenant, NUL-terminated.
-    char owner[128];
-    // Microseconds since 1970 when it was made.
-    uint64_t created_us;
-} cw_partition_info;
 
 // A task to schedule. Fill with cw_task_config_default.
 typedef struct cw_task_config {
@@ -361,11 +342,30 @@ typedef struct cw_generation_stats {
     double tokens_per_second;
 } cw_generation_stats;
 
+// What is known of a memory partition.
+typedef struct cw_partition_info {
+    // sizeof(cw_partition_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t id;
+    // CW_PARTITION_*.
+    int32_t type;
+    // Bytes.
+    uint64_t bytes;
+    // Bytes from the start of the tenant's address range.
+    uint64_t offset;
+    // Its device address.
+    void *device_pointer;
+    // Its address for the host where the host can reach it, else NULL.
+    void *host_pointer;
+    // Its tenant, NUL-terminated.
+    char owner[128];
+    // Microseconds since 1970 when it was made.
+    uint64_t created_us;
+} cw_partition_info;
+
 // A function called with the user data it was given together with.
 typedef void (*cw_function)(void *user_data);
-
-// A driver manager.
-typedef struct cw_driver cw_driver;
 
 // What is known of a task.
 typedef struct cw_task_info {
@@ -586,7 +586,8 @@ cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
                                    const char *llm,
                                    struct cw_array **array);
 
-// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than llm.
+// Frees the handle, and with the last handle to this array (cw_array_clone) gives its memory back; refused when it
+// belongs to another tenant than llm.
 //
 // llm must be NUL-terminated. Nobody may use the array's memory any more.
 CW_API
@@ -599,7 +600,20 @@ cw_status cw_bridge_array_deallocate(struct cw_bridge *bridge,
 // data and count must be valid for a write. The elements are valid while the handle lives.
 CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint64_t *count);
 
-// Frees the handle; the array's memory goes back. NULL is ignored.
+// Another handle to the same array, for a view that must stay valid whatever becomes of the first one: the tenant is
+// charged for the memory until the last handle has been freed or deallocated. Free it with cw_array_free.
+//
+// other must be valid for a write.
+CW_API
+cw_status cw_array_clone(const struct cw_array *array,
+                         struct cw_array **other);
+
+// The device that addresses the array: CW_DEVICE_* and its index among devices of its kind.
+//
+// kind and ordinal must be valid for a write.
+CW_API cw_status cw_array_device(const struct cw_array *array, int32_t *kind, int32_t *ordinal);
+
+// Frees the handle; with the last handle to this array its memory goes back. NULL is ignored.
 //
 // Nobody may use the array's memory any more.
 CW_API cw_status cw_array_free(struct cw_array *array);
@@ -712,6 +726,30 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
+//
+// driver must be valid for a write.
+CW_API cw_status cw_driver_create(struct cw_driver **driver);
+
+// Frees the handle. NULL is ignored.
+CW_API cw_status cw_driver_free(struct cw_driver *driver);
+
+// Initialises the driver manager and its kernel manager. Does nothing when that was done.
+CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
+
+// Ends the driver manager; its kernel manager lives on.
+CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
+
+// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
+//
+// info must be valid for a write.
+CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
+
+// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
+//
+// kernel must be valid for a write.
+CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -799,34 +837,6 @@ CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node
 
 // Takes a compute node of the current device back from whoever holds it.
 CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
-
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
-//
-// llm must be NUL-terminated, id valid for a write.
-CW_API
-cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
-                                     uint64_t bytes,
-                                     int32_t type,
-                                     const char *llm,
-                                     int32_t *id);
-
-// Gives a partition's memory back.
-//
-// No work that uses the memory may be in flight.
-CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
-
-// How many partitions there are.
-//
-// count must be valid for a write.
-CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
-
-// The partition at index (in the order of their numbers). Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API
-cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
-                                      size_t index,
-                                      struct cw_partition_info *info);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1167,6 +1177,34 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
+// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_create(struct cw_kernel *kernel,
+                                     uint64_t bytes,
+                                     int32_t type,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Gives a partition's memory back.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_kernel_partition_destroy(struct cw_kernel *kernel, int32_t id);
+
+// How many partitions there are.
+//
+// count must be valid for a write.
+CW_API cw_status cw_kernel_partition_count(const struct cw_kernel *kernel, size_t *count);
+
+// The partition at index (in the order of their numbers). Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
+                                      size_t index,
+                                      struct cw_partition_info *info);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.
@@ -1225,30 +1263,6 @@ CW_API cw_status cw_system_metrics(struct cw_map **metrics);
 //
 // usage must be valid for a write.
 CW_API cw_status cw_system_usage(struct cw_map **usage);
-
-// Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
-//
-// driver must be valid for a write.
-CW_API cw_status cw_driver_create(struct cw_driver **driver);
-
-// Frees the handle. NULL is ignored.
-CW_API cw_status cw_driver_free(struct cw_driver *driver);
-
-// Initialises the driver manager and its kernel manager. Does nothing when that was done.
-CW_API cw_status cw_driver_initialize(struct cw_driver *driver);
-
-// Ends the driver manager; its kernel manager lives on.
-CW_API cw_status cw_driver_shutdown(struct cw_driver *driver);
-
-// What is there: driver_initialized, versions, the devices. Answers before initialize too. Free the map.
-//
-// info must be valid for a write.
-CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **info);
-
-// A handle to the driver manager's kernel manager. Free it with cw_kernel_free.
-//
-// kernel must be valid for a write.
-CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
 // Fills a task's configuration with defaults: a new id, normal priority, no needs.
 //
@@ -1351,6 +1365,11 @@ CW_API cw_status cw_tenant_free(struct cw_tenant *tenant);
 CW_API
 cw_status cw_tenant_close(struct cw_tenant *tenant,
                           uint64_t *leaked);
+
+// The device that the tenant is on: CW_DEVICE_* and its index among devices of its kind.
+//
+// kind and ordinal must be valid for a write.
+CW_API cw_status cw_tenant_device(const struct cw_tenant *tenant, int32_t *kind, int32_t *ordinal);
 
 // The tenant's figures. Set usage->struct_size first.
 //

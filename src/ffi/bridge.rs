@@ -244,7 +244,8 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     })
 }
 
-/// Gives the array's memory back and frees the handle; refused when it belongs to another tenant than `llm`.
+/// Frees the handle, and with the last handle to this array (`cw_array_clone`) gives its memory back; refused when it
+/// belongs to another tenant than `llm`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated. Nobody may use the array's memory any more.
@@ -283,7 +284,40 @@ pub unsafe extern "C" fn cw_array_data(
     })
 }
 
-/// Frees the handle; the array's memory goes back. `NULL` is ignored.
+/// Another handle to the same array, for a view that must stay valid whatever becomes of the first one: the tenant is
+/// charged for the memory until the last handle has been freed or deallocated. Free it with `cw_array_free`.
+///
+/// # Safety
+/// `other` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_clone(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
+    guard("cw_array_clone", || {
+        // SAFETY: the caller's promise.
+        let other = unsafe { out("other", other)? };
+        *other = ARRAYS.insert(ARRAYS.get("array", array)?);
+        Ok(())
+    })
+}
+
+/// The device that addresses the array: `CW_DEVICE_*` and its index among devices of its kind.
+///
+/// # Safety
+/// `kind` and `ordinal` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_device(
+    array: *const cw_array,
+    kind: *mut i32,
+    ordinal: *mut i32,
+) -> cw_status {
+    guard("cw_array_device", || {
+        // SAFETY: the caller's promise.
+        let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
+        (*kind, *ordinal) = super::device::place(ARRAYS.get("array", array)?.tenant().device().as_ref());
+        Ok(())
+    })
+}
+
+/// Frees the handle; with the last handle to this array its memory goes back. `NULL` is ignored.
 ///
 /// # Safety
 /// Nobody may use the array's memory any more.

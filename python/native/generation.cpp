@@ -35,7 +35,7 @@ void drop(void* user_data) noexcept {
 
 // As cogniware_core.Token, a str that knows its id and log-probability.
 py::object to_token(const Piece& piece) {
-    static py::handle type = py::module_::import("cogniware_core._token").attr("Token").release();
+    static const py::handle type = py::object(py::module_::import("cogniware_core._token").attr("Token")).release();
     const bool has_id = piece.token != std::numeric_limits<std::uint32_t>::max();
     return type(piece.text, has_id ? py::object(py::int_(piece.token)) : py::object(py::none()),
                 std::isnan(piece.logprob) ? py::object(py::none()) : py::object(py::float_(piece.logprob)));

@@ -1,10 +1,17 @@
 //! The one error type, its status codes, and its advice.
 //!
 //! Every fallible function of the crate returns [`Result`]. An [`Error`] carries a [`Status`] (the number that
-//! crosses the C border), a message that names the argument or the call that failed, and, where there is one,
-//! advice: what the caller can do about it.
+//! crosses the C border), a [`Category`], a message that names the argument or the call that failed, and, where there
+//! is one, advice: what the caller can do about it. It keeps the driver's or system's call that refused, and the
+//! exported function by which it left.
+
+mod category;
+
+pub use category::Category;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a call failed. The numbers are those of `cw_status` in C; they are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +60,30 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, by number.
+    pub const ALL: [Status; 20] = [
+        Status::InvalidArgument,
+        Status::NotFound,
+        Status::AlreadyExists,
+        Status::OutOfMemory,
+        Status::QuotaExceeded,
+        Status::NotOwner,
+        Status::NotInitialized,
+        Status::Unsupported,
+        Status::NoDevice,
+        Status::DeviceLost,
+        Status::Driver,
+        Status::Io,
+        Status::Format,
+        Status::Cancelled,
+        Status::Timeout,
+        Status::Busy,
+        Status::Callback,
+        Status::Panic,
+        Status::Internal,
+        Status::BufferTooSmall,
+    ];
+
     /// A short stable name, as used in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -89,6 +120,13 @@ struct Inner {
     message: String,
     advice: Option<String>,
     driver_code: Option<u32>,
+    os_code: Option<i32>,
+    category: Option<Category>,
+    call: Option<String>,
+    /// The exported function by which it left, with its arguments.
+    place: Option<String>,
+    /// Shared by all clones: an error is written into the history once, however often it is handed on.
+    recorded: Arc<AtomicBool>,
 }
 
 /// An error with its status, message and advice. One pointer wide.
@@ -111,7 +149,17 @@ impl fmt::Display for Text<'_> {
 impl Error {
     /// An error of `status` that says `message`.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { status, message: message.into(), advice: None, driver_code: None }))
+        Error(Box::new(Inner {
+            status,
+            message: message.into(),
+            advice: None,
+            driver_code: None,
+            os_code: None,
+            category: None,
+            call: None,
+            place: None,
+            recorded: Arc::default(),
+        }))
     }
 
     /// An argument was wrong: `name` is the parameter's name, `problem` what is wrong with it.
@@ -140,7 +188,9 @@ impl Error {
             std::io::ErrorKind::NotFound => Status::NotFound,
             _ => Status::Io,
         };
-        Error::new(status, format!("{what}: {cause}"))
+        let mut e = Error::new(status, format!("{what}: {cause}"));
+        e.0.os_code = cause.raw_os_error();
+        e
     }
 
     /// The same error with advice on what would help.
@@ -154,6 +204,29 @@ impl Error {
     #[must_use]
     pub fn with_driver_code(mut self, code: u32) -> Self {
         self.0.driver_code = Some(code);
+        self
+    }
+
+    /// The same error in this category, unless it has one already.
+    #[must_use]
+    pub fn in_category(mut self, category: Category) -> Self {
+        self.0.category.get_or_insert(category);
+        self
+    }
+
+    /// The same error with the call of the driver or the operating system that refused, arguments included:
+    /// `cuMemCreate(bytes=2097152)`. The first one stays: it is nearest to the cause.
+    #[must_use]
+    pub fn with_call(mut self, call: impl Into<String>) -> Self {
+        self.0.call.get_or_insert_with(|| call.into());
+        self
+    }
+
+    /// The same error with the exported function by which it leaves and its arguments:
+    /// `cw_memory_alloc(tenant=0x…, bytes=4096)`. The latest one stays.
+    #[must_use]
+    pub fn leaving(mut self, place: impl Into<String>) -> Self {
+        self.0.place = Some(place.into());
         self
     }
 
@@ -183,6 +256,33 @@ impl Error {
     pub fn driver_code(&self) -> Option<u32> {
         self.0.driver_code
     }
+
+    /// The operating system's error number (`errno`), when that is the cause.
+    pub fn os_code(&self) -> Option<i32> {
+        self.0.os_code
+    }
+
+    /// What part of the work it belongs to.
+    pub fn category(&self) -> Category {
+        let place = self.0.place.as_deref().unwrap_or("");
+        let name = place.split('(').next().unwrap_or("");
+        self.0.category.unwrap_or_else(|| Category::of(self.0.status, name))
+    }
+
+    /// The call of the driver or the operating system that refused, with its arguments, when that is the cause.
+    pub fn call(&self) -> Option<&str> {
+        self.0.call.as_deref()
+    }
+
+    /// The exported function by which it left, with its arguments, once it has.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+
+    /// True the first time for this error and all its clones: whoever is told so writes it down.
+    pub(crate) fn record_once(&self) -> bool {
+        !self.0.recorded.swap(true, Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
@@ -199,5 +299,30 @@ mod tests {
             e.to_string(),
             "cw_memory_alloc: argument `size`: must not be 0 (ask for at least one byte)"
         );
+    }
+
+    #[test]
+    fn the_first_call_and_the_latest_place_stay() {
+        let e = Error::new(Status::Driver, "x").with_call("cuA(n=1)").with_call("cuB()");
+        assert_eq!((e.call(), e.place(), e.category()), (Some("cuA(n=1)"), None, Category::Device));
+        let e = e.leaving("cw_bridge_copy_to_gpu(bytes=1)");
+        assert_eq!((e.place(), e.category()), (Some("cw_bridge_copy_to_gpu(bytes=1)"), Category::Bridge));
+        assert_eq!(e.in_category(Category::Kernel).in_category(Category::Task).category(), Category::Kernel);
+    }
+
+    #[test]
+    fn an_error_and_its_clones_are_recorded_once() {
+        let e = Error::argument("a", "b");
+        let twin = e.clone().within("somewhere");
+        assert!(twin.record_once());
+        assert!(!e.record_once() && !twin.clone().record_once());
+        assert!(Error::argument("a", "b").record_once());
+    }
+
+    #[test]
+    fn statuses_are_listed_by_number() {
+        for (at, status) in Status::ALL.iter().enumerate() {
+            assert_eq!(*status as usize, at + 1);
+        }
     }
 }

@@ -23,4 +23,4 @@ pub mod system;
 pub mod telemetry;
 pub mod tenant;
 
-pub use error::{Error, Result, Status};
+pub use error::{Category, Error, Result, Status};

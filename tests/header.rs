@@ -106,3 +106,62 @@ fn the_library_has_its_soname() {
     assert!(dynamic.contains(&format!("Library soname: [libcogniware.so.{abi}]")), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
 }
+
+/// Where the first argument of the guard that names the function stands in its body.
+fn guarded(body: &str, name: &str) -> Option<std::ops::Range<usize>> {
+    body.match_indices("guard(").find_map(|(at, opening)| {
+        let rest = &body[at + opening.len()..];
+        let start = at + opening.len() + (rest.len() - rest.trim_start().len());
+        let rest = rest.trim_start();
+        let (plain, called) = (format!("\"{name}\""), format!("call!(\"{name}\""));
+        if rest.starts_with(&plain) {
+            return Some(start..start + plain.len());
+        }
+        // Its arguments are plain names.
+        rest.starts_with(&called).then(|| start..start + rest.find(')').expect("the end of call!") + 1)
+    })
+}
+
+/// The source with each exported function's arguments told to the guard: `guard("cw_x", …)` becomes
+/// `guard(call!("cw_x", a, b), …)`.
+fn with_arguments(text: &str) -> String {
+    let squeezed = |t: &str| t.split_whitespace().collect::<String>().replace(",)", ")");
+    let mark = "#[unsafe(no_mangle)]";
+    let mut parts = text.split(mark);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (head, body) = part.split_once('{').expect("a function has a body");
+        let (name, rest) = head.split_once(" fn ").and_then(|(_, f)| f.split_once('(')).expect("a function");
+        let parameters = rest.rsplit_once(')').expect("the end of the parameters").0;
+        // No type of the border has a comma or a colon in it.
+        let names = parameters.split(',').filter_map(|p| p.split_once(':'));
+        let list: String = names.map(|(n, _)| format!(", {}", n.trim().trim_start_matches("mut "))).collect();
+        let wanted = format!("call!(\"{name}\"{list})");
+        let mut body = body.to_owned();
+        if let Some(there) = guarded(&body, name).filter(|r| squeezed(&body[r.clone()]) != squeezed(&wanted))
+        {
+            body.replace_range(there, &wanted);
+        }
+        out.push_str(&format!("{mark}{head}{{{body}"));
+    }
+    out
+}
+
+#[test]
+fn every_export_tells_the_guard_its_arguments() {
+    for file in sources() {
+        let text = fs::read_to_string(&file).expect("a source of src/ffi");
+        compare(&file, &with_arguments(&text));
+    }
+    // The check itself.
+    let source = "#[unsafe(no_mangle)]\npub unsafe extern \"C\" fn cw_x(a: *mut u8, n: usize) -> s {\n    guard(\"cw_x\", || {})\n}\n";
+    assert!(with_arguments(source).contains("guard(call!(\"cw_x\", a, n), || {})"));
+    let stale = source.replace("\"cw_x\",", "call!(\"cw_x\", a),");
+    assert!(
+        with_arguments(&stale).contains("guard(call!(\"cw_x\", a, n), || {})"),
+        "{}",
+        with_arguments(&stale)
+    );
+    let good = with_arguments(source);
+    assert_eq!(with_arguments(&good), good);
+}

@@ -171,9 +171,36 @@ fn the_package_serves_every_kind_of_project() {
         assert!(!said.is_empty() && !said.contains("FAILED"), "{example}: {said}");
     }
     main_job(&prefix.join("bin/multi_llm"));
-    configure(&root().join("cpp_examples"), &at("examples"), &[found]);
+    configure(&root().join("cpp_examples"), &at("examples"), std::slice::from_ref(&found));
     build(&at("examples"));
     main_job(&at("examples").join("bin/multi_llm"));
+
+    // Every documented method does what it says, and every documented fragment compiles and runs.
+    let more = [
+        found,
+        "-DCOGNIWARE_FRAGMENTS=ON".to_owned(),
+        format!("-Dpybind11_DIR={}", pybind11.trim()),
+        format!("-DPython_EXECUTABLE={}", python.trim()),
+        format!("-DCUDA_HOME={}", cuda_home().display()),
+    ];
+    configure(&root().join("tests/documented"), &at("documented"), &more);
+    build(&at("documented"));
+    for (name, word) in
+        [("test_customized_kernel_driver", " 0 failed"), ("documented_fragments", "fragments: passed")]
+    {
+        let packages = run(program("python3").args(["-c", "import site; print(site.getsitepackages()[0])"]));
+        let said = run(Command::new(at("documented").join(name))
+            .env("COGNIWARE_DEVICE", "cpu")
+            .env("PYTHONPATH", packages.trim()));
+        assert!(said.contains(word), "{name}: {said}");
+    }
+}
+
+/// The folder of CUDA's headers and runtime: the wheels of the compiler that builds the kernels.
+fn cuda_home() -> PathBuf {
+    let libraries = root().join(".cache/nvcc-13.0.88/lib");
+    let python = std::fs::read_dir(libraries).into_iter().flatten().flatten().next();
+    python.expect("CUDA's wheels; scripts/setup installs them").path().join("site-packages/nvidia/cu13")
 }
 
 /// `multi_llm` does what the README's first command promises.

@@ -41,6 +41,63 @@
 #endif
 #endif
 
+// No error: the category after a call that succeeded.
+#define CW_CATEGORY_NONE 0
+
+// Nothing to start with: no CUDA, no device, a manager that was not initialised.
+#define CW_CATEGORY_INITIALIZATION 1
+
+// The device's driver and what is loaded into it: libraries, kernel modules, permissions.
+#define CW_CATEGORY_DRIVER 2
+
+// A device that answers errors, stopped answering or was lost; its streams, events and nodes.
+#define CW_CATEGORY_DEVICE 3
+
+// Memory: limits, shortage, pointers, copies, partitions.
+#define CW_CATEGORY_MEMORY 4
+
+// Code that runs on the device: images, functions, launches, graphs.
+#define CW_CATEGORY_KERNEL 5
+
+// Tasks: their parameters, their scheduling, their ends.
+#define CW_CATEGORY_TASK 6
+
+// Between languages: arrays, registrations and calls of the bridge, callbacks of the application.
+#define CW_CATEGORY_BRIDGE 7
+
+// Models: files, formats, prompts, generation.
+#define CW_CATEGORY_MODEL 8
+
+// Tenants: their ids, shares, nodes and settings.
+#define CW_CATEGORY_TENANT 9
+
+// The operating system: files, threads, limits.
+#define CW_CATEGORY_SYSTEM 10
+
+// Arguments of functions that belong to none of the above.
+#define CW_CATEGORY_ARGUMENT 11
+
+// Bugs in Cogniware.
+#define CW_CATEGORY_INTERNAL 12
+
+// Nothing is logged.
+#define CW_LOG_OFF 0
+
+// Something is lost: a device, work of a tenant.
+#define CW_LOG_ERROR 1
+
+// Something was avoided or got slower: a fallback, a retry, a task that failed.
+#define CW_LOG_WARN 2
+
+// What an operator wants to see: devices opened, models loaded, registrations.
+#define CW_LOG_INFO 3
+
+// What a developer wants to see: errors that were returned, growth.
+#define CW_LOG_DEBUG 4
+
+// Everything.
+#define CW_LOG_TRACE 5
+
 // The host's processor and memory.
 #define CW_DEVICE_CPU 0
 
@@ -256,6 +313,10 @@ typedef cw_status (*cw_task_function)(void *user_data, struct cw_task_context *c
 
 // Gives user data back to the application.
 typedef void (*cw_drop_function)(void *user_data);
+
+// Takes a record of the log: level is one of CW_LOG_*, target the part that tells (device, memory, …),
+// message one line without its end.
+typedef void (*cw_log_function)(void *user_data, int32_t level, const char *target, const char *message);
 
 // A tenant: an account on a device.
 typedef struct cw_tenant cw_tenant;
@@ -759,6 +820,45 @@ cw_status cw_last_error(char *buffer,
                         size_t length,
                         size_t *needed);
 
+// What the last error of this thread says would help, which is also at the end of its text; empty when there is
+// nothing to say. Does not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_advice(char *buffer,
+                               size_t length,
+                               size_t *needed);
+
+// The call of the device's driver or of the operating system that refused, with its arguments, such as
+// cuMemCreate(handle=0x7f…, bytes=2097152, …), when that is the cause of this thread's last error; else empty. Does
+// not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_call(char *buffer,
+                             size_t length,
+                             size_t *needed);
+
+// The exported function whose failure is this thread's last error, with its arguments: its
+// name, then in parentheses tenant=0x200000100000001, bytes=0, pointer=0x7f…; empty after a call that succeeded. Texts are cut
+// after 48 bytes. Does not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_function(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// What part of the work the last error of this thread belongs to (CW_CATEGORY_*); CW_CATEGORY_NONE after a call
+// that succeeded.
+CW_API
+int32_t cw_last_error_category(void);
+
+// A short stable name of a category, such as memory; none for CW_CATEGORY_NONE, unknown for a number that is
+// none. Never null.
+CW_API
+const char *cw_category_name(int32_t category);
+
 // The status of the last error of this thread, CW_OK after a call that succeeded.
 CW_API cw_status cw_last_status(void);
 
@@ -776,6 +876,39 @@ CW_API const char *cw_version(void);
 //
 // version must point to a writable number.
 CW_API cw_status cw_version_number(uint32_t *version);
+
+// How many errors the history of this process holds: the newest 256, or as many as cw_error_history_set_capacity
+// allows. Errors that only ask for a larger buffer are not written down.
+//
+// count must be valid for a write.
+CW_API
+cw_status cw_error_history_count(size_t *count);
+
+// The error at index, 0 being the newest, as text: sequence (counts up from 1), time_us (since 1970), status
+// and category (their names), message; and, where there is something to say, advice, call (of the driver or
+// the operating system, with arguments), function (the exported function, with arguments), driver_code, os_code.
+// Free the map.
+//
+// entry must be valid for a write.
+CW_API
+cw_status cw_error_history_at(size_t index,
+                              struct cw_map **entry);
+
+// Forgets all errors and sets the counts of cw_error_statistics to 0, except those of recoveries.
+CW_API cw_status cw_error_history_clear(void);
+
+// Keeps at most capacity errors from now on, at most 1048576; 0 only counts them. The oldest go first.
+CW_API cw_status cw_error_history_set_capacity(size_t capacity);
+
+// How many errors there were, as text: total.count, total.first_us, total.last_us (microseconds since 1970); the
+// same for each status and category that occurred (status.out_of_memory.count, category.memory.count);
+// recovery.memory.attempts and .successes (memory ran out, caches were freed, the call made again),
+// recovery.context.… (a lost device opened anew), recovery.fallback.… (the CPU device in place of a GPU);
+// history.held, history.capacity. Free the map.
+//
+// statistics must be valid for a write.
+CW_API
+cw_status cw_error_statistics(struct cw_map **statistics);
 
 // Makes a kernel manager of its own, not initialised. Free it with cw_kernel_free.
 //
@@ -941,6 +1074,27 @@ CW_API cw_status cw_kernel_metrics(const struct cw_kernel *kernel, struct cw_map
 //
 // usage must be valid for a write.
 CW_API cw_status cw_kernel_usage(const struct cw_kernel *kernel, struct cw_map **usage);
+
+// Sends what Cogniware does to function from now on: records of level (CW_LOG_ERROR to CW_LOG_TRACE) and more
+// important ones. CW_LOG_OFF, or a function of NULL, turns logging off, which is how a program begins unless the
+// environment variable COGNIWARE_LOG names a level (error, warn, info, debug, trace): then records go to
+// standard error until this function is called.
+//
+// The function is called on the threads that do the work, by several at a time and with no lock held; its texts are
+// valid during the call. It may call Cogniware; what that would log is left out. drop runs when the last thread has
+// left a function that was replaced.
+//
+// function and drop must be safe to call with user_data from any thread.
+CW_API
+cw_status cw_log_set(cw_log_function function,
+                     void *user_data,
+                     cw_drop_function drop,
+                     int32_t level);
+
+// Writes a record of the application into the same log, at a level of CW_LOG_ERROR to CW_LOG_TRACE.
+//
+// target and message must be NUL-terminated.
+CW_API cw_status cw_log_write(int32_t level, const char *target, const char *message);
 
 // Makes an empty map. Free it with cw_map_free.
 //

@@ -5,6 +5,7 @@
 
 #include <cogniware/device.hpp>
 #include <cogniware/error.hpp>
+#include <cogniware/errors.hpp>
 #include <cogniware/model.hpp>
 #include <cogniware/tenant.hpp>
 

@@ -158,6 +158,10 @@ impl Bridge {
             })?;
             Ok(llm)
         });
+        match &noted {
+            Ok(_) => crate::log_later!(Info, "bridge", "registered LLM {id:?}"),
+            Err(e) => crate::log_later!(Warn, "bridge", "LLM {id:?} was not registered: {e}"),
+        }
         noted.inspect_err(|_| {
             if adopted {
                 tenant.disown();

@@ -131,6 +131,15 @@ pub trait Device: Send + Sync + Any {
     /// A node made of these units (indices into [`Device::units`], each once, at least one). Nodes may overlap.
     fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>>;
 
+    /// Gives back memory of the device that is kept only for reuse: staging buffers, spare streams, nodes that nobody
+    /// uses. Never waits for other threads; what is in use stays.
+    fn free_caches(&self) {}
+
+    /// Whether the device was lost: every call on it fails from now on.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// Waits until all work of this process on the device has finished.
     fn synchronize(&self) -> Result<()>;
 

@@ -93,6 +93,7 @@ fn opened(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
                 .advise("build it with the feature `cuda`, or use COGNIWARE_DEVICE=cpu"));
         }
     };
+    crate::log_later!(Info, "device", "opened {kind}:{ordinal}");
     map.insert(key, device.clone());
     Ok(device)
 }

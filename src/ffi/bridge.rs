@@ -31,7 +31,7 @@ fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
 /// `bridge` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_create(bridge: *mut *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_create", || {
+    guard(call!("cw_bridge_create", bridge), || {
         // SAFETY: the caller's promise.
         *unsafe { out("bridge", bridge)? } = BRIDGES.insert(Arc::default());
         Ok(())
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn cw_bridge_create(bridge: *mut *mut cw_bridge) -> cw_sta
 /// `bridge` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_global(bridge: *mut *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_global", || {
+    guard(call!("cw_bridge_global", bridge), || {
         // SAFETY: the caller's promise.
         *unsafe { out("bridge", bridge)? } = BRIDGES.insert(Bridge::global().clone());
         Ok(())
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn cw_bridge_global(bridge: *mut *mut cw_bridge) -> cw_sta
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_free(bridge: *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_free", || {
+    guard(call!("cw_bridge_free", bridge), || {
         // Dropping the last reference shuts it down, also when another thread is inside a call on it now.
         BRIDGES.remove("bridge", bridge).map(drop)
     })
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn cw_bridge_free(bridge: *mut cw_bridge) -> cw_status {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_initialize(bridge: *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_initialize", || get(bridge)?.initialize())
+    guard(call!("cw_bridge_initialize", bridge), || get(bridge)?.initialize())
 }
 
 /// Unregisters every LLM: what they generate ends as cancelled. Does nothing when it is not initialised.
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn cw_bridge_initialize(bridge: *mut cw_bridge) -> cw_stat
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_shutdown(bridge: *mut cw_bridge) -> cw_status {
-    guard("cw_bridge_shutdown", || {
+    guard(call!("cw_bridge_shutdown", bridge), || {
         get(bridge)?.shutdown();
         Ok(())
     })
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn cw_bridge_is_initialized(
     bridge: *const cw_bridge,
     initialized: *mut i32,
 ) -> cw_status {
-    guard("cw_bridge_is_initialized", || {
+    guard(call!("cw_bridge_is_initialized", bridge, initialized), || {
         // SAFETY: the caller's promise.
         *unsafe { out("initialized", initialized)? } = i32::from(get(bridge)?.is_initialized());
         Ok(())
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn cw_bridge_llm_register(
     llm: *const c_char,
     config: *const cw_map,
 ) -> cw_status {
-    guard("cw_bridge_llm_register", || {
+    guard(call!("cw_bridge_llm_register", bridge, llm, config), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(bridge)?.register(llm, &import("config", config)?).map(drop)
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn cw_bridge_llm_register(
 /// `llm` must be NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_llm_unregister(bridge: *mut cw_bridge, llm: *const c_char) -> cw_status {
-    guard("cw_bridge_llm_unregister", || {
+    guard(call!("cw_bridge_llm_unregister", bridge, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(bridge)?.unregister(llm)
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn cw_bridge_llm_config(
     llm: *const c_char,
     config: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_llm_config", || {
+    guard(call!("cw_bridge_llm_config", bridge, llm, config), || {
         // SAFETY: the caller's promise.
         let (llm, config) = unsafe { (text("llm", llm)?, out("config", config)?) };
         *config = export(get(bridge)?.llm(llm)?.config());
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn cw_bridge_llm_update(
     llm: *const c_char,
     config: *const cw_map,
 ) -> cw_status {
-    guard("cw_bridge_llm_update", || {
+    guard(call!("cw_bridge_llm_update", bridge, llm, config), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(bridge)?.update(llm, &import("config", config)?)
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn cw_bridge_active_llms(
     bridge: *const cw_bridge,
     llms: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_active_llms", || {
+    guard(call!("cw_bridge_active_llms", bridge, llms), || {
         // SAFETY: the caller's promise.
         let llms = unsafe { out("llms", llms)? };
         *llms = export(get(bridge)?.active_llms()?);
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn cw_bridge_llm_is_active(
     llm: *const c_char,
     active: *mut i32,
 ) -> cw_status {
-    guard("cw_bridge_llm_is_active", || {
+    guard(call!("cw_bridge_llm_is_active", bridge, llm, active), || {
         // SAFETY: the caller's promise.
         let (llm, active) = unsafe { (text("llm", llm)?, out("active", active)?) };
         *active = i32::from(get(bridge)?.active_llms()?.contains_key(llm));
@@ -216,7 +216,7 @@ pub unsafe extern "C" fn cw_bridge_model(
     llm: *const c_char,
     model: *mut *mut cw_model,
 ) -> cw_status {
-    guard("cw_bridge_model", || {
+    guard(call!("cw_bridge_model", bridge, llm, model), || {
         // SAFETY: the caller's promise.
         let (llm, model) = unsafe { (text("llm", llm)?, out("model", model)?) };
         *model = model::handle(get(bridge)?.llm(llm)?.model());
@@ -236,7 +236,7 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     llm: *const c_char,
     array: *mut *mut cw_array,
 ) -> cw_status {
-    guard("cw_bridge_array_allocate", || {
+    guard(call!("cw_bridge_array_allocate", bridge, count, llm, array), || {
         // SAFETY: the caller's promise.
         let (llm, array) = unsafe { (text("llm", llm)?, out("array", array)?) };
         *array = ARRAYS.insert(Arc::new(get(bridge)?.array(count, llm)?));
@@ -255,7 +255,7 @@ pub unsafe extern "C" fn cw_bridge_array_deallocate(
     array: *mut cw_array,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_bridge_array_deallocate", || {
+    guard(call!("cw_bridge_array_deallocate", bridge, array, llm), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn cw_array_data(
     data: *mut *mut f32,
     count: *mut u64,
 ) -> cw_status {
-    guard("cw_array_data", || {
+    guard(call!("cw_array_data", array, data, count), || {
         // SAFETY: the caller's promise.
         let (data, count) = unsafe { (out("data", data)?, out("count", count)?) };
         let array = ARRAYS.get("array", array)?;
@@ -323,7 +323,7 @@ pub unsafe extern "C" fn cw_array_device(
 /// Nobody may use the array's memory any more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
-    guard("cw_array_free", || ARRAYS.remove("array", array).map(drop))
+    guard(call!("cw_array_free", array), || ARRAYS.remove("array", array).map(drop))
 }
 
 /// The array's address for host and device alike.
@@ -336,7 +336,7 @@ pub unsafe extern "C" fn cw_bridge_array_pointer(
     array: *const cw_array,
     pointer: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_bridge_array_pointer", || {
+    guard(call!("cw_bridge_array_pointer", bridge, array, pointer), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let pointer = unsafe { out("pointer", pointer)? };
@@ -355,7 +355,7 @@ pub unsafe extern "C" fn cw_bridge_copy_to_gpu(
     array: *const cw_array,
     destination: *mut c_void,
 ) -> cw_status {
-    guard("cw_bridge_copy_to_gpu", || {
+    guard(call!("cw_bridge_copy_to_gpu", bridge, array, destination), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         unsafe { ARRAYS.get("array", array)?.copy_to(destination as u64) }
@@ -372,7 +372,7 @@ pub unsafe extern "C" fn cw_bridge_copy_from_gpu(
     source: *const c_void,
     array: *mut cw_array,
 ) -> cw_status {
-    guard("cw_bridge_copy_from_gpu", || {
+    guard(call!("cw_bridge_copy_from_gpu", bridge, source, array), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         unsafe { ARRAYS.get("array", array)?.copy_from(source as u64) }
@@ -391,7 +391,7 @@ pub unsafe extern "C" fn cw_bridge_available_nodes(
     capacity: usize,
     count: *mut usize,
 ) -> cw_status {
-    guard("cw_bridge_available_nodes", || {
+    guard(call!("cw_bridge_available_nodes", bridge, nodes, capacity, count), || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
         let list = get(bridge)?.available_nodes()?;
@@ -410,7 +410,7 @@ pub unsafe extern "C" fn cw_bridge_node_allocate(
     node: u32,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_bridge_node_allocate", || {
+    guard(call!("cw_bridge_node_allocate", bridge, node, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(bridge)?.tenant(llm)?.take_node(node)
@@ -427,7 +427,7 @@ pub unsafe extern "C" fn cw_bridge_node_deallocate(
     node: u32,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_bridge_node_deallocate", || {
+    guard(call!("cw_bridge_node_deallocate", bridge, node, llm), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
@@ -449,7 +449,7 @@ pub unsafe extern "C" fn cw_bridge_task_schedule(
     params: *const cw_map,
     task: *mut *mut cw_task,
 ) -> cw_status {
-    guard("cw_bridge_task_schedule", || {
+    guard(call!("cw_bridge_task_schedule", bridge, llm, r#type, params, task), || {
         // SAFETY: the caller's promise.
         let (llm, kind, task) = unsafe { (text("llm", llm)?, text("type", r#type)?, out("task", task)?) };
         *task = task::export(get(bridge)?.schedule(llm, kind, &import("params", params)?)?);
@@ -467,7 +467,7 @@ pub unsafe extern "C" fn cw_bridge_resource_usage(
     llm: *const c_char,
     usage: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_resource_usage", || {
+    guard(call!("cw_bridge_resource_usage", bridge, llm, usage), || {
         // SAFETY: the caller's promise.
         let (llm, usage) = unsafe { (text("llm", llm)?, out("usage", usage)?) };
         *usage = export(get(bridge)?.resource_usage(llm)?);
@@ -485,7 +485,7 @@ pub unsafe extern "C" fn cw_bridge_memory_usage(
     llm: *const c_char,
     usage: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_memory_usage", || {
+    guard(call!("cw_bridge_memory_usage", bridge, llm, usage), || {
         // SAFETY: the caller's promise.
         let (llm, usage) = unsafe { (text("llm", llm)?, out("usage", usage)?) };
         *usage = export(get(bridge)?.memory_usage(llm)?);
@@ -499,7 +499,7 @@ pub unsafe extern "C" fn cw_bridge_memory_usage(
 /// `metrics` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_metrics(bridge: *const cw_bridge, metrics: *mut *mut cw_map) -> cw_status {
-    guard("cw_bridge_metrics", || {
+    guard(call!("cw_bridge_metrics", bridge, metrics), || {
         // SAFETY: the caller's promise.
         let metrics = unsafe { out("metrics", metrics)? };
         *metrics = export(get(bridge)?.metrics()?);
@@ -516,7 +516,7 @@ pub unsafe extern "C" fn cw_bridge_system_info(
     bridge: *const cw_bridge,
     info: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_bridge_system_info", || {
+    guard(call!("cw_bridge_system_info", bridge, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         *info = export(get(bridge)?.system_info()?);
@@ -535,7 +535,7 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_create(
     bytes: u64,
     cores: u32,
 ) -> cw_status {
-    guard("cw_bridge_virtual_node_create", || {
+    guard(call!("cw_bridge_virtual_node_create", bridge, llm, bytes, cores), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
@@ -552,7 +552,7 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_destroy(
     bridge: *mut cw_bridge,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_bridge_virtual_node_destroy", || {
+    guard(call!("cw_bridge_virtual_node_destroy", bridge, llm), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };

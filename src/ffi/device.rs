@@ -26,7 +26,7 @@ pub(super) unsafe fn chosen(argument: &str, name: *const c_char) -> Result<Arc<d
 /// `count` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_device_count(count: *mut usize) -> cw_status {
-    guard("cw_device_count", || {
+    guard(call!("cw_device_count", count), || {
         // SAFETY: the caller's promise.
         *unsafe { out("count", count)? } = device::list()?.len();
         Ok(())
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn cw_device_count(count: *mut usize) -> cw_status {
 /// `info` must be valid for reads and writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_device_info_at(index: usize, info: *mut cw_device_info) -> cw_status {
-    guard("cw_device_info_at", || {
+    guard(call!("cw_device_info_at", index, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         super::guard::struct_size::<cw_device_info>("info", info.struct_size)?;

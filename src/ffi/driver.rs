@@ -22,7 +22,7 @@ pub(super) fn handle(driver: &Arc<Driver>) -> *mut cw_driver {
 /// `driver` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_create(driver: *mut *mut cw_driver) -> cw_status {
-    guard("cw_driver_create", || {
+    guard(call!("cw_driver_create", driver), || {
         // SAFETY: the caller's promise.
         let driver = unsafe { out("driver", driver)? };
         *driver = DRIVERS.insert(Arc::new(Driver::new(Arc::new(Kernel::default()))));
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn cw_driver_create(driver: *mut *mut cw_driver) -> cw_sta
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_free(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_free", || DRIVERS.remove("driver", driver).map(drop))
+    guard(call!("cw_driver_free", driver), || DRIVERS.remove("driver", driver).map(drop))
 }
 
 /// Initialises the driver manager and its kernel manager. Does nothing when that was done.
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn cw_driver_free(driver: *mut cw_driver) -> cw_status {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_initialize(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_initialize", || DRIVERS.get("driver", driver)?.initialize())
+    guard(call!("cw_driver_initialize", driver), || DRIVERS.get("driver", driver)?.initialize())
 }
 
 /// Ends the driver manager; its kernel manager lives on.
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn cw_driver_initialize(driver: *mut cw_driver) -> cw_stat
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_shutdown(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_shutdown", || {
+    guard(call!("cw_driver_shutdown", driver), || {
         DRIVERS.get("driver", driver)?.shutdown();
         Ok(())
     })
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn cw_driver_shutdown(driver: *mut cw_driver) -> cw_status
 /// `info` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_info(driver: *const cw_driver, info: *mut *mut cw_map) -> cw_status {
-    guard("cw_driver_info", || {
+    guard(call!("cw_driver_info", driver, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         *info = export(DRIVERS.get("driver", driver)?.info()?);
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn cw_driver_kernel(
     driver: *const cw_driver,
     kernel: *mut *mut cw_kernel,
 ) -> cw_status {
-    guard("cw_driver_kernel", || {
+    guard(call!("cw_driver_kernel", driver, kernel), || {
         // SAFETY: the caller's promise.
         let kernel = unsafe { out("kernel", kernel)? };
         *kernel = kernel::handle(DRIVERS.get("driver", driver)?.kernel()?);

@@ -1,14 +1,22 @@
 //! What every exported function does first and last: catch panics, keep the last error, check pointers.
 
+use super::arguments::Call;
 use super::error::set_last;
 use super::types::{CW_OK, cw_status};
+use crate::telemetry::{history, log};
 use crate::{Error, Result, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs the body of the exported function `name`; a panic becomes an error. The thread's last error is set or cleared;
-/// a `_free` function that succeeds leaves it, so that cleaning up after a failure does not hide the failure.
-pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status {
-    let error = match catch_unwind(AssertUnwindSafe(body)) {
+/// Runs the body of an exported function; a panic becomes an error. `what` is its name, or `call!` of its name and all
+/// its arguments. The thread's last error is set or cleared, and an error goes into the history; a `_free` function that
+/// succeeds leaves the last error, so that cleaning up after a failure does not hide the failure.
+pub(super) fn guard<'a>(what: impl Into<Call<'a>>, body: impl FnOnce() -> Result<()>) -> cw_status {
+    let what = what.into();
+    let name = what.name;
+    let error = match catch_unwind(AssertUnwindSafe(|| {
+        planted(name);
+        body()
+    })) {
         Ok(Ok(())) => None,
         Ok(Err(e)) => Some(e.within(name)),
         Err(panic) => {
@@ -22,11 +30,31 @@ pub(super) fn guard(name: &str, body: impl FnOnce() -> Result<()>) -> cw_status 
             )
         }
     };
+    log::flush();
     if error.is_none() && name.ends_with("_free") {
         return CW_OK;
     }
+    let error = error.map(|e| e.leaving(what.to_string()));
+    if let Some(error) = &error {
+        history::record(error);
+    }
     set_last(error)
 }
+
+/// In builds for tests, `COGNIWARE_TEST_PANIC` names the function that is to panic (`*`: all), so that what follows a
+/// panic can be tested at every function.
+#[cfg(debug_assertions)]
+fn planted(name: &str) {
+    static NAME: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    if let Some(wanted) = NAME.get_or_init(|| std::env::var("COGNIWARE_TEST_PANIC").ok())
+        && (wanted == name || wanted == "*")
+    {
+        panic!("planted in {name}");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn planted(_: &str) {}
 
 /// The caller's place for an output.
 ///

@@ -46,7 +46,7 @@ pub(super) fn pointer(address: u64) -> *mut c_void {
 /// `kernel` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_create(kernel: *mut *mut cw_kernel) -> cw_status {
-    guard("cw_kernel_create", || {
+    guard(call!("cw_kernel_create", kernel), || {
         // SAFETY: the caller's promise.
         *unsafe { out("kernel", kernel)? } = KERNELS.insert(Arc::default());
         Ok(())
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn cw_kernel_create(kernel: *mut *mut cw_kernel) -> cw_sta
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_free(kernel: *mut cw_kernel) -> cw_status {
-    guard("cw_kernel_free", || {
+    guard(call!("cw_kernel_free", kernel), || {
         // Dropping the last reference shuts it down, also when another thread is inside a call on it now.
         KERNELS.remove("kernel", kernel).map(drop)
     })
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn cw_kernel_free(kernel: *mut cw_kernel) -> cw_status {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_initialize(kernel: *mut cw_kernel) -> cw_status {
-    guard("cw_kernel_initialize", || get(kernel)?.initialize())
+    guard(call!("cw_kernel_initialize", kernel), || get(kernel)?.initialize())
 }
 
 /// Ends everything that was made through this manager. Does nothing when it is not initialised.
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn cw_kernel_initialize(kernel: *mut cw_kernel) -> cw_stat
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_shutdown(kernel: *mut cw_kernel) -> cw_status {
-    guard("cw_kernel_shutdown", || {
+    guard(call!("cw_kernel_shutdown", kernel), || {
         get(kernel)?.shutdown();
         Ok(())
     })
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn cw_kernel_is_initialized(
     kernel: *const cw_kernel,
     initialized: *mut i32,
 ) -> cw_status {
-    guard("cw_kernel_is_initialized", || {
+    guard(call!("cw_kernel_is_initialized", kernel, initialized), || {
         // SAFETY: the caller's promise.
         *unsafe { out("initialized", initialized)? } = i32::from(get(kernel)?.is_initialized());
         Ok(())
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn cw_kernel_is_initialized(
 /// `count` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_device_count(kernel: *const cw_kernel, count: *mut usize) -> cw_status {
-    guard("cw_kernel_device_count", || {
+    guard(call!("cw_kernel_device_count", kernel, count), || {
         // SAFETY: the caller's promise.
         *unsafe { out("count", count)? } = get(kernel)?.devices()?.len();
         Ok(())
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn cw_kernel_device_info(
     index: usize,
     info: *mut cw_device_info,
 ) -> cw_status {
-    guard("cw_kernel_device_info", || {
+    guard(call!("cw_kernel_device_info", kernel, index, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         struct_size::<cw_device_info>("info", info.struct_size)?;
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn cw_kernel_device_info(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_select_device(kernel: *mut cw_kernel, index: i32) -> cw_status {
-    guard("cw_kernel_select_device", || get(kernel)?.select_device(index))
+    guard(call!("cw_kernel_select_device", kernel, index), || get(kernel)?.select_device(index))
 }
 
 /// The index of the current device.
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn cw_kernel_select_device(kernel: *mut cw_kernel, index: 
 /// `index` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_current_device(kernel: *const cw_kernel, index: *mut i32) -> cw_status {
-    guard("cw_kernel_current_device", || {
+    guard(call!("cw_kernel_current_device", kernel, index), || {
         // SAFETY: the caller's promise.
         *unsafe { out("index", index)? } = get(kernel)?.current_device()?.0 as i32;
         Ok(())
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn cw_kernel_current_device(kernel: *const cw_kernel, inde
 /// `count` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_node_count(kernel: *const cw_kernel, count: *mut usize) -> cw_status {
-    guard("cw_kernel_node_count", || {
+    guard(call!("cw_kernel_node_count", kernel, count), || {
         // SAFETY: the caller's promise.
         *unsafe { out("count", count)? } = get(kernel)?.nodes()?.len();
         Ok(())
@@ -181,7 +181,7 @@ pub unsafe extern "C" fn cw_kernel_node_info_at(
     index: usize,
     info: *mut cw_node_info,
 ) -> cw_status {
-    guard("cw_kernel_node_info_at", || {
+    guard(call!("cw_kernel_node_info_at", kernel, index, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         struct_size::<cw_node_info>("info", info.struct_size)?;
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn cw_kernel_node_allocate(
     node: u32,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_kernel_node_allocate", || {
+    guard(call!("cw_kernel_node_allocate", kernel, node, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(kernel)?.allocate_node(node, llm)
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn cw_kernel_node_allocate(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_node_deallocate(kernel: *mut cw_kernel, node: u32) -> cw_status {
-    guard("cw_kernel_node_deallocate", || get(kernel)?.deallocate_node(node))
+    guard(call!("cw_kernel_node_deallocate", kernel, node), || get(kernel)?.deallocate_node(node))
 }
 
 /// Allocates `bytes` of the memory of tenant `llm`.
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn cw_kernel_memory_alloc(
     llm: *const c_char,
     memory: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_kernel_memory_alloc", || {
+    guard(call!("cw_kernel_memory_alloc", kernel, bytes, llm, memory), || {
         // SAFETY: the caller's promise.
         let (llm, memory) = unsafe { (text("llm", llm)?, out("memory", memory)?) };
         *memory = pointer(get(kernel)?.alloc(bytes, llm)?);
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn cw_kernel_memory_alloc(
 /// No work that uses the memory may be in flight.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_memory_free(kernel: *mut cw_kernel, memory: *mut c_void) -> cw_status {
-    guard("cw_kernel_memory_free", || get(kernel)?.free(memory as u64))
+    guard(call!("cw_kernel_memory_free", kernel, memory), || get(kernel)?.free(memory as u64))
 }
 
 /// Copies between host memory and memory of one tenant, in any direction, and waits.
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn cw_kernel_memory_copy(
     src: *const c_void,
     bytes: u64,
 ) -> cw_status {
-    guard("cw_kernel_memory_copy", || {
+    guard(call!("cw_kernel_memory_copy", kernel, dst, src, bytes), || {
         // SAFETY: the caller's promise.
         unsafe { get(kernel)?.copy(dst as u64, src as u64, bytes) }
     })
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn cw_kernel_memory_copy_async(
     bytes: u64,
     stream: *mut c_void,
 ) -> cw_status {
-    guard("cw_kernel_memory_copy_async", || {
+    guard(call!("cw_kernel_memory_copy_async", kernel, dst, src, bytes, stream), || {
         // SAFETY: the caller's promise.
         unsafe { get(kernel)?.copy_async(dst as u64, src as u64, bytes, stream as u64) }
     })
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn cw_kernel_task_schedule(
     task: *mut *mut cw_task,
 ) -> cw_status {
     let user = UserData::new(user_data, drop);
-    guard("cw_kernel_task_schedule", || {
+    guard(call!("cw_kernel_task_schedule", kernel, llm, config, function, user_data, drop, task), || {
         // SAFETY: the caller's promise.
         unsafe {
             let tenant = get(kernel)?.tenant(text("llm", llm)?)?;
@@ -314,7 +314,7 @@ pub unsafe extern "C" fn cw_kernel_active_tasks(
     llm: *const c_char,
     tasks: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_kernel_active_tasks", || {
+    guard(call!("cw_kernel_active_tasks", kernel, llm, tasks), || {
         // SAFETY: the caller's promise.
         let (llm, tasks) = unsafe { (optional_text("llm", llm)?, out("tasks", tasks)?) };
         let active = get(kernel)?.active_tasks(llm)?;
@@ -334,7 +334,7 @@ pub unsafe extern "C" fn cw_kernel_stream_create(
     llm: *const c_char,
     stream: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_kernel_stream_create", || {
+    guard(call!("cw_kernel_stream_create", kernel, llm, stream), || {
         // SAFETY: the caller's promise.
         let (llm, stream) = unsafe { (text("llm", llm)?, out("stream", stream)?) };
         *stream = pointer(get(kernel)?.create_stream(llm)?);
@@ -351,7 +351,9 @@ pub unsafe extern "C" fn cw_kernel_stream_synchronize(
     kernel: *mut cw_kernel,
     stream: *mut c_void,
 ) -> cw_status {
-    guard("cw_kernel_stream_synchronize", || get(kernel)?.synchronize_stream(stream as u64))
+    guard(call!("cw_kernel_stream_synchronize", kernel, stream), || {
+        get(kernel)?.synchronize_stream(stream as u64)
+    })
 }
 
 /// Waits for everything queued on the stream, then ends it.
@@ -360,7 +362,7 @@ pub unsafe extern "C" fn cw_kernel_stream_synchronize(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_stream_destroy(kernel: *mut cw_kernel, stream: *mut c_void) -> cw_status {
-    guard("cw_kernel_stream_destroy", || get(kernel)?.destroy_stream(stream as u64))
+    guard(call!("cw_kernel_stream_destroy", kernel, stream), || get(kernel)?.destroy_stream(stream as u64))
 }
 
 /// The streams of tenant `llm`: writes up to `capacity` of them and to `*count` how many there are.
@@ -375,7 +377,7 @@ pub unsafe extern "C" fn cw_kernel_streams(
     capacity: usize,
     count: *mut usize,
 ) -> cw_status {
-    guard("cw_kernel_streams", || {
+    guard(call!("cw_kernel_streams", kernel, llm, streams, capacity, count), || {
         // SAFETY: the caller's promise.
         let (llm, count) = unsafe { (text("llm", llm)?, out("count", count)?) };
         let list: Vec<_> = get(kernel)?.streams(llm)?.into_iter().map(pointer).collect();
@@ -396,7 +398,7 @@ pub unsafe extern "C" fn cw_kernel_virtual_node_create(
     bytes: u64,
     cores: u32,
 ) -> cw_status {
-    guard("cw_kernel_virtual_node_create", || {
+    guard(call!("cw_kernel_virtual_node_create", kernel, llm, bytes, cores), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(kernel)?.create_virtual_node(llm, bytes, cores)
@@ -412,7 +414,7 @@ pub unsafe extern "C" fn cw_kernel_virtual_node_destroy(
     kernel: *mut cw_kernel,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_kernel_virtual_node_destroy", || {
+    guard(call!("cw_kernel_virtual_node_destroy", kernel, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(kernel)?.destroy_virtual_node(llm)
@@ -428,7 +430,7 @@ pub unsafe extern "C" fn cw_kernel_active_llms(
     kernel: *const cw_kernel,
     llms: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_kernel_active_llms", || {
+    guard(call!("cw_kernel_active_llms", kernel, llms), || {
         // SAFETY: the caller's promise.
         let llms = unsafe { out("llms", llms)? };
         *llms = export(get(kernel)?.active_llms()?);
@@ -442,7 +444,7 @@ pub unsafe extern "C" fn cw_kernel_active_llms(
 /// `metrics` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_metrics(kernel: *const cw_kernel, metrics: *mut *mut cw_map) -> cw_status {
-    guard("cw_kernel_metrics", || {
+    guard(call!("cw_kernel_metrics", kernel, metrics), || {
         // SAFETY: the caller's promise.
         let metrics = unsafe { out("metrics", metrics)? };
         *metrics = export(get(kernel)?.metrics()?.into_iter().map(|(k, v)| (k, v.to_string())).collect());
@@ -456,7 +458,7 @@ pub unsafe extern "C" fn cw_kernel_metrics(kernel: *const cw_kernel, metrics: *m
 /// `usage` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_usage(kernel: *const cw_kernel, usage: *mut *mut cw_map) -> cw_status {
-    guard("cw_kernel_usage", || {
+    guard(call!("cw_kernel_usage", kernel, usage), || {
         // SAFETY: the caller's promise.
         let usage = unsafe { out("usage", usage)? };
         *usage = export(get(kernel)?.usage()?.into_iter().map(|(k, v)| (k, v.to_string())).collect());

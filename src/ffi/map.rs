@@ -33,7 +33,7 @@ pub(super) fn import(argument: &str, map: *const cw_map) -> Result<Map> {
 /// `map` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_map_create(map: *mut *mut cw_map) -> cw_status {
-    guard("cw_map_create", || {
+    guard(call!("cw_map_create", map), || {
         // SAFETY: the caller's promise.
         *unsafe { out("map", map)? } = export(Map::new());
         Ok(())
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn cw_map_create(map: *mut *mut cw_map) -> cw_status {
 /// `key` and `value` must be NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_map_set(map: *mut cw_map, key: *const c_char, value: *const c_char) -> cw_status {
-    guard("cw_map_set", || {
+    guard(call!("cw_map_set", map, key, value), || {
         // SAFETY: the caller's promise.
         let (key, value) = unsafe { (text("key", key)?, text("value", value)?) };
         MAPS.get("map", map)?.lock().insert(key.to_owned(), value.to_owned());
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn cw_map_get(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_map_get", || {
+    guard(call!("cw_map_get", map, key, buffer, length, needed), || {
         // SAFETY: the caller's promise.
         let key = unsafe { text("key", key)? };
         let map = MAPS.get("map", map)?;
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn cw_map_get(
 /// `count` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_map_count(map: *const cw_map, count: *mut usize) -> cw_status {
-    guard("cw_map_count", || {
+    guard(call!("cw_map_count", map, count), || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
         *count = MAPS.get("map", map)?.lock().len();
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn cw_map_key(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_map_key", || {
+    guard(call!("cw_map_key", map, index, buffer, length, needed), || {
         let map = MAPS.get("map", map)?;
         let map = map.lock();
         let key = map.keys().nth(index).ok_or_else(|| {
@@ -120,5 +120,5 @@ pub unsafe extern "C" fn cw_map_key(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_map_free(map: *mut cw_map) -> cw_status {
-    guard("cw_map_free", || MAPS.remove("map", map).map(drop))
+    guard(call!("cw_map_free", map), || MAPS.remove("map", map).map(drop))
 }

@@ -19,7 +19,7 @@ pub unsafe extern "C" fn cw_memory_alloc(
     tag: *const c_char,
     pointer: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_memory_alloc", || {
+    guard(call!("cw_memory_alloc", tenant, bytes, tag, pointer), || {
         // SAFETY: the caller's promise.
         let (tag, pointer) = unsafe { (optional_text("tag", tag)?, out("pointer", pointer)?) };
         if bytes == 0 {
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn cw_memory_alloc(
 /// No work that uses the memory may be in flight.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_memory_free(tenant: *mut cw_tenant, pointer: *mut c_void) -> cw_status {
-    guard("cw_memory_free", || {
+    guard(call!("cw_memory_free", tenant, pointer), || {
         let tenant = tenant::get(tenant)?;
         if pointer.is_null() {
             return Ok(());
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn cw_memory_copy(
     bytes: u64,
     stream: u64,
 ) -> cw_status {
-    guard("cw_memory_copy", || {
+    guard(call!("cw_memory_copy", tenant, dst, src, bytes, stream), || {
         let tenant = tenant::get(tenant)?;
         let stream = if stream == 0 { None } else { Some(tenant.stream(stream)?) };
         // SAFETY: the caller's promise about host ranges.
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn cw_memory_fill(
     bytes: u64,
     stream: u64,
 ) -> cw_status {
-    guard("cw_memory_fill", || {
+    guard(call!("cw_memory_fill", tenant, dst, value, bytes, stream), || {
         let tenant = tenant::get(tenant)?;
         let stream = if stream == 0 { None } else { Some(tenant.stream(stream)?) };
         tenant.fill(dst as u64, value as u8, bytes, stream.as_deref())

@@ -18,6 +18,8 @@ compile_error!(
     "Cogniware must be built with panic = \"unwind\": a panic caught at the C border is an error there"
 );
 
+#[macro_use]
+mod arguments;
 mod bridge;
 mod callback;
 mod device;
@@ -25,7 +27,9 @@ mod driver;
 mod error;
 mod guard;
 mod handle;
+mod history;
 mod kernel;
+mod log;
 mod map;
 mod memory;
 mod model;

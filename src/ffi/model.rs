@@ -43,7 +43,7 @@ pub unsafe extern "C" fn cw_model_load(
     options: *const cw_map,
     model: *mut *mut cw_model,
 ) -> cw_status {
-    guard("cw_model_load", || {
+    guard(call!("cw_model_load", tenant, path, options, model), || {
         // SAFETY: the caller's promise.
         let (path, model) =
             unsafe { (optional_text("path", path)?.unwrap_or("default"), out("model", model)?) };
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn cw_model_load(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_model_free(model: *mut cw_model) -> cw_status {
-    guard("cw_model_free", || MODELS.remove("model", model).map(drop))
+    guard(call!("cw_model_free", model), || MODELS.remove("model", model).map(drop))
 }
 
 /// What the model is and how it was loaded: `name`, `path`, `architecture`, `vocab`, `dim`, `layers`, `context`,
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn cw_model_free(model: *mut cw_model) -> cw_status {
 /// `info` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_model_info(model: *const cw_model, info: *mut *mut cw_map) -> cw_status {
-    guard("cw_model_info", || {
+    guard(call!("cw_model_info", model, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         let model = MODELS.get("model", model)?;
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn cw_model_tokenize(
     capacity: usize,
     count: *mut usize,
 ) -> cw_status {
-    guard("cw_model_tokenize", || {
+    guard(call!("cw_model_tokenize", model, text, add_special, ids, capacity, count), || {
         // SAFETY: the caller's promise.
         let (text, count) = unsafe { (super::text::text("text", text)?, out("count", count)?) };
         let model = MODELS.get("model", model)?;
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn cw_model_detokenize(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_model_detokenize", || {
+    guard(call!("cw_model_detokenize", model, ids, count, buffer, length, needed), || {
         // SAFETY: the caller's promise.
         let ids = unsafe { slice("ids", ids, count)? };
         let model = MODELS.get("model", model)?;
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn cw_model_detokenize(
 /// `params` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generate_params_default(params: *mut cw_generate_params) -> cw_status {
-    guard("cw_generate_params_default", || {
+    guard(call!("cw_generate_params_default", params), || {
         let how = Sampling::default();
         // SAFETY: the caller's promise.
         *unsafe { out("params", params)? } = cw_generate_params {
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn cw_model_generate(
     generation: *mut *mut cw_generation,
 ) -> cw_status {
     let user = UserData::new(user_data, drop);
-    guard("cw_model_generate", || {
+    guard(call!("cw_model_generate", model, params, on_token, user_data, drop, generation), || {
         // SAFETY: the caller's promise.
         let (params, generation) = unsafe { (input("params", params)?, out("generation", generation)?) };
         struct_size::<cw_generate_params>("params", params.struct_size)?;
@@ -299,7 +299,7 @@ fn ended(generation: *const cw_generation) -> Result<Output> {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_wait(generation: *const cw_generation, timeout_ms: i64) -> cw_status {
-    guard("cw_generation_wait", || {
+    guard(call!("cw_generation_wait", generation, timeout_ms), || {
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
         let output = GENERATIONS.get("generation", generation)?.outcome_within(timeout)?;
         output.error.filter(|_| output.finish == Finish::Error).map_or(Ok(()), Err)
@@ -312,7 +312,7 @@ pub unsafe extern "C" fn cw_generation_wait(generation: *const cw_generation, ti
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_cancel(generation: *const cw_generation) -> cw_status {
-    guard("cw_generation_cancel", || {
+    guard(call!("cw_generation_cancel", generation), || {
         GENERATIONS.get("generation", generation)?.cancel();
         Ok(())
     })
@@ -329,7 +329,7 @@ pub unsafe extern "C" fn cw_generation_text(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_generation_text", || {
+    guard(call!("cw_generation_text", generation, buffer, length, needed), || {
         let output = ended(generation)?;
         // SAFETY: the caller's promise.
         unsafe { write_text(&output.text, buffer, length, needed) }
@@ -347,7 +347,7 @@ pub unsafe extern "C" fn cw_generation_tokens(
     capacity: usize,
     count: *mut usize,
 ) -> cw_status {
-    guard("cw_generation_tokens", || {
+    guard(call!("cw_generation_tokens", generation, ids, capacity, count), || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
         let output = ended(generation)?;
@@ -367,7 +367,7 @@ pub unsafe extern "C" fn cw_generation_logprobs(
     capacity: usize,
     count: *mut usize,
 ) -> cw_status {
-    guard("cw_generation_logprobs", || {
+    guard(call!("cw_generation_logprobs", generation, logprobs, capacity, count), || {
         // SAFETY: the caller's promise.
         let count = unsafe { out("count", count)? };
         let output = ended(generation)?;
@@ -386,7 +386,7 @@ pub unsafe extern "C" fn cw_generation_get_stats(
     generation: *const cw_generation,
     stats: *mut cw_generation_stats,
 ) -> cw_status {
-    guard("cw_generation_get_stats", || {
+    guard(call!("cw_generation_get_stats", generation, stats), || {
         // SAFETY: the caller's promise.
         let stats = unsafe { out("stats", stats)? };
         struct_size::<cw_generation_stats>("stats", stats.struct_size)?;
@@ -423,7 +423,7 @@ pub unsafe extern "C" fn cw_generation_get_stats(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_generation_free(generation: *mut cw_generation) -> cw_status {
-    guard("cw_generation_free", || {
+    guard(call!("cw_generation_free", generation), || {
         if let Some(generation) = GENERATIONS.remove("generation", generation)? {
             // Not left to the drop: another thread that waits for it now holds it too.
             generation.cancel();
@@ -449,7 +449,7 @@ pub unsafe extern "C" fn cw_model_embed(
     capacity: usize,
     dim: *mut usize,
 ) -> cw_status {
-    guard("cw_model_embed", || {
+    guard(call!("cw_model_embed", model, texts, count, pooling, normalize, vectors, capacity, dim), || {
         // SAFETY: the caller's promise.
         let (entries, dim) = unsafe { (slice("texts", texts, count)?, out("dim", dim)?) };
         let model = MODELS.get("model", model)?;

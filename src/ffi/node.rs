@@ -37,7 +37,7 @@ pub(super) fn to_c(node: &NodeInfo, struct_size: usize) -> cw_node_info {
 /// `device` must be null (default device) or NUL-terminated, `count` valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_node_count(device: *const c_char, count: *mut usize) -> cw_status {
-    guard("cw_node_count", || {
+    guard(call!("cw_node_count", device, count), || {
         // SAFETY: the caller's promise.
         let (device, count) = unsafe { (chosen("device", device)?, out("count", count)?) };
         *count = Nodes::of(&device).list().len();
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn cw_node_info_at(
     index: usize,
     info: *mut cw_node_info,
 ) -> cw_status {
-    guard("cw_node_info_at", || {
+    guard(call!("cw_node_info_at", device, index, info), || {
         // SAFETY: the caller's promise.
         let (device, info) = unsafe { (chosen("device", device)?, out("info", info)?) };
         struct_size::<cw_node_info>("info", info.struct_size)?;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn cw_node_info_at(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_node_take(tenant: *mut cw_tenant, node: u32) -> cw_status {
-    guard("cw_node_take", || tenant::get(tenant)?.take_node(node))
+    guard(call!("cw_node_take", tenant, node), || tenant::get(tenant)?.take_node(node))
 }
 
 /// Makes a node of `processors` cores or SMs for the tenant (a GPU rounds up to whole groups of SMs), in addition to
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn cw_node_take(tenant: *mut cw_tenant, node: u32) -> cw_s
 /// `node` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_node_make(tenant: *mut cw_tenant, processors: u32, node: *mut u32) -> cw_status {
-    guard("cw_node_make", || {
+    guard(call!("cw_node_make", tenant, processors, node), || {
         // SAFETY: the caller's promise.
         let node = unsafe { out("node", node)? };
         *node = tenant::get(tenant)?.make_node(processors)?;
@@ -99,5 +99,5 @@ pub unsafe extern "C" fn cw_node_make(tenant: *mut cw_tenant, processors: u32, n
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_node_give_back(tenant: *mut cw_tenant, node: u32) -> cw_status {
-    guard("cw_node_give_back", || tenant::get(tenant)?.give_node(node))
+    guard(call!("cw_node_give_back", tenant, node), || tenant::get(tenant)?.give_node(node))
 }

@@ -20,7 +20,7 @@ pub unsafe extern "C" fn cw_kernel_partition_create(
     llm: *const c_char,
     id: *mut i32,
 ) -> cw_status {
-    guard("cw_kernel_partition_create", || {
+    guard(call!("cw_kernel_partition_create", kernel, bytes, r#type, llm, id), || {
         // SAFETY: the caller's promise.
         let (llm, id) = unsafe { (text("llm", llm)?, out("id", id)?) };
         *id = get(kernel)?.create_partition(bytes, PartitionType::from_number(r#type)?, llm)?;
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn cw_kernel_partition_create(
 /// No work that uses the memory may be in flight.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_partition_destroy(kernel: *mut cw_kernel, id: i32) -> cw_status {
-    guard("cw_kernel_partition_destroy", || get(kernel)?.destroy_partition(id))
+    guard(call!("cw_kernel_partition_destroy", kernel, id), || get(kernel)?.destroy_partition(id))
 }
 
 /// How many partitions there are.
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn cw_kernel_partition_destroy(kernel: *mut cw_kernel, id:
 /// `count` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_partition_count(kernel: *const cw_kernel, count: *mut usize) -> cw_status {
-    guard("cw_kernel_partition_count", || {
+    guard(call!("cw_kernel_partition_count", kernel, count), || {
         // SAFETY: the caller's promise.
         *unsafe { out("count", count)? } = get(kernel)?.partitions()?.len();
         Ok(())
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn cw_kernel_partition_info_at(
     index: usize,
     info: *mut cw_partition_info,
 ) -> cw_status {
-    guard("cw_kernel_partition_info_at", || {
+    guard(call!("cw_kernel_partition_info_at", kernel, index, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         struct_size::<cw_partition_info>("info", info.struct_size)?;

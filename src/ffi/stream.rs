@@ -17,7 +17,7 @@ pub unsafe extern "C" fn cw_stream_create(
     priority: i32,
     stream: *mut u64,
 ) -> cw_status {
-    guard("cw_stream_create", || {
+    guard(call!("cw_stream_create", tenant, priority, stream), || {
         // SAFETY: the caller's promise.
         let stream = unsafe { out("stream", stream)? };
         *stream = tenant::get(tenant)?.open_stream(priority)?;
@@ -31,7 +31,9 @@ pub unsafe extern "C" fn cw_stream_create(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_stream_synchronize(tenant: *mut cw_tenant, stream: u64) -> cw_status {
-    guard("cw_stream_synchronize", || tenant::get(tenant)?.stream(stream)?.synchronize())
+    guard(call!("cw_stream_synchronize", tenant, stream), || {
+        tenant::get(tenant)?.stream(stream)?.synchronize()
+    })
 }
 
 /// Waits for everything queued on the stream, then ends it.
@@ -40,7 +42,7 @@ pub unsafe extern "C" fn cw_stream_synchronize(tenant: *mut cw_tenant, stream: u
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_stream_destroy(tenant: *mut cw_tenant, stream: u64) -> cw_status {
-    guard("cw_stream_destroy", || tenant::get(tenant)?.close_stream(stream))
+    guard(call!("cw_stream_destroy", tenant, stream), || tenant::get(tenant)?.close_stream(stream))
 }
 
 /// Queues a function on the stream: it runs when everything before it has, on a thread of the device. It must not wait
@@ -57,7 +59,7 @@ pub unsafe extern "C" fn cw_stream_call(
     drop: cw_drop_function,
 ) -> cw_status {
     let user = UserData::new(user_data, drop);
-    guard("cw_stream_call", || {
+    guard(call!("cw_stream_call", tenant, stream, function, user_data, drop), || {
         let function = function.ok_or_else(|| Error::argument("function", "is NULL"))?;
         let stream = tenant::get(tenant)?.stream(stream)?;
         stream.host_fn(Box::new(move || {
@@ -78,7 +80,7 @@ pub unsafe extern "C" fn cw_stream_native(
     stream: u64,
     native: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_stream_native", || {
+    guard(call!("cw_stream_native", tenant, stream, native), || {
         // SAFETY: the caller's promise.
         let native = unsafe { out("native", native)? };
         *native = tenant::get(tenant)?.stream(stream)?.raw();

@@ -9,13 +9,13 @@ use crate::system::System;
 /// Initialises the process-wide kernel and driver managers. Does nothing when that was done.
 #[unsafe(no_mangle)]
 pub extern "C" fn cw_system_initialize() -> cw_status {
-    guard("cw_system_initialize", || System::global().initialize())
+    guard(call!("cw_system_initialize"), || System::global().initialize())
 }
 
 /// Shuts the process-wide managers down: what was made through them ends. Does nothing when they are not initialised.
 #[unsafe(no_mangle)]
 pub extern "C" fn cw_system_shutdown() -> cw_status {
-    guard("cw_system_shutdown", || {
+    guard(call!("cw_system_shutdown"), || {
         System::global().shutdown();
         Ok(())
     })
@@ -27,7 +27,7 @@ pub extern "C" fn cw_system_shutdown() -> cw_status {
 /// `initialized` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_system_is_initialized(initialized: *mut i32) -> cw_status {
-    guard("cw_system_is_initialized", || {
+    guard(call!("cw_system_is_initialized", initialized), || {
         // SAFETY: the caller's promise.
         *unsafe { out("initialized", initialized)? } = i32::from(System::global().is_initialized());
         Ok(())
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn cw_system_is_initialized(initialized: *mut i32) -> cw_s
 /// `kernel` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_system_kernel(kernel: *mut *mut cw_kernel) -> cw_status {
-    guard("cw_system_kernel", || {
+    guard(call!("cw_system_kernel", kernel), || {
         // SAFETY: the caller's promise.
         *unsafe { out("kernel", kernel)? } = kernel::handle(System::global().kernel());
         Ok(())
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn cw_system_kernel(kernel: *mut *mut cw_kernel) -> cw_sta
 /// `driver` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_system_driver(driver: *mut *mut cw_driver) -> cw_status {
-    guard("cw_system_driver", || {
+    guard(call!("cw_system_driver", driver), || {
         // SAFETY: the caller's promise.
         *unsafe { out("driver", driver)? } = driver::handle(System::global().driver());
         Ok(())
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn cw_system_driver(driver: *mut *mut cw_driver) -> cw_sta
 /// `metrics` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_system_metrics(metrics: *mut *mut cw_map) -> cw_status {
-    guard("cw_system_metrics", || {
+    guard(call!("cw_system_metrics", metrics), || {
         // SAFETY: the caller's promise.
         let metrics = unsafe { out("metrics", metrics)? };
         let figures = System::global().kernel().metrics()?;
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn cw_system_metrics(metrics: *mut *mut cw_map) -> cw_stat
 /// `usage` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_system_usage(usage: *mut *mut cw_map) -> cw_status {
-    guard("cw_system_usage", || {
+    guard(call!("cw_system_usage", usage), || {
         // SAFETY: the caller's promise.
         let usage = unsafe { out("usage", usage)? };
         let figures = System::global().kernel().usage()?;

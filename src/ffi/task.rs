@@ -31,7 +31,7 @@ struct Running<'a> {
 /// `config` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_config_default(config: *mut cw_task_config) -> cw_status {
-    guard("cw_task_config_default", || {
+    guard(call!("cw_task_config_default", config), || {
         // SAFETY: the caller's promise.
         *unsafe { out("config", config)? } = cw_task_config {
             struct_size: size_of::<cw_task_config>(),
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn cw_task_schedule(
     task: *mut *mut cw_task,
 ) -> cw_status {
     let user = UserData::new(user_data, drop);
-    guard("cw_task_schedule", || {
+    guard(call!("cw_task_schedule", tenant, config, function, user_data, drop, task), || {
         // SAFETY: the caller's promise.
         unsafe { schedule(&*tenant::get(tenant)?, config, function, user, task) }
     })
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn cw_task_set_result(
     context: *mut cw_task_context,
     result: *const c_char,
 ) -> cw_status {
-    guard("cw_task_set_result", || {
+    guard(call!("cw_task_set_result", context, result), || {
         // SAFETY: the caller's promise: the pointer is the `Running` of the function's own call.
         let running = unsafe { out("context", context.cast::<Running>())? };
         // SAFETY: the caller's promise.
@@ -144,7 +144,7 @@ pub unsafe extern "C" fn cw_task_is_cancelled(
     context: *mut cw_task_context,
     cancelled: *mut i32,
 ) -> cw_status {
-    guard("cw_task_is_cancelled", || {
+    guard(call!("cw_task_is_cancelled", context, cancelled), || {
         // SAFETY: the caller's promise.
         let (running, cancelled) = unsafe {
             (input("context", context.cast_const().cast::<Running>())?, out("cancelled", cancelled)?)
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn cw_task_is_cancelled(
 /// `id` must be NUL-terminated, `task` valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_find(id: *const c_char, task: *mut *mut cw_task) -> cw_status {
-    guard("cw_task_find", || {
+    guard(call!("cw_task_find", id, task), || {
         // SAFETY: the caller's promise.
         let (id, task) = unsafe { (text("id", id)?, out("task", task)?) };
         *task = export(Tasks::global().get(id)?);
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn cw_task_find(id: *const c_char, task: *mut *mut cw_task
 /// `info` must be valid for reads and writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_get_info(task: *const cw_task, info: *mut cw_task_info) -> cw_status {
-    guard("cw_task_get_info", || {
+    guard(call!("cw_task_get_info", task, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
         struct_size::<cw_task_info>("info", info.struct_size)?;
@@ -211,7 +211,7 @@ pub unsafe extern "C" fn cw_task_id(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_task_id", || {
+    guard(call!("cw_task_id", task, buffer, length, needed), || {
         // SAFETY: the caller's promise.
         unsafe { write_text(&TASKS.get("task", task)?.id(), buffer, length, needed) }
     })
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn cw_task_tenant(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_task_tenant", || {
+    guard(call!("cw_task_tenant", task, buffer, length, needed), || {
         // SAFETY: the caller's promise.
         unsafe { write_text(&TASKS.get("task", task)?.info().tenant, buffer, length, needed) }
     })
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn cw_task_result(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_task_result", || {
+    guard(call!("cw_task_result", task, buffer, length, needed), || {
         // SAFETY: the caller's promise.
         unsafe { write_text(&TASKS.get("task", task)?.info().result, buffer, length, needed) }
     })
@@ -258,7 +258,7 @@ pub unsafe extern "C" fn cw_task_result(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_wait(task: *const cw_task, timeout_ms: i64) -> cw_status {
-    guard("cw_task_wait", || {
+    guard(call!("cw_task_wait", task, timeout_ms), || {
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
         TASKS.get("task", task)?.wait(timeout).map(drop)
     })
@@ -270,7 +270,7 @@ pub unsafe extern "C" fn cw_task_wait(task: *const cw_task, timeout_ms: i64) -> 
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_cancel(task: *const cw_task) -> cw_status {
-    guard("cw_task_cancel", || cancel(&*TASKS.get("task", task)?))
+    guard(call!("cw_task_cancel", task), || cancel(&*TASKS.get("task", task)?))
 }
 
 /// Cancels a task, or says that it had ended.
@@ -288,5 +288,5 @@ pub(super) fn cancel(task: &Task) -> Result<()> {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_task_free(task: *mut cw_task) -> cw_status {
-    guard("cw_task_free", || TASKS.remove("task", task).map(drop))
+    guard(call!("cw_task_free", task), || TASKS.remove("task", task).map(drop))
 }

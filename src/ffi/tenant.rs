@@ -24,7 +24,7 @@ pub(super) fn get(tenant: *const cw_tenant) -> Result<Arc<Tenant>> {
 /// `config` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_config_default(config: *mut cw_tenant_config) -> cw_status {
-    guard("cw_tenant_config_default", || {
+    guard(call!("cw_tenant_config_default", config), || {
         // SAFETY: the caller's promise.
         *unsafe { out("config", config)? } = cw_tenant_config {
             struct_size: size_of::<cw_tenant_config>(),
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn cw_tenant_open(
     config: *const cw_tenant_config,
     tenant: *mut *mut cw_tenant,
 ) -> cw_status {
-    guard("cw_tenant_open", || {
+    guard(call!("cw_tenant_open", id, device, config, tenant), || {
         // SAFETY: the caller's promise.
         let (id, tenant) = unsafe { (text("id", id)?, out("tenant", tenant)?) };
         // SAFETY: the caller's promise.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn cw_tenant_open(
 /// `id` must be NUL-terminated, `tenant` valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_find(id: *const c_char, tenant: *mut *mut cw_tenant) -> cw_status {
-    guard("cw_tenant_find", || {
+    guard(call!("cw_tenant_find", id, tenant), || {
         // SAFETY: the caller's promise.
         let (id, tenant) = unsafe { (text("id", id)?, out("tenant", tenant)?) };
         *tenant = TENANTS.insert(tenant::find(id)?);
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn cw_tenant_find(id: *const c_char, tenant: *mut *mut cw_
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_free(tenant: *mut cw_tenant) -> cw_status {
-    guard("cw_tenant_free", || TENANTS.remove("tenant", tenant).map(drop))
+    guard(call!("cw_tenant_free", tenant), || TENANTS.remove("tenant", tenant).map(drop))
 }
 
 /// Closes the tenant and frees the handle: its tasks end as cancelled, its nodes and streams are given back, its id
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn cw_tenant_free(tenant: *mut cw_tenant) -> cw_status {
 /// `leaked` must be null or valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_close(tenant: *mut cw_tenant, leaked: *mut u64) -> cw_status {
-    guard("cw_tenant_close", || {
+    guard(call!("cw_tenant_close", tenant, leaked), || {
         // SAFETY: the caller's promise.
         let leaked = if leaked.is_null() { None } else { Some(unsafe { out("leaked", leaked)? }) };
         let left = tenant::close_this(&get(tenant)?)?;
@@ -143,7 +143,7 @@ pub unsafe extern "C" fn cw_tenant_device(
 /// `usage` must be valid for reads and writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_usage(tenant: *const cw_tenant, usage: *mut cw_usage) -> cw_status {
-    guard("cw_tenant_usage", || {
+    guard(call!("cw_tenant_usage", tenant, usage), || {
         // SAFETY: the caller's promise.
         let usage = unsafe { out("usage", usage)? };
         struct_size::<cw_usage>("usage", usage.struct_size)?;
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn cw_tenant_allocations(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_tenant_allocations", || {
+    guard(call!("cw_tenant_allocations", tenant, buffer, length, needed), || {
         let list: Vec<_> = get(tenant)?
             .space()
             .leaks()
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn cw_tenant_allocations(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_set_memory_limit(tenant: *mut cw_tenant, bytes: u64) -> cw_status {
-    guard("cw_tenant_set_memory_limit", || {
+    guard(call!("cw_tenant_set_memory_limit", tenant, bytes), || {
         if bytes == 0 {
             return Err(Error::argument("bytes", "must not be 0"));
         }
@@ -214,7 +214,7 @@ pub unsafe extern "C" fn cw_tenant_set_memory_limit(tenant: *mut cw_tenant, byte
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_set_weight(tenant: *mut cw_tenant, weight: f64) -> cw_status {
-    guard("cw_tenant_set_weight", || get(tenant)?.share().set_weight(weight))
+    guard(call!("cw_tenant_set_weight", tenant, weight), || get(tenant)?.share().set_weight(weight))
 }
 
 /// Changes the tenant's priority (`CW_PRIORITY_*`) from now on.
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn cw_tenant_set_weight(tenant: *mut cw_tenant, weight: f6
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_tenant_set_priority(tenant: *mut cw_tenant, priority: i32) -> cw_status {
-    guard("cw_tenant_set_priority", || {
+    guard(call!("cw_tenant_set_priority", tenant, priority), || {
         get(tenant)?.share().set_priority(Priority::from_number(priority)? as u8)
     })
 }

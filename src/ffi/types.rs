@@ -50,6 +50,46 @@ pub const CW_ERROR_INTERNAL: cw_status = 19;
 /// The caller's buffer is too small; the needed size was written.
 pub const CW_ERROR_BUFFER_TOO_SMALL: cw_status = 20;
 
+/// No error: the category after a call that succeeded.
+pub const CW_CATEGORY_NONE: i32 = 0;
+/// Nothing to start with: no CUDA, no device, a manager that was not initialised.
+pub const CW_CATEGORY_INITIALIZATION: i32 = 1;
+/// The device's driver and what is loaded into it: libraries, kernel modules, permissions.
+pub const CW_CATEGORY_DRIVER: i32 = 2;
+/// A device that answers errors, stopped answering or was lost; its streams, events and nodes.
+pub const CW_CATEGORY_DEVICE: i32 = 3;
+/// Memory: limits, shortage, pointers, copies, partitions.
+pub const CW_CATEGORY_MEMORY: i32 = 4;
+/// Code that runs on the device: images, functions, launches, graphs.
+pub const CW_CATEGORY_KERNEL: i32 = 5;
+/// Tasks: their parameters, their scheduling, their ends.
+pub const CW_CATEGORY_TASK: i32 = 6;
+/// Between languages: arrays, registrations and calls of the bridge, callbacks of the application.
+pub const CW_CATEGORY_BRIDGE: i32 = 7;
+/// Models: files, formats, prompts, generation.
+pub const CW_CATEGORY_MODEL: i32 = 8;
+/// Tenants: their ids, shares, nodes and settings.
+pub const CW_CATEGORY_TENANT: i32 = 9;
+/// The operating system: files, threads, limits.
+pub const CW_CATEGORY_SYSTEM: i32 = 10;
+/// Arguments of functions that belong to none of the above.
+pub const CW_CATEGORY_ARGUMENT: i32 = 11;
+/// Bugs in Cogniware.
+pub const CW_CATEGORY_INTERNAL: i32 = 12;
+
+/// Nothing is logged.
+pub const CW_LOG_OFF: i32 = 0;
+/// Something is lost: a device, work of a tenant.
+pub const CW_LOG_ERROR: i32 = 1;
+/// Something was avoided or got slower: a fallback, a retry, a task that failed.
+pub const CW_LOG_WARN: i32 = 2;
+/// What an operator wants to see: devices opened, models loaded, registrations.
+pub const CW_LOG_INFO: i32 = 3;
+/// What a developer wants to see: errors that were returned, growth.
+pub const CW_LOG_DEBUG: i32 = 4;
+/// Everything.
+pub const CW_LOG_TRACE: i32 = 5;
+
 /// The host's processor and memory.
 pub const CW_DEVICE_CPU: i32 = 0;
 /// An NVIDIA GPU.
@@ -172,6 +212,12 @@ pub type cw_task_function =
 
 /// A function called with the user data it was given together with.
 pub type cw_function = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// Takes a record of the log: `level` is one of `CW_LOG_*`, `target` the part that tells (`device`, `memory`, …),
+/// `message` one line without its end.
+pub type cw_log_function = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, level: i32, target: *const c_char, message: *const c_char),
+>;
 
 /// Gives user data back to the application.
 pub type cw_drop_function = Option<unsafe extern "C" fn(user_data: *mut c_void)>;

@@ -83,7 +83,19 @@ impl Model {
         options: &ModelOptions,
         progress: Option<&mut dyn FnMut(LoadProgress) -> bool>,
     ) -> Result<Arc<Model>> {
-        load(tenant, path, options, progress).map_err(|e| e.within(format!("model {}", path.display())))
+        let model = load(tenant, path, options, progress)
+            .map_err(|e| e.within(format!("model {}", path.display())))?;
+        let (load, id) = (&model.load, tenant.id());
+        crate::log_later!(
+            Info,
+            "model",
+            "loaded {} for tenant {id:?}: {} bytes in {:.3} s{}",
+            path.display(),
+            load.image_bytes,
+            load.time.as_secs_f64(),
+            if load.shared { ", shared" } else { "" }
+        );
+        Ok(model)
     }
 
     /// The tenant.

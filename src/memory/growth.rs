@@ -35,10 +35,14 @@ impl Space {
     pub(super) fn grow(&self, units: u32, align: u32, tag: &str) -> Result<(u32, MutexGuard<'_, Heap>)> {
         let mut maps = self.maps.lock();
         let mut reclaimed = false;
+        let mut relieved = false;
         loop {
             let mut heap = self.heap.lock();
             // Another thread may have mapped or freed something meanwhile.
             if let Some(id) = heap.alloc(units, align) {
+                if relieved {
+                    self.source.relief(true);
+                }
                 return Ok((id, heap));
             }
             let Some(plan) = self.plan(&maps, &heap, units, align) else {
@@ -59,6 +63,9 @@ impl Space {
                     let mut heap = self.heap.lock();
                     let id = self.take_in(&mut heap, id);
                     if let Some(live) = heap.carve(id, units, align) {
+                        if relieved {
+                            self.source.relief(true);
+                        }
                         return Ok((live, heap));
                     }
                     return Err(Error::new(Status::Internal, "a mapped block is smaller than planned"));
@@ -67,6 +74,9 @@ impl Space {
             };
             let bytes = u64::from(units) * UNIT;
             if reclaimed {
+                if relieved {
+                    self.source.relief(false);
+                }
                 return Err(match shortage {
                     Shortage::Account => self.account.scattered(bytes, tag, largest),
                     Shortage::Device(e) | Shortage::Other(e) => {
@@ -82,7 +92,8 @@ impl Space {
                 }
                 Shortage::Device(_) => {
                     self.trim(&mut maps, 0);
-                    self.source.ledger.reclaim(None);
+                    self.source.relieve();
+                    relieved = true;
                 }
             }
         }

@@ -138,10 +138,7 @@ impl Inner {
                 source.ledger.reclaim(Some(account));
                 source.take(Some(account), address, bytes)
             }
-            Err(Shortage::Device(_)) => {
-                source.ledger.reclaim(None);
-                source.take(Some(account), address, bytes)
-            }
+            Err(Shortage::Device(_)) => source.relieved(|| source.take(Some(account), address, bytes)),
         };
         again.map_err(|shortage| match shortage {
             Shortage::Account => account.scattered(bytes, &self.tag, 0),

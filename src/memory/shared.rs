@@ -157,10 +157,7 @@ impl Source {
         let base = self.device.range_reserve(bytes)?;
         let mut desk = Desk { source: self, base, bytes, piece: None };
         let piece = match self.take(None, base, bytes) {
-            Err(Shortage::Device(_)) => {
-                self.ledger.reclaim(None);
-                self.take(None, base, bytes)
-            }
+            Err(Shortage::Device(_)) => self.relieved(|| self.take(None, base, bytes)),
             other => other,
         };
         desk.piece = Some(piece.map_err(|shortage| match shortage {

@@ -8,6 +8,7 @@
 
 use super::{Account, Ledger};
 use crate::device::{Access, Device, DeviceKind, DevicePtr, Granule};
+use crate::telemetry::recovery::{self, Recovery};
 use crate::{Error, Result, Status};
 use std::sync::Arc;
 
@@ -53,6 +54,31 @@ impl Source {
             }
             if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
         })
+    }
+
+    /// Runs `again` after everything that is kept for reuse was given back, by all tenants and by the device itself:
+    /// for when the device had no memory left. Counted as a recovery.
+    pub fn relieved<T, E>(
+        &self,
+        again: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.relieve();
+        let result = again();
+        self.relief(result.is_ok());
+        result
+    }
+
+    /// The first half of [`Source::relieved`].
+    pub fn relieve(&self) {
+        self.ledger.reclaim(None);
+        self.device.free_caches();
+    }
+
+    /// The second half of [`Source::relieved`]: whether it helped.
+    pub fn relief(&self, helped: bool) {
+        recovery::note(Recovery::Memory, helped);
+        let (device, end) = (self.device.kind(), if helped { "and it was enough" } else { "in vain" });
+        crate::log_later!(Warn, "memory", "device {device} ran out of memory: caches were freed, {end}");
     }
 
     fn create(&self, address: DevicePtr, bytes: u64) -> Result<Piece> {

@@ -1,2 +1,6 @@
 //! What happened and how long it took: logging, the history of errors, the profiler and its exports. The rooms above
 //! tell this one; it knows none of them.
+
+pub mod history;
+pub mod log;
+pub mod recovery;

@@ -16,7 +16,7 @@ namespace detail {
 // Throws the thread's last error when `status` is one.
 inline void check(cw_status status) {
     if (status != CW_OK) {
-        throw Error(status, last_error(), cw_last_driver_code());
+        throw Error::last(status);
     }
 }
 

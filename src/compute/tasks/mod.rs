@@ -10,7 +10,8 @@ mod types;
 
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
-use crate::{Error, Result, Status};
+use crate::telemetry::history;
+use crate::{Category, Error, Result, Status};
 use affinity::{pin, unpin};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
@@ -335,14 +336,29 @@ impl Shared {
             Ok(Err(e)) if cancelled || e.status() == Status::Cancelled => {
                 (TaskState::Cancelled, e.to_string(), Some(Status::Cancelled))
             }
-            Ok(Err(e)) => (TaskState::Failed, e.to_string(), Some(e.status())),
+            Ok(Err(e)) => {
+                let e = e.in_category(Category::Task);
+                history::record(&e);
+                (TaskState::Failed, e.to_string(), Some(e.status()))
+            }
             Err(panic) => {
                 let text = panic_text(&*panic);
                 // The payload's own destructor may panic; the task must end all the same.
                 std::mem::forget(panic);
+                history::record(&Error::new(Status::Panic, text.clone()).in_category(Category::Task));
                 (TaskState::Failed, text, Some(Status::Panic))
             }
         };
+        if end == TaskState::Failed {
+            let id = &entry.info.lock().id.clone();
+            crate::log!(
+                Warn,
+                "task",
+                "task {id:?} ({}) of tenant {:?} failed: {result}",
+                spec.kind,
+                spec.tenant
+            );
+        }
         // What the hook holds goes with the body, not with the history.
         drop(entry.context.on_cancel.lock().take());
         let weight = spec.share.weight();

@@ -69,6 +69,7 @@ fn failed(what: &str, bytes: u64) -> Error {
         }
         _ => Error::io(what, cause),
     }
+    .with_call(format!("{what} (bytes={bytes})"))
 }
 
 fn memfd() -> Result<OwnedFd> {

@@ -41,6 +41,7 @@ impl Ranges {
                     Status::OutOfMemory,
                     format!("cannot reserve {bytes} bytes of addresses: {cause}"),
                 )
+                .with_call(format!("mmap(bytes={room}, PROT_NONE)"))
                 .advise("raise the limit of virtual memory (ulimit -v)"));
             }
             let start = start as usize;
@@ -93,6 +94,7 @@ impl Ranges {
             if at == libc::MAP_FAILED {
                 let cause = io::Error::last_os_error();
                 return Err(Error::io(format!("mapping a granule of {bytes} bytes at {address:#x}"), cause)
+                    .with_call(format!("mmap(address={address:#x}, bytes={bytes}, fd={})", granule.handle))
                     .advise("the limit of mappings (vm.max_map_count) may be reached"));
             }
             // Weights and caches are large, and a core file full of them helps nobody.
@@ -117,7 +119,8 @@ impl Ranges {
             let flags = NOTHING | libc::MAP_FIXED;
             let at = libc::mmap(address as *mut _, bytes as usize, libc::PROT_NONE, flags, -1, 0);
             if at == libc::MAP_FAILED {
-                return Err(Error::io(format!("unmapping {address:#x}"), io::Error::last_os_error()));
+                return Err(Error::io(format!("unmapping {address:#x}"), io::Error::last_os_error())
+                    .with_call(format!("mmap(address={address:#x}, bytes={bytes}, PROT_NONE)")));
             }
         }
         range.mappings.remove(&address);

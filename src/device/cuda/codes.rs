@@ -1,6 +1,7 @@
 //! The driver's result codes: their names, what they mean here, and what helps. Own numbers, because a newer driver
 //! answers codes that no enum of an older header knows.
 
+use crate::error::Category;
 use crate::{Error, Status};
 
 /// `CUDA_ERROR_DEINITIALIZED`: the driver shuts down with the process.
@@ -103,7 +104,14 @@ pub fn error(call: String, code: u32) -> Error {
         Status::Driver,
         "look the number up in the cuda.h of the installed driver's CUDA version",
     ));
-    let e = Error::new(status, format!("{call} answered {code} ({name})")).with_driver_code(code);
+    let category = Category::of_driver_call(&call);
+    let e =
+        Error::new(status, format!("{call} answered {code} ({name})")).with_driver_code(code).with_call(call);
+    // Where the status leaves no doubt it decides; else what kind of call it was.
+    let e = match status {
+        Status::DeviceLost | Status::OutOfMemory | Status::NoDevice => e,
+        _ => e.in_category(category),
+    };
     if advice.is_empty() { e } else { e.advise(advice) }
 }
 

@@ -204,6 +204,7 @@ impl CudaDriver {
         let library = unsafe { Library::new(path) }.map_err(|e| {
             let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), |cause| cause.to_string());
             Error::new(Status::NoDevice, format!("cannot load the NVIDIA driver library {}: {cause}", path.display()))
+                .with_call(format!("dlopen({})", path.display()))
                 .advise(
                     "install the NVIDIA driver, name its library in COGNIWARE_LIBCUDA, or use COGNIWARE_DEVICE=cpu",
                 )

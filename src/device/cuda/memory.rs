@@ -46,6 +46,13 @@ impl Transfers {
         result
     }
 
+    /// Gives back the streams and staging buffers that nobody uses now.
+    pub(crate) fn free_caches(&self) {
+        let spare = std::mem::take(&mut *self.spare.lock());
+        drop(spare);
+        self.staging.free_caches();
+    }
+
     pub(crate) fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {
         let bytes = self.check("dst", dst, src.len() as u64, true)?;
         if bytes == 0 {

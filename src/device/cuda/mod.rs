@@ -215,6 +215,11 @@ impl Device for CudaDevice {
         Ok(Arc::new(self.ladder.node(units)?))
     }
 
+    fn free_caches(&self) {
+        self.transfers.free_caches();
+        self.ladder.free_caches();
+    }
+
     fn synchronize(&self) -> Result<()> {
         let _no_capture = self.context.capturing.write();
         let _current = self.context.enter()?;

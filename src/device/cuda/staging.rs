@@ -34,6 +34,12 @@ impl Staging {
         Staging { context, spare: Mutex::new(Vec::new()) }
     }
 
+    /// Gives back the lanes that nobody uses now.
+    pub(crate) fn free_caches(&self) {
+        let spare = std::mem::take(&mut *self.spare.lock());
+        drop(spare);
+    }
+
     fn lane(&self) -> Result<Lane> {
         if let Some(lane) = self.spare.lock().pop() {
             return Ok(lane);

@@ -136,6 +136,7 @@ impl Worker {
         self.step();
         self.reap();
         self.report();
+        crate::telemetry::log::flush();
         true
     }
 
@@ -274,6 +275,10 @@ impl Worker {
     }
 
     pub(super) fn fail_running(&mut self, error: &Error) {
+        // Once for all of them: what they hand on are clones.
+        crate::telemetry::history::record(error);
+        let (many, id) = (self.running.len(), self.tenant.id());
+        crate::log!(Warn, "model", "{many} requests of tenant {id:?} failed: {error}");
         for sequence in &mut self.running {
             sequence.finish(Finish::Error, Some(error.clone()));
         }

@@ -5,6 +5,8 @@
 #include "error.hpp"
 #include "generation.hpp"
 #include "gil.hpp"
+#include "offer.hpp"
+#include "shared.hpp"
 #include "values.hpp"
 
 #include <cogniware/core/bridge.h>
@@ -144,19 +146,9 @@ void bind_tasks(Class& cls) {
                 return or_raise([&] { return self.getTaskResult(task_id); });
             },
             py::arg("task_id"), NoGil(), "The text of a task that completed; empty for any other.")
-        .def(
-            "wait_for_task",
-            [](const Bridge& self, const std::string& task_id, const py::object& timeout) {
-                return wait(
-                    Deadline(timeout),
-                    [&](std::chrono::milliseconds slice) {
-                        // An unknown task will never end.
-                        return self.waitForTask(task_id, slice) || cw_last_status() != CW_ERROR_TIMEOUT;
-                    },
-                    [] {});
-            },
-            py::arg("task_id"), py::arg("timeout") = py::none(),
-            "Waits for a task's end, at most `timeout` seconds (None: without end); False when it has not come by then.");
+        .def("wait_for_task", &wait_for_task<Bridge>, py::arg("task_id"), py::arg("timeout") = py::none(),
+             "Waits for a task's end, at most `timeout` seconds (None: without end); False when it has not ended by then or is\n"
+             "unknown. Looks for Ctrl-C meanwhile.");
 }
 
 template <class Class>
@@ -234,6 +226,60 @@ void bind_figures(Class& cls) {
             "The device, its driver and its memory, as text.");
 }
 
+template <class Class>
+void bind_settings(Class& cls) {
+    offer_settings<Bridge, const std::string&>(
+        cls, "optimize_for_llm", "requirements",
+        [](auto& self, const std::string& llm_id, const TextMap& requirements)
+            COGNIWARE_WHEN(self.optimizeForLLM(llm_id, requirements)),
+        py::arg("llm_id"), py::arg("requirements"),
+        "Gives the LLM what it requires; see AdvancedCustomizedKernel.optimize_for_llm. get_llm_config shows it.");
+    offer<Bridge, int>(
+        cls, "get_compute_node_info", [](auto& self, int node_id) COGNIWARE_WHEN_FULL(self.getComputeNodeInfo(node_id)),
+        py::arg("node_id"), "What is known of a compute node, held or free, as text.");
+    offer<Bridge, const std::string&>(
+        cls, "get_active_tasks",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getActiveTasks(llm_id)), py::arg("llm_id"),
+        "The ids of the LLM's tasks that have not ended.");
+    offer<Bridge, const std::string&, float>(
+        cls, "set_task_weightage",
+        [](auto& self, const std::string& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
+        py::arg("task_id"), py::arg("weight"),
+        "The weight of the task's work from now on, 1 is normal. False when it has ended or is unknown.");
+    offer<Bridge, const std::string&>(
+        cls, "unregister_task_type",
+        [](auto& self, const std::string& name) COGNIWARE_WHEN(self.unregisterTaskType(name)), py::arg("name"),
+        "Takes a registered type away; its tasks that are scheduled already go on.");
+    offer<Bridge>(
+        cls, "get_task_types", [](auto& self) COGNIWARE_WHEN_FULL(self.getTaskTypes()), "The names of all task types.");
+    offer<Bridge, const std::string&>(
+        cls, "get_resource_figures",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getResourceFigures(llm_id)),
+        py::arg("llm_id"), "get_resource_usage with fractions.");
+}
+
+template <class Class>
+void bind_profiling(Class& cls) {
+    offer<Bridge, const std::string&>(
+        cls, "enable_profiling", [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.enableProfiling(llm_id)),
+        py::arg("llm_id"), "Records the LLM's kernels, copies, steps, tasks and waits from now on.");
+    offer<Bridge, const std::string&>(
+        cls, "disable_profiling",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.disableProfiling(llm_id)), py::arg("llm_id"),
+        "The figures stay.");
+    offer<Bridge, const std::string&>(
+        cls, "get_profiling_data",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getProfilingData(llm_id)),
+        py::arg("llm_id"), "`<kind>.<name>.<figure>`, each with its unit, as text.");
+    offer<Bridge>(
+        cls, "run_diagnostics", [](auto& self) COGNIWARE_WHEN(self.runDiagnostics()),
+        "Tests the device in use, arrays and a generation; False when a part failed.");
+    offer<Bridge>(
+        cls, "get_diagnostic_results", [](auto& self) COGNIWARE_WHEN_FULL(self.getDiagnosticResults()),
+        "Of the last run: name -> \"passed\", \"failed\" or \"skipped\"; name.detail; name.seconds.");
+    bind_profiler<Bridge>(cls);
+}
+
 }  // namespace
 
 void bind_bridge(py::module_& module) {
@@ -255,6 +301,8 @@ void bind_bridge(py::module_& module) {
     bind_tasks(cls);
     bind_text(cls);
     bind_figures(cls);
+    bind_settings(cls);
+    bind_profiling(cls);
     // What cogniware_core.MemoryArray asks about itself.
     module.def(
         "_array_device",

@@ -2,6 +2,9 @@
 // AdvancedCustomizedKernel.
 #include "bindings.hpp"
 #include "error.hpp"
+#include "gil.hpp"
+#include "offer.hpp"
+#include "shared.hpp"
 #include "task_function.hpp"
 #include "values.hpp"
 
@@ -173,6 +176,9 @@ void bind_tasks(Class& cls) {
             },
             py::arg("task_id"), NoGil(),
             "What is known of a task: waiting, running, or one of the last few thousand that ended.")
+        .def("wait_for_task", &wait_for_task<Kernel>, py::arg("task_id"), py::arg("timeout") = py::none(),
+             "Waits for a task's end, at most `timeout` seconds (None: without end); False when it has not ended by then or is\n"
+             "unknown. Looks for Ctrl-C meanwhile.")
         .def(
             "get_active_tasks",
             [](const Kernel& self) { return or_raise([&] { return self.getActiveTasks(); }); }, NoGil(),
@@ -251,6 +257,40 @@ void bind_tenants_and_figures(Class& cls) {
             "Bytes and counts in use.");
 }
 
+template <class Class>
+void bind_settings(Class& cls) {
+    offer_settings<Kernel, const std::string&>(
+        cls, "optimize_for_llm", "requirements",
+        [](auto& self, const std::string& llm_id, const TextMap& requirements)
+            COGNIWARE_WHEN(self.optimizeForLLM(llm_id, requirements)),
+        py::arg("llm_id"), py::arg("requirements"),
+        "Gives a tenant what an LLM requires, all of it or nothing: memory_priority, compute_priority, stream_priority,\n"
+        "max_memory (MiB), max_cores, weight, enable_profiling. Unknown keys are refused by name.");
+    offer<Kernel, const std::string&, float>(
+        cls, "set_task_weightage",
+        [](auto& self, const std::string& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
+        py::arg("task_id"), py::arg("weight"),
+        "The weight of the task's work from now on, 1 is normal. False when it has ended or is unknown.");
+    offer<Kernel, const std::string&>(
+        cls, "enable_direct_memory_access",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.enableDirectMemoryAccess(llm_id)),
+        py::arg("llm_id"), "The host reads and writes the tenant's new allocations without copies.");
+    offer<Kernel, const std::string&>(
+        cls, "disable_direct_memory_access",
+        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.disableDirectMemoryAccess(llm_id)),
+        py::arg("llm_id"), "Ends that.");
+}
+
+template <class Class>
+void bind_profiling(Class& cls) {
+    offer<Kernel>(
+        cls, "enable_profiling", [](auto& self) COGNIWARE_WHEN(self.enableProfiling()),
+        "Records kernels, copies, steps, tasks and waits of every LLM; get_performance_metrics has their figures.");
+    offer<Kernel>(
+        cls, "disable_profiling", [](auto& self) COGNIWARE_WHEN(self.disableProfiling()), "The figures stay.");
+    bind_profiler<Kernel>(cls);
+}
+
 }  // namespace
 
 void bind_kernel(py::module_& module) {
@@ -271,6 +311,8 @@ void bind_kernel(py::module_& module) {
     bind_tasks(cls);
     bind_streams(cls);
     bind_tenants_and_figures(cls);
+    bind_settings(cls);
+    bind_profiling(cls);
 }
 
 }  // namespace cogniware_python

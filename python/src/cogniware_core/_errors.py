@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Dict, Optional, Type
+from typing import Any, Dict, Type
 
-from ._core import status_name
+from ._core import ErrorCategory, status_name
 
 
 class Status(enum.IntEnum):
@@ -40,29 +40,46 @@ class Error(Exception):
 
     status       a `Status` (a plain int for a number that this version does not know)
     name         the status as a short stable word, such as "quota_exceeded"
-    message      what failed, which argument
-    advice       what would help, or None
+    category     an `ErrorCategory`: what part of the work it belongs to
+    advice       what would help, also at the end of the message; may be empty
+    call         the call of the driver or the operating system that refused, with its arguments; may be empty
+    function     the function of the C interface that failed, with its arguments; may be empty
     driver_code  the raw code of the device's driver behind the error, or 0
     """
 
     status: int
     name: str
-    message: str
-    advice: Optional[str]
+    category: ErrorCategory
+    advice: str
+    call: str
+    function: str
     driver_code: int
 
-    def __init__(self, message: str = "", status: int = Status.INTERNAL, driver_code: int = 0):
+    def __init__(
+        self,
+        message: str = "",
+        status: int = Status.INTERNAL,
+        driver_code: int = 0,
+        category: ErrorCategory = ErrorCategory.ARGUMENT,
+        advice: str = "",
+        call: str = "",
+        function: str = "",
+    ):
         super().__init__(message)
         try:
             self.status = Status(status)
         except ValueError:
             self.status = status
         self.name = status_name(int(status))
-        self.message, self.advice = _split(message)
+        self.category = category
+        self.advice = advice
+        self.call = call
+        self.function = function
         self.driver_code = driver_code
 
     def __reduce__(self) -> tuple:
-        return type(self), (str(self), int(self.status), self.driver_code)
+        state = (str(self), int(self.status), self.driver_code, self.category, self.advice, self.call, self.function)
+        return type(self), state
 
 
 class InvalidArgumentError(Error, ValueError):
@@ -161,18 +178,6 @@ _CLASSES: Dict[int, Type[Error]] = {
 }
 
 
-def _split(text: str) -> "tuple[str, Optional[str]]":
-    """A message and its advice, which the library writes behind it in brackets."""
-    if text.endswith(")"):
-        depth = 0
-        for at in range(len(text) - 1, 0, -1):
-            depth += {")": 1, "(": -1}.get(text[at], 0)
-            if depth == 0:
-                return (text[: at - 1], text[at + 1 : -1]) if text[at - 1] == " " else (text, None)
-    return text, None
-
-
-def make(status: int, name: str, message: str, driver_code: int) -> Error:
+def make(message: str, status: int, *details: Any) -> Error:
     """The exception for a status; called by the extension module."""
-    del name
-    return _CLASSES.get(status, Error)(message, status, driver_code)
+    return _CLASSES.get(status, Error)(message, status, *details)

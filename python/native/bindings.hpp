@@ -3,6 +3,8 @@
 #ifndef COGNIWARE_PYTHON_BINDINGS_HPP
 #define COGNIWARE_PYTHON_BINDINGS_HPP
 
+#include "text.hpp"
+
 #include <pybind11/pybind11.h>
 
 namespace cogniware_python {

@@ -21,7 +21,7 @@ template <class Class>
 void bind_llms(Class& cls) {
     cls.def(
            "register_llm",
-           [](Bridge& self, const std::string& llm_id, const py::object& config) {
+           [](Bridge& self, const Text& llm_id, const py::object& config) {
                const TextMap map = to_settings("config", config);
                const py::gil_scoped_release release;
                return self.registerLLM(llm_id, map);
@@ -29,17 +29,17 @@ void bind_llms(Class& cls) {
            py::arg("llm_id"), py::arg("config") = py::none(),
            "Opens the LLM's tenant and loads its model. `config`: a dict of settings; values may be str, int, float or bool.\n"
            "Keys that are not known are refused by name; on failure nothing is left behind.")
-        .def("unregister_llm", &Bridge::unregisterLLM, py::arg("llm_id"), NoGil(),
+        .def("unregister_llm", method(&Bridge::unregisterLLM), py::arg("llm_id"), NoGil(),
              "What it generates ends as cancelled; its memory goes back, arrays that Python still has with their last view.")
         .def(
             "get_llm_config",
-            [](const Bridge& self, const std::string& llm_id) {
+            [](const Bridge& self, const Text& llm_id) {
                 return or_raise([&] { return self.getLLMConfig(llm_id); });
             },
             py::arg("llm_id"), NoGil(), "Its settings as registered and updated, as text.")
         .def(
             "update_llm_config",
-            [](Bridge& self, const std::string& llm_id, const py::object& config) {
+            [](Bridge& self, const Text& llm_id, const py::object& config) {
                 const TextMap map = to_settings("config", config);
                 const py::gil_scoped_release release;
                 return self.updateLLMConfig(llm_id, map);
@@ -49,14 +49,14 @@ void bind_llms(Class& cls) {
         .def(
             "get_active_llms", [](const Bridge& self) { return or_raise([&] { return self.getActiveLLMs(); }); },
             NoGil(), "The ids of the registered LLMs.")
-        .def("is_llm_active", &Bridge::isLLMActive, py::arg("llm_id"), NoGil());
+        .def("is_llm_active", method(&Bridge::isLLMActive), py::arg("llm_id"), NoGil());
 }
 
 template <class Class>
 void bind_arrays(Class& cls) {
     cls.def(
            "allocate_memory_array",
-           [](Bridge& self, std::size_t size, const std::string& llm_id) {
+           [](Bridge& self, std::size_t size, const Text& llm_id) {
                return allocate_array(self, size, llm_id);
            },
            py::arg("size"), py::arg("llm_id"),
@@ -65,7 +65,7 @@ void bind_arrays(Class& cls) {
            "QuotaExceededError.")
         .def(
             "deallocate_memory_array",
-            [](Bridge& self, const py::array& array, const std::string& llm_id) {
+            [](Bridge& self, const py::array& array, const Text& llm_id) {
                 return deallocate_array(self, array, llm_id);
             },
             py::arg("array"), py::arg("llm_id"),
@@ -109,20 +109,20 @@ void bind_nodes(Class& cls) {
            "get_available_compute_nodes",
            [](const Bridge& self) { return or_raise([&] { return self.getAvailableComputeNodes(); }); }, NoGil(),
            "The ids of the compute nodes of the current device that nobody holds.")
-        .def("allocate_compute_node", &Bridge::allocateComputeNode, py::arg("node_id"), py::arg("llm_id"), NoGil(),
+        .def("allocate_compute_node", method(&Bridge::allocateComputeNode), py::arg("node_id"), py::arg("llm_id"), NoGil(),
              "Gives a free node to the LLM. False when it is held or unknown.")
-        .def("deallocate_compute_node", &Bridge::deallocateComputeNode, py::arg("node_id"), py::arg("llm_id"), NoGil())
-        .def("create_virtual_compute_node", &Bridge::createVirtualComputeNode, py::arg("llm_id"),
+        .def("deallocate_compute_node", method(&Bridge::deallocateComputeNode), py::arg("node_id"), py::arg("llm_id"), NoGil())
+        .def("create_virtual_compute_node", method(&Bridge::createVirtualComputeNode), py::arg("llm_id"),
              py::arg("memory_size"), py::arg("core_count"), NoGil(),
              "More guaranteed memory (bytes), a node and a stream for the LLM; one an LLM.")
-        .def("destroy_virtual_compute_node", &Bridge::destroyVirtualComputeNode, py::arg("llm_id"), NoGil());
+        .def("destroy_virtual_compute_node", method(&Bridge::destroyVirtualComputeNode), py::arg("llm_id"), NoGil());
 }
 
 template <class Class>
 void bind_tasks(Class& cls) {
     cls.def(
            "schedule_task",
-           [](Bridge& self, const std::string& llm_id, const std::string& task_type, const py::object& parameters) {
+           [](Bridge& self, const Text& llm_id, const Text& task_type, const py::object& parameters) {
                const TextMap map = to_settings("parameters", parameters);
                const py::gil_scoped_release release;
                return or_raise([&] { return self.scheduleTask(llm_id, task_type, map); });
@@ -130,10 +130,10 @@ void bind_tasks(Class& cls) {
            py::arg("llm_id"), py::arg("task_type"), py::arg("parameters") = py::none(),
            "Returns the task's id. Types: \"inference\" (`prompt` and how to generate are parameters, over the LLM's settings;\n"
            "the result is the text), \"embedding\" and \"tokenize\" (parameter `text`).")
-        .def("cancel_task", &Bridge::cancelTask, py::arg("task_id"), NoGil())
+        .def("cancel_task", method(&Bridge::cancelTask), py::arg("task_id"), NoGil())
         .def(
             "get_task_status",
-            [](const Bridge& self, const std::string& task_id) {
+            [](const Bridge& self, const Text& task_id) {
                 return or_raise([&] { return self.getTaskStatus(task_id); });
             },
             py::arg("task_id"), NoGil(),
@@ -142,7 +142,7 @@ void bind_tasks(Class& cls) {
             "not yet. Raises NotFoundError.")
         .def(
             "get_task_result",
-            [](const Bridge& self, const std::string& task_id) {
+            [](const Bridge& self, const Text& task_id) {
                 return or_raise([&] { return self.getTaskResult(task_id); });
             },
             py::arg("task_id"), NoGil(), "The text of a task that completed; empty for any other.")
@@ -154,7 +154,7 @@ void bind_tasks(Class& cls) {
 template <class Class>
 void bind_text(Class& cls) {
     // Through the LLM's own settings, with the parameters on top.
-    const auto start = [](Bridge& self, const std::string& llm_id, const std::string& prompt,
+    const auto start = [](Bridge& self, const Text& llm_id, const Text& prompt,
                           const py::object& parameters) {
         const TextMap over = to_settings("parameters", parameters);
         const py::gil_scoped_release release;
@@ -171,7 +171,7 @@ void bind_text(Class& cls) {
     };
     cls.def(
            "generate",
-           [start](Bridge& self, const std::string& llm_id, const std::string& prompt, const py::object& callback,
+           [start](Bridge& self, const Text& llm_id, const Text& prompt, const py::object& callback,
                    const py::object& parameters) {
                const auto generation = start(self, llm_id, prompt, parameters);
                if (!callback.is_none()) {
@@ -206,13 +206,13 @@ template <class Class>
 void bind_figures(Class& cls) {
     cls.def(
            "get_resource_usage",
-           [](const Bridge& self, const std::string& llm_id) {
+           [](const Bridge& self, const Text& llm_id) {
                return or_raise([&] { return self.getResourceUsage(llm_id); });
            },
            py::arg("llm_id"), NoGil(), "Bytes, counts, whole seconds and shares: fractions are cut off.")
         .def(
             "get_memory_usage",
-            [](const Bridge& self, const std::string& llm_id) {
+            [](const Bridge& self, const Text& llm_id) {
                 return or_raise([&] { return self.getMemoryUsage(llm_id); });
             },
             py::arg("llm_id"), NoGil(), "Bytes and counts.")
@@ -228,48 +228,48 @@ void bind_figures(Class& cls) {
 
 template <class Class>
 void bind_settings(Class& cls) {
-    offer_settings<Bridge, const std::string&>(
+    offer_settings<Bridge, const Text&>(
         cls, "optimize_for_llm", "requirements",
-        [](auto& self, const std::string& llm_id, const TextMap& requirements)
+        [](auto& self, const Text& llm_id, const TextMap& requirements)
             COGNIWARE_WHEN(self.optimizeForLLM(llm_id, requirements)),
         py::arg("llm_id"), py::arg("requirements"),
         "Gives the LLM what it requires; see AdvancedCustomizedKernel.optimize_for_llm. get_llm_config shows it.");
     offer<Bridge, int>(
         cls, "get_compute_node_info", [](auto& self, int node_id) COGNIWARE_WHEN_FULL(self.getComputeNodeInfo(node_id)),
         py::arg("node_id"), "What is known of a compute node, held or free, as text.");
-    offer<Bridge, const std::string&>(
+    offer<Bridge, const Text&>(
         cls, "get_active_tasks",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getActiveTasks(llm_id)), py::arg("llm_id"),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN_FULL(self.getActiveTasks(llm_id)), py::arg("llm_id"),
         "The ids of the LLM's tasks that have not ended.");
-    offer<Bridge, const std::string&, float>(
+    offer<Bridge, const Text&, float>(
         cls, "set_task_weightage",
-        [](auto& self, const std::string& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
+        [](auto& self, const Text& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
         py::arg("task_id"), py::arg("weight"),
         "The weight of the task's work from now on, 1 is normal. False when it has ended or is unknown.");
-    offer<Bridge, const std::string&>(
+    offer<Bridge, const Text&>(
         cls, "unregister_task_type",
-        [](auto& self, const std::string& name) COGNIWARE_WHEN(self.unregisterTaskType(name)), py::arg("name"),
+        [](auto& self, const Text& name) COGNIWARE_WHEN(self.unregisterTaskType(name)), py::arg("name"),
         "Takes a registered type away; its tasks that are scheduled already go on.");
     offer<Bridge>(
         cls, "get_task_types", [](auto& self) COGNIWARE_WHEN_FULL(self.getTaskTypes()), "The names of all task types.");
-    offer<Bridge, const std::string&>(
+    offer<Bridge, const Text&>(
         cls, "get_resource_figures",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getResourceFigures(llm_id)),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN_FULL(self.getResourceFigures(llm_id)),
         py::arg("llm_id"), "get_resource_usage with fractions.");
 }
 
 template <class Class>
 void bind_profiling(Class& cls) {
-    offer<Bridge, const std::string&>(
-        cls, "enable_profiling", [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.enableProfiling(llm_id)),
+    offer<Bridge, const Text&>(
+        cls, "enable_profiling", [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.enableProfiling(llm_id)),
         py::arg("llm_id"), "Records the LLM's kernels, copies, steps, tasks and waits from now on.");
-    offer<Bridge, const std::string&>(
+    offer<Bridge, const Text&>(
         cls, "disable_profiling",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.disableProfiling(llm_id)), py::arg("llm_id"),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.disableProfiling(llm_id)), py::arg("llm_id"),
         "The figures stay.");
-    offer<Bridge, const std::string&>(
+    offer<Bridge, const Text&>(
         cls, "get_profiling_data",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN_FULL(self.getProfilingData(llm_id)),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN_FULL(self.getProfilingData(llm_id)),
         py::arg("llm_id"), "`<kind>.<name>.<figure>`, each with its unit, as text.");
     offer<Bridge>(
         cls, "run_diagnostics", [](auto& self) COGNIWARE_WHEN(self.runDiagnostics()),
@@ -291,10 +291,10 @@ void bind_bridge(py::module_& module) {
         "others raise Error. Sizes are bytes unless they count elements. Usable from any thread; calls release the GIL.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def(py::init<>())
-        .def("initialize", &Bridge::initialize, NoGil(), "Does nothing when that was done.")
-        .def("shutdown", &Bridge::shutdown, NoGil(),
+        .def("initialize", method(&Bridge::initialize), NoGil(), "Does nothing when that was done.")
+        .def("shutdown", method(&Bridge::shutdown), NoGil(),
              "Unregisters every LLM: what they generate ends as cancelled. May be initialised again.")
-        .def("is_initialized", &Bridge::isInitialized, NoGil());
+        .def("is_initialized", method(&Bridge::isInitialized), NoGil());
     bind_llms(cls);
     bind_arrays(cls);
     bind_nodes(cls);

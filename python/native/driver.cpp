@@ -43,8 +43,8 @@ void bind_switches(Class& cls) {
 
 template <class Class>
 void bind_modules_and_installation(Class& cls) {
-    offer<Driver, const std::string&>(
-        cls, "load_kernel_module", [](auto& self, const std::string& path) COGNIWARE_WHEN(self.loadKernelModule(path)),
+    offer<Driver, const Text&>(
+        cls, "load_kernel_module", [](auto& self, const Text& path) COGNIWARE_WHEN(self.loadKernelModule(path)),
         py::arg("path"), "Loads a kernel module (.ko), or GPU code (.ptx, .cubin, .fatbin), by the file's content.");
     COGNIWARE_OFFER_SWITCH("unload_kernel_module", unloadKernelModule, "Unloads the one that was loaded last.");
     COGNIWARE_OFFER_SWITCH("patch_kernel_module", patchKernelModule, "Writes the parameters of NVIDIA's module.");
@@ -88,8 +88,8 @@ void bind_driver(py::module_& module) {
         "an Error: False leaves its reason in last_error(). Usable from any thread.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def(py::init<>())
-        .def("initialize", &Driver::initialize, NoGil())
-        .def("shutdown", &Driver::shutdown, NoGil(), "The kernel manager lives on.")
+        .def("initialize", method(&Driver::initialize), NoGil())
+        .def("shutdown", method(&Driver::shutdown), NoGil(), "The kernel manager lives on.")
         .def(
             "get_kernel",
             [](const Driver& self) {

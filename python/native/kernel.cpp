@@ -53,7 +53,7 @@ void bind_devices_and_nodes(Class& cls) {
            "get_available_devices",
            [](const Kernel& self) { return or_raise([&] { return self.getAvailableDevices(); }); }, NoGil(),
            "Every device as GPUDeviceInfo, the default one first. The CPU is a device too.")
-        .def("select_device", &Kernel::selectDevice, py::arg("device_id"), NoGil(),
+        .def("select_device", method(&Kernel::selectDevice), py::arg("device_id"), NoGil(),
              "Tenants opened from now on are on this device. False when there is none with this id.")
         .def(
             "get_current_device",
@@ -66,9 +66,9 @@ void bind_devices_and_nodes(Class& cls) {
             "get_available_compute_nodes",
             [](const Kernel& self) { return or_raise([&] { return self.getAvailableComputeNodes(); }); }, NoGil(),
             "The compute nodes of the current device that nobody holds.")
-        .def("allocate_compute_node", &Kernel::allocateComputeNode, py::arg("node_id"), py::arg("llm_id"), NoGil(),
+        .def("allocate_compute_node", method(&Kernel::allocateComputeNode), py::arg("node_id"), py::arg("llm_id"), NoGil(),
              "Gives a free node to a tenant. False when it is held or unknown.")
-        .def("deallocate_compute_node", &Kernel::deallocateComputeNode, py::arg("node_id"), NoGil(),
+        .def("deallocate_compute_node", method(&Kernel::deallocateComputeNode), py::arg("node_id"), NoGil(),
              "Takes a node back from whoever holds it. False when nobody does.")
         .def(
             "get_compute_node",
@@ -90,10 +90,10 @@ void bind_memory(Class& cls) {
            "get_memory_partitions",
            [](const Kernel& self) { return or_raise([&] { return self.getMemoryPartitions(); }); }, NoGil(),
            "The partitions of all tenants.")
-        .def("create_memory_partition", &Kernel::createMemoryPartition, py::arg("size"), py::arg("type"),
+        .def("create_memory_partition", method(&Kernel::createMemoryPartition), py::arg("size"), py::arg("type"),
              py::arg("llm_id"), NoGil(),
              "Reserves `size` bytes of the tenant's memory; get_memory_partitions lists it with its id.")
-        .def("destroy_memory_partition", &Kernel::destroyMemoryPartition, py::arg("partition_id"), NoGil(),
+        .def("destroy_memory_partition", method(&Kernel::destroyMemoryPartition), py::arg("partition_id"), NoGil(),
              "Gives the memory back. No work that uses it may be in flight.")
         .def(
             "get_memory_partition",
@@ -109,7 +109,7 @@ void bind_memory(Class& cls) {
             py::arg("partition_id"), NoGil(), "The partition with this id. Raises NotFoundError.")
         .def(
             "allocate_memory",
-            [](Kernel& self, std::size_t size, const std::string& llm_id) {
+            [](Kernel& self, std::size_t size, const Text& llm_id) {
                 void* memory = nullptr;
                 {
                     const py::gil_scoped_release release;
@@ -166,11 +166,11 @@ void bind_tasks(Class& cls) {
            [](Kernel& self, const ComputeTask& task) { return or_raise([&] { return self.scheduleTask(task); }); },
            py::arg("task"), NoGil(),
            "Runs task.task_function on a thread of Cogniware, with the GIL, once its needs are met. Returns the task's id.")
-        .def("cancel_task", &Kernel::cancelTask, py::arg("task_id"), NoGil(),
+        .def("cancel_task", method(&Kernel::cancelTask), py::arg("task_id"), NoGil(),
              "What has not started never will. False when the task had ended or is unknown.")
         .def(
             "get_task_status",
-            [](const Kernel& self, const std::string& task_id) {
+            [](const Kernel& self, const Text& task_id) {
                 auto task = self.getTaskStatus(task_id);
                 return raised_if_empty(std::move(task), task.taskId.empty());
             },
@@ -189,7 +189,7 @@ template <class Class>
 void bind_streams(Class& cls) {
     cls.def(
            "create_stream",
-           [](Kernel& self, const std::string& llm_id) {
+           [](Kernel& self, const Text& llm_id) {
                auto stream = self.createStream(llm_id);
                return from_stream(raised_if_empty(std::move(stream), stream == nullptr));
            },
@@ -226,7 +226,7 @@ void bind_streams(Class& cls) {
             py::arg("stream"), "Waits for everything queued, then ends the stream.")
         .def(
             "get_streams_for_llm",
-            [](const Kernel& self, const std::string& llm_id) {
+            [](const Kernel& self, const Text& llm_id) {
                 std::vector<std::uintptr_t> streams;
                 for (cudaStream_t stream : or_raise([&] { return self.getStreamsForLLM(llm_id); })) {
                     streams.push_back(from_stream(stream));
@@ -238,10 +238,10 @@ void bind_streams(Class& cls) {
 
 template <class Class>
 void bind_tenants_and_figures(Class& cls) {
-    cls.def("create_virtual_compute_node", &Kernel::createVirtualComputeNode, py::arg("llm_id"),
+    cls.def("create_virtual_compute_node", method(&Kernel::createVirtualComputeNode), py::arg("llm_id"),
             py::arg("memory_size"), py::arg("core_count"), NoGil(),
             "More guaranteed memory (bytes), a node and a stream for the tenant; one a tenant.")
-        .def("destroy_virtual_compute_node", &Kernel::destroyVirtualComputeNode, py::arg("llm_id"), NoGil(),
+        .def("destroy_virtual_compute_node", method(&Kernel::destroyVirtualComputeNode), py::arg("llm_id"), NoGil(),
              "Takes them back. False when there is none.")
         .def(
             "get_active_llms",
@@ -259,25 +259,25 @@ void bind_tenants_and_figures(Class& cls) {
 
 template <class Class>
 void bind_settings(Class& cls) {
-    offer_settings<Kernel, const std::string&>(
+    offer_settings<Kernel, const Text&>(
         cls, "optimize_for_llm", "requirements",
-        [](auto& self, const std::string& llm_id, const TextMap& requirements)
+        [](auto& self, const Text& llm_id, const TextMap& requirements)
             COGNIWARE_WHEN(self.optimizeForLLM(llm_id, requirements)),
         py::arg("llm_id"), py::arg("requirements"),
         "Gives a tenant what an LLM requires, all of it or nothing: memory_priority, compute_priority, stream_priority,\n"
         "max_memory (MiB), max_cores, weight, enable_profiling. Unknown keys are refused by name.");
-    offer<Kernel, const std::string&, float>(
+    offer<Kernel, const Text&, float>(
         cls, "set_task_weightage",
-        [](auto& self, const std::string& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
+        [](auto& self, const Text& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
         py::arg("task_id"), py::arg("weight"),
         "The weight of the task's work from now on, 1 is normal. False when it has ended or is unknown.");
-    offer<Kernel, const std::string&>(
+    offer<Kernel, const Text&>(
         cls, "enable_direct_memory_access",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.enableDirectMemoryAccess(llm_id)),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.enableDirectMemoryAccess(llm_id)),
         py::arg("llm_id"), "The host reads and writes the tenant's new allocations without copies.");
-    offer<Kernel, const std::string&>(
+    offer<Kernel, const Text&>(
         cls, "disable_direct_memory_access",
-        [](auto& self, const std::string& llm_id) COGNIWARE_WHEN(self.disableDirectMemoryAccess(llm_id)),
+        [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.disableDirectMemoryAccess(llm_id)),
         py::arg("llm_id"), "Ends that.");
 }
 
@@ -303,9 +303,9 @@ void bind_kernel(py::module_& module) {
         "Making one makes a kernel manager of its own; KernelDriverManager.get_kernel() gives the process-wide one.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def(py::init<>())
-        .def("initialize", &Kernel::initialize, NoGil(), "Finds the devices; the default one becomes the current one.")
-        .def("shutdown", &Kernel::shutdown, NoGil(), "Ends what was made through this manager.")
-        .def("is_initialized", &Kernel::isInitialized, NoGil());
+        .def("initialize", method(&Kernel::initialize), NoGil(), "Finds the devices; the default one becomes the current one.")
+        .def("shutdown", method(&Kernel::shutdown), NoGil(), "Ends what was made through this manager.")
+        .def("is_initialized", method(&Kernel::isInitialized), NoGil());
     bind_devices_and_nodes(cls);
     bind_memory(cls);
     bind_tasks(cls);

@@ -23,11 +23,11 @@ void bind_system(py::module_& module) {
         "reason in last_error(). Usable from any thread; calls release the GIL.");
     cls.def_static("get_instance", &System::getInstance, py::return_value_policy::reference,
                    "The one object of this class.")
-        .def("initialize_system", &System::initializeSystem, NoGil(),
+        .def("initialize_system", method(&System::initializeSystem), NoGil(),
              "Finds the devices. Does nothing when that was done.")
-        .def("shutdown_system", &System::shutdownSystem, NoGil(),
+        .def("shutdown_system", method(&System::shutdownSystem), NoGil(),
              "What was made through the process-wide managers ends. May be initialised again.")
-        .def("is_system_initialized", &System::isSystemInitialized, NoGil())
+        .def("is_system_initialized", method(&System::isSystemInitialized), NoGil())
         .def("get_kernel", &System::getKernel, NoGil(),
              "The process-wide kernel manager; before initialize_system() its methods fail and say so.")
         .def("get_driver", &System::getDriver, NoGil(), "The process-wide driver manager.")
@@ -68,27 +68,27 @@ void bind_bridge_manager(py::module_& module) {
         "Short ways to the process-wide bridge; AdvancedPythonCppBridge says what each method does.");
     cls.def_static("get_instance", &Manager::getInstance, py::return_value_policy::reference,
                    "The one object of this class.")
-        .def("initialize_bridge", &Manager::initializeBridge, NoGil(), "Does nothing when that was done.")
-        .def("shutdown_bridge", &Manager::shutdownBridge, NoGil(),
+        .def("initialize_bridge", method(&Manager::initializeBridge), NoGil(), "Does nothing when that was done.")
+        .def("shutdown_bridge", method(&Manager::shutdownBridge), NoGil(),
              "Unregisters every LLM: what they generate ends as cancelled. May be initialised again.")
-        .def("is_bridge_initialized", &Manager::isBridgeInitialized, NoGil())
+        .def("is_bridge_initialized", method(&Manager::isBridgeInitialized), NoGil())
         .def("get_bridge", &Manager::getBridge, NoGil(),
              "The process-wide bridge; before initialize_bridge() its methods fail and say so.")
         .def(
             "allocate_memory_array",
-            [](Manager& self, std::size_t size, const std::string& llm_id) {
+            [](Manager& self, std::size_t size, const Text& llm_id) {
                 return allocate_array(*self.getBridge(), size, llm_id);
             },
             py::arg("size"), py::arg("llm_id"))
         .def(
             "deallocate_memory_array",
-            [](Manager& self, const py::array& array, const std::string& llm_id) {
+            [](Manager& self, const py::array& array, const Text& llm_id) {
                 return deallocate_array(*self.getBridge(), array, llm_id);
             },
             py::arg("array"), py::arg("llm_id"))
         .def(
             "get_resource_usage",
-            [](const Manager& self, const std::string& llm_id) {
+            [](const Manager& self, const Text& llm_id) {
                 return or_raise([&] { return self.getResourceUsage(llm_id); });
             },
             py::arg("llm_id"), NoGil())
@@ -97,16 +97,16 @@ void bind_bridge_manager(py::module_& module) {
             NoGil())
         .def(
             "register_llm",
-            [](Manager& self, const std::string& llm_id, const py::object& config) {
+            [](Manager& self, const Text& llm_id, const py::object& config) {
                 const TextMap map = to_settings("config", config);
                 const py::gil_scoped_release release;
                 return self.registerLLM(llm_id, map);
             },
             py::arg("llm_id"), py::arg("config") = py::none())
-        .def("unregister_llm", &Manager::unregisterLLM, py::arg("llm_id"), NoGil())
+        .def("unregister_llm", method(&Manager::unregisterLLM), py::arg("llm_id"), NoGil())
         .def(
             "schedule_task",
-            [](Manager& self, const std::string& llm_id, const std::string& task_type, const py::object& parameters) {
+            [](Manager& self, const Text& llm_id, const Text& task_type, const py::object& parameters) {
                 const TextMap map = to_settings("parameters", parameters);
                 const py::gil_scoped_release release;
                 return or_raise([&] { return self.scheduleTask(llm_id, task_type, map); });

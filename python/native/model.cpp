@@ -21,7 +21,7 @@ struct PyModel {
 };
 
 // One row a text.
-py::array_t<float> embed(const PyModel& self, const std::vector<std::string>& texts, const std::string& pooling,
+py::array_t<float> embed(const PyModel& self, const std::vector<std::string>& texts, const Text& pooling,
                          bool normalize) {
     std::vector<std::vector<float>> rows;
     {
@@ -44,7 +44,7 @@ void bind_model(py::module_& module) {
         "Weights and architecture, loaded into a tenant, which it keeps. Usable from any thread: several generations run\n"
         "together as one batch. Failures raise Error.",
         py::release_gil_before_calling_cpp_dtor());
-    const auto start = [](const std::shared_ptr<PyModel>& self, const std::string& prompt, const py::kwargs& options) {
+    const auto start = [](const std::shared_ptr<PyModel>& self, const Text& prompt, const py::kwargs& options) {
         const cogniware::GenerateOptions how = to_options(options);
         const py::gil_scoped_release release;
         return std::make_unique<PyGeneration>(self->model.get(), prompt, how, self);
@@ -68,7 +68,7 @@ void bind_model(py::module_& module) {
              "are refused by name.")
         .def(
             "agenerate",
-            [start](const std::shared_ptr<PyModel>& self, const std::string& prompt, const py::kwargs& options) {
+            [start](const std::shared_ptr<PyModel>& self, const Text& prompt, const py::kwargs& options) {
                 const py::object generation = py::cast(start(self, prompt, options));
                 return py::module_::import("cogniware_core._async").attr("tokens")(generation);
             },
@@ -76,7 +76,7 @@ void bind_model(py::module_& module) {
             "The same as an asynchronous generator of tokens for `async for`; leaving the loop cancels the work.")
         .def(
             "tokenize",
-            [](const PyModel& self, const std::string& text, bool add_special) {
+            [](const PyModel& self, const Text& text, bool add_special) {
                 return self.model.tokenize(text, add_special);
             },
             py::arg("text"), py::arg("add_special") = false, NoGil(),

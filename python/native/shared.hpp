@@ -14,7 +14,7 @@ namespace cogniware_python {
 
 // Waits for a task by its id, looking for signals.
 template <class Self>
-bool wait_for_task(const Self&, const std::string& task_id, const py::object& timeout) {
+bool wait_for_task(const Self&, const Text& task_id, const py::object& timeout) {
     bool known = true;
     const bool ended = wait(
         Deadline(timeout),
@@ -33,8 +33,8 @@ void bind_profiler(Class& cls) {
     offer<Self>(
         cls, "reset_profiling", [](auto& self) COGNIWARE_WHEN(self.resetProfiling()),
         "Forgets all figures and trace events, of everybody.");
-    offer<Self, const std::string&>(
-        cls, "export_trace", [](auto& self, const std::string& path) COGNIWARE_WHEN(self.exportTrace(path)),
+    offer<Self, const Text&>(
+        cls, "export_trace", [](auto& self, const Text& path) COGNIWARE_WHEN(self.exportTrace(path)),
         py::arg("path"), "Writes a trace for Perfetto or chrome://tracing.");
     offer<Self>(
         cls, "export_prometheus", [](auto& self) COGNIWARE_WHEN_FULL(self.exportPrometheus()),

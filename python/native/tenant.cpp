@@ -163,11 +163,12 @@ void bind_task(py::module_& module) {
             "cancelled", [](const PyContext& self) { return ending() || self.live().is_cancelled(); },
             "Somebody asked for the end of the task, or the interpreter is ending: long work should look and return.")
         .def(
-            "set_result", [](const PyContext& self, const std::string& text) { self.live().set_result(text); },
+            "set_result", [](const PyContext& self, const Text& text) { self.live().set_result(text); },
             py::arg("text"), "The text that the task's result will be.");
     py::class_<Task>(module, "Task", "A handle to a task. Dropping it leaves the task alone. Usable from any thread.",
                      py::release_gil_before_calling_cpp_dtor())
-        .def_static("find", &Task::find, py::arg("task_id"), NoGil(),
+        .def_static(
+            "find", [](const Text& task_id) { return Task::find(task_id); }, py::arg("task_id"), NoGil(),
                     "The task with this id: waiting, running, or one of the last few thousand that ended.")
         .def_property_readonly("task_id", &Task::id)
         .def_property_readonly(
@@ -285,7 +286,7 @@ template <class Class>
 void bind_tenant_memory(Class& cls) {
     cls.def(
            "allocate",
-           [](PyTenant& self, std::uint64_t bytes, const std::string& tag) {
+           [](PyTenant& self, std::uint64_t bytes, const Text& tag) {
                if (self.tenant.get() == nullptr) {
                    throw cogniware::Error(CW_ERROR_INVALID_ARGUMENT, "the tenant was closed");
                }
@@ -350,7 +351,7 @@ void bind_tenant(py::module_& module) {
         "end of a `with` block, or with its object: tasks end as cancelled, nodes and streams go back, and memory with the\n"
         "last array that shows it. Usable from any thread; calls release the GIL. Failures raise Error.",
         py::release_gil_before_calling_cpp_dtor());
-    cls.def(py::init([](const std::string& id, const std::string& device, std::uint64_t memory_limit,
+    cls.def(py::init([](const Text& id, const Text& device, std::uint64_t memory_limit,
                         std::uint64_t memory_floor, double weight, std::uint32_t processors, TaskPriority priority) {
                 cogniware::TenantOptions options;
                 options.device = device;
@@ -359,7 +360,6 @@ void bind_tenant(py::module_& module) {
                 options.weight = weight;
                 options.processors = processors;
                 options.priority = to_priority(priority);
-                cogniware::detail::c_text("id", id);
                 return std::make_shared<PyTenant>(id, options);
             }),
             py::arg("id"), py::kw_only(), py::arg("device") = "", py::arg("memory_limit") = 0,
@@ -394,11 +394,11 @@ void bind_tenant(py::module_& module) {
             "What is allocated: a list of dicts with address, bytes, tag and age_ms, oldest first.")
         .def(
             "schedule",
-            [](PyTenant& self, const py::object& work, std::string task_id, TaskPriority priority,
+            [](PyTenant& self, const py::object& work, const Text& task_id, TaskPriority priority,
                std::uint32_t cores, std::uint64_t memory) {
                 auto body = work_of(work);
                 cogniware::TaskOptions options;
-                options.id = std::move(task_id);
+                options.id = task_id;
                 options.priority = to_priority(priority);
                 options.cores = cores;
                 options.memory = memory;

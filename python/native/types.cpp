@@ -150,11 +150,11 @@ void bind_task(py::module_& module) {
     py::class_<ComputeTask> cls(
         module, "ComputeTask",
         "A task: what to do when it is given to schedule_task, and what is known of it when get_task_status returns it.");
-    cls.def(py::init([](std::string task_id, std::string llm_id, TaskPriority priority, std::size_t required_memory,
+    cls.def(py::init([](const Text& task_id, const Text& llm_id, TaskPriority priority, std::size_t required_memory,
                         std::size_t required_cores, const py::object& task_function) {
                 ComputeTask task;
-                task.taskId = std::move(task_id);
-                task.llmId = std::move(llm_id);
+                task.taskId = task_id;
+                task.llmId = llm_id;
                 task.priority = priority;
                 task.requiredMemory = required_memory;
                 task.requiredCores = required_cores;

@@ -36,11 +36,18 @@ TextMap to_settings(const char* argument, const py::object& settings) {
             throw py::type_error("argument `" + std::string(argument) + "`: its keys must be str");
         }
         const auto key = entry.first.cast<std::string>();
+        if (key.find('\0') != std::string::npos) {
+            throw py::value_error("argument `" + std::string(argument) + "`: a key has an embedded null character");
+        }
         if (py::isinstance<py::bool_>(entry.second)) {
             map[key] = entry.second.cast<bool>() ? "true" : "false";
         } else if (py::isinstance<py::str>(entry.second) || py::isinstance<py::int_>(entry.second) ||
                    py::isinstance<py::float_>(entry.second)) {
             map[key] = py::str(entry.second);
+            if (map[key].find('\0') != std::string::npos) {
+                throw py::value_error("argument `" + std::string(argument) + "`: the value of \"" + key +
+                                      "\" has an embedded null character");
+            }
         } else {
             throw py::type_error("argument `" + std::string(argument) + "`: the value of \"" + key +
                                  "\" must be str, int, float or bool");

@@ -1359,6 +1359,99 @@ cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
 
+// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
+// that was done. Off, which is how a process begins, the profiler costs a branch.
+CW_API
+cw_status cw_profiler_enable(void);
+
+// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
+CW_API cw_status cw_profiler_disable(void);
+
+// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
+//
+// llm must be NULL or NUL-terminated, enabled valid for a write.
+CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
+
+// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
+CW_API cw_status cw_profiler_reset(void);
+
+// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
+// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
+// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
+// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
+// Free the map.
+//
+// llm must be NULL or NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_profiler_data(const char *llm,
+                           struct cw_map **data);
+
+// The same as a table for people, to the caller's buffer.
+//
+// llm must be NULL or NUL-terminated; the buffer as the contract says.
+CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
+
+// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
+// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_profiler_prometheus(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
+// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
+// many events it holds to events, which may be NULL.
+//
+// path must be NUL-terminated, events NULL or valid for a write.
+CW_API
+cw_status cw_profiler_trace_export(const char *path,
+                                   uint64_t *events);
+
+// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
+// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
+//
+// name must be NUL-terminated, llm NULL or NUL-terminated.
+CW_API
+cw_status cw_profiler_range_push(const char *name,
+                                 const char *llm);
+
+// Ends the range that was opened last on this thread.
+CW_API cw_status cw_profiler_range_pop(void);
+
+// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
+CW_API
+cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
+
+// Ends what cw_kernel_profiling_enable began; the figures stay.
+CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
+
+// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
+CW_API cw_status cw_system_profiling_enable(void);
+
+// Ends what cw_system_profiling_enable began; the figures stay.
+CW_API cw_status cw_system_profiling_disable(void);
+
+// Records the work of tenant llm (opened with default limits when there is none) until
+// cw_bridge_profiling_disable or the tenant's end.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
+
+// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
+
+// What was recorded of tenant llm; see cw_profiler_data. Free the map.
+//
+// llm must be NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
+                                   const char *llm,
+                                   struct cw_map **data);
+
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
 // stream must be valid for a write.

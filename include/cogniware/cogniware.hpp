@@ -7,6 +7,7 @@
 #include <cogniware/error.hpp>
 #include <cogniware/errors.hpp>
 #include <cogniware/model.hpp>
+#include <cogniware/profiler.hpp>
 #include <cogniware/tenant.hpp>
 
 #endif

@@ -4,6 +4,7 @@
 mod array;
 pub mod config;
 mod inference;
+mod profile;
 mod report;
 
 pub use array::Array;

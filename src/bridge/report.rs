@@ -4,6 +4,7 @@ use super::Bridge;
 use super::config::Map;
 use crate::Result;
 use crate::compute::Tasks;
+use crate::telemetry::profiler;
 use crate::tenant;
 
 impl Bridge {
@@ -53,7 +54,8 @@ impl Bridge {
         Ok(figures.into_iter().map(|(k, v)| (k.to_owned(), v.to_string())).collect())
     }
 
-    /// Figures of all LLMs together: counts, tokens, seconds.
+    /// Figures of all LLMs together: counts, tokens, seconds; once something was recorded, the profiler's of all tenants as
+    /// `profile.…`: see [`profiler::numbers`].
     pub fn metrics(&self) -> Result<Map> {
         let (uptime, llms) =
             self.read(|s| Ok((s.since.elapsed(), s.llms.values().cloned().collect::<Vec<_>>())))?;
@@ -69,6 +71,10 @@ impl Bridge {
             "device_time_seconds",
             stats.iter().map(|s| s.device_time.as_secs_f64()).sum::<f64>().to_string(),
         );
+        if profiler::counts().records > 0 {
+            let figures = profiler::numbers(None).into_iter();
+            out.extend(figures.map(|(key, value)| (format!("profile.{key}"), value.to_string())));
+        }
         Ok(out)
     }
 

@@ -1,5 +1,6 @@
 //! A tenant's standing at the gate.
 
+use crate::telemetry::profiler::Subject;
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub struct Share {
     used_ns: AtomicU64,
     waited_ns: AtomicU64,
     admissions: AtomicU64,
+    subject: Arc<Subject>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,12 +43,18 @@ impl Share {
             used_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             admissions: AtomicU64::new(0),
+            subject: Subject::new(name),
         }))
     }
 
     /// Whose standing it is.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The tenant, as the profiler knows it.
+    pub fn subject(&self) -> &Arc<Subject> {
+        &self.subject
     }
 
     /// The weight in force.

@@ -6,16 +6,22 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod health;
 mod info;
+mod path;
 mod registry;
 mod table;
 
+pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
-pub use registry::{DeviceChoice, default_device, list, open, open_all, parse_choice};
+pub use path::{Count, Direction, Path};
+pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
 
 use crate::Result;
+use crate::telemetry::profiler::Track;
+use once_cell::sync::Lazy;
 use std::any::Any;
 use std::ffi::c_void;
 use std::os::fd::OwnedFd;
@@ -54,6 +60,21 @@ pub enum Place {
     Device,
 }
 
+/// Names of copies in the profiler, by where they go.
+pub(crate) const HOST_TO_DEVICE: &str = "host_to_device";
+/// See [`HOST_TO_DEVICE`].
+pub(crate) const DEVICE_TO_HOST: &str = "device_to_host";
+
+/// The name of a copy between these places.
+pub(crate) fn direction(dst: Place, src: Place) -> &'static str {
+    match (dst, src) {
+        (Place::Device, Place::Host) => HOST_TO_DEVICE,
+        (Place::Host, Place::Device) => DEVICE_TO_HOST,
+        (Place::Device, Place::Device) => "device_to_device",
+        (Place::Host, Place::Host) => "host_to_host",
+    }
+}
+
 /// A processor with its memory. All methods may be called from any thread.
 ///
 /// Errors: everything a driver can answer comes back as an [`crate::Error`] with advice; nothing panics.
@@ -66,6 +87,11 @@ pub trait Device: Send + Sync + Any {
 
     /// True figures of this device; free memory is read anew.
     fn info(&self) -> Result<DeviceInfo>;
+
+    /// How the device is at this moment, as far as it can be read: see [`DeviceHealth`].
+    fn health(&self) -> DeviceHealth {
+        DeviceHealth::default()
+    }
 
     /// Free and total bytes of physical memory at this moment.
     fn memory(&self) -> Result<(u64, u64)>;
@@ -123,6 +149,28 @@ pub trait Device: Send + Sync + Any {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let _ = bytes;
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
+    }
+
+    /// How work reaches this device, and counts of it.
+    fn path(&self) -> &Path {
+        static PLAIN: Lazy<Path> = Lazy::new(Path::default);
+        &PLAIN
+    }
+
+    /// One allocation of the device's own driver (`cuMemAlloc`; anonymous pages on the CPU device), aligned to at least
+    /// 256 bytes, writable, its content undefined on a GPU and zero on the CPU. Give it back with
+    /// [`Device::plain_free`].
+    ///
+    /// Errors: [`crate::Status::Unsupported`] where a device has none; [`crate::Status::OutOfMemory`].
+    fn plain_alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("this device has no allocations beside granules"))
+    }
+
+    /// Gives back what [`Device::plain_alloc`] gave, of the same size. No work that touches it may be in flight.
+    fn plain_free(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        let _ = (address, bytes);
+        Err(crate::Error::unsupported("this device has no allocations beside granules"))
     }
 
     /// The smallest processors that can be given away one by one: single cores, or groups of SMs.
@@ -187,6 +235,16 @@ pub trait Stream: Send + Sync + Any {
 
     /// Lets work queued from now on wait for `event`, which may belong to another stream of the same device.
     fn wait(&self, event: &Arc<dyn Event>) -> Result<()>;
+
+    /// Whose work it carries, for the profiler; none unless somebody said so.
+    fn track(&self) -> Option<&Arc<Track>> {
+        None
+    }
+
+    /// Says whose work it carries; the first time counts.
+    fn set_track(&self, track: Arc<Track>) {
+        let _ = track;
+    }
 
     /// The native stream (`CUstream`), or null on devices without one.
     fn raw(&self) -> *mut c_void;

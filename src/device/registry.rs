@@ -39,11 +39,11 @@ static OPENED: Lazy<Opened> = Lazy::new(Default::default);
 /// a GPU that is there and broken is an error.
 pub fn open(choice: DeviceChoice) -> Result<Arc<dyn Device>> {
     match choice {
-        DeviceChoice::Cpu => opened(DeviceKind::Cpu, 0),
-        DeviceChoice::Cuda(n) => opened(DeviceKind::Cuda, n),
-        DeviceChoice::Auto => match opened(DeviceKind::Cuda, 0) {
+        DeviceChoice::Cpu => open_one(DeviceKind::Cpu, 0),
+        DeviceChoice::Cuda(n) => open_one(DeviceKind::Cuda, n),
+        DeviceChoice::Auto => match open_one(DeviceKind::Cuda, 0) {
             Err(e) if matches!(e.status(), Status::NoDevice | Status::Unsupported) => {
-                opened(DeviceKind::Cpu, 0)
+                open_one(DeviceKind::Cpu, 0)
             }
             other => other,
         },
@@ -60,12 +60,17 @@ pub fn default_device() -> Result<Arc<dyn Device>> {
 pub fn open_all() -> Vec<Arc<dyn Device>> {
     let mut all = Vec::new();
     let mut n = 0;
-    while let Ok(gpu) = opened(DeviceKind::Cuda, n) {
+    while let Ok(gpu) = open_one(DeviceKind::Cuda, n) {
         all.push(gpu);
         n += 1;
     }
-    all.extend(opened(DeviceKind::Cpu, 0));
+    all.extend(open_one(DeviceKind::Cpu, 0));
     all
+}
+
+/// The devices that this process has opened so far: the CPU, then the GPUs.
+pub fn opened() -> Vec<Arc<dyn Device>> {
+    OPENED.lock().values().cloned().collect()
 }
 
 /// The default device first, then every other that can be opened.
@@ -77,7 +82,7 @@ pub fn list() -> Result<Vec<Arc<dyn Device>>> {
     Ok(all)
 }
 
-fn opened(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
+fn open_one(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
     let mut map = OPENED.lock();
     let key = (kind as u8, ordinal);
     if let Some(device) = map.get(&key) {

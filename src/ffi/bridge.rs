@@ -15,7 +15,7 @@ use std::sync::Arc;
 static BRIDGES: Table<cw_bridge, Bridge> = Table::new(8, "cw_bridge");
 static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
 
-fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
+pub(super) fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     BRIDGES.get("bridge", bridge)
 }
 

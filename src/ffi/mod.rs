@@ -35,6 +35,7 @@ mod memory;
 mod model;
 mod node;
 mod partition;
+mod profiler;
 mod stream;
 mod system;
 mod task;

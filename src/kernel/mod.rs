@@ -3,13 +3,16 @@
 
 mod memory;
 mod partition;
+mod profile;
 mod report;
 mod stream;
 
 pub use partition::{Partition, PartitionType};
+pub use profile::prometheus;
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};
+use crate::telemetry::profiler::Hold;
 use crate::tenant::{self, Tenant};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +41,8 @@ struct State {
     slices: BTreeMap<String, Slice>,
     /// Tenants that exist only because somebody used their id here.
     opened: Vec<Weak<Tenant>>,
+    /// While it is there, everybody's work is recorded.
+    profiling: Option<Hold>,
 }
 
 impl State {
@@ -72,6 +77,7 @@ impl Kernel {
                 streams: BTreeMap::new(),
                 slices: BTreeMap::new(),
                 opened: Vec::new(),
+                profiling: None,
             });
         }
         Ok(())

@@ -3,13 +3,16 @@
 use super::Kernel;
 use crate::Result;
 use crate::compute::{Nodes, Tasks};
+use crate::telemetry::profiler;
 use crate::tenant;
 use std::collections::BTreeMap;
 
 impl Kernel {
     /// Performance figures: times in seconds, shares from 0 to 1, counts. For each tenant `llm.<id>.…`:
     /// `device_time_seconds` (measured), `wait_time_seconds` (for its processors), `device_time_share` (its part of
-    /// what all tenants used), `admissions`.
+    /// what all tenants used), `admissions`. Of each device `device.<name>.…` how it is ([`crate::device::DeviceHealth`]), as far
+    /// as that can be read. Once something was recorded, the profiler's figures of all tenants as `profile.…`, and of those
+    /// that are open as `llm.<id>.profile.…`: see [`profiler::numbers`].
     pub fn metrics(&self) -> Result<BTreeMap<String, f64>> {
         let mut out = BTreeMap::new();
         self.read(|s| {
@@ -17,6 +20,7 @@ impl Kernel {
             out.insert("devices".into(), s.devices.len() as f64);
             Ok(())
         })?;
+        let devices = self.devices()?;
         let tenants = tenant::list();
         let total: f64 = tenants.iter().map(|t| t.share().used().as_secs_f64()).sum();
         out.insert("device_time_seconds".into(), total);
@@ -33,6 +37,20 @@ impl Kernel {
             put("device_time_share", if total > 0.0 { used / total } else { 0.0 });
             put("wait_time_seconds", t.share().waited().as_secs_f64());
             put("admissions", t.share().admissions() as f64);
+        }
+        for device in &devices {
+            for (name, value) in device.health().known() {
+                out.insert(format!("device.{}:{}.{name}", device.kind(), device.ordinal()), value);
+            }
+        }
+        if profiler::counts().records > 0 {
+            out.extend(
+                profiler::numbers(None).into_iter().map(|(key, value)| (format!("profile.{key}"), value)),
+            );
+            for t in &tenants {
+                let own = profiler::numbers(Some(t.id()));
+                out.extend(own.into_iter().map(|(k, value)| (format!("llm.{}.profile.{k}", t.id()), value)));
+            }
         }
         Ok(out)
     }

@@ -16,6 +16,9 @@ use std::sync::atomic::Ordering;
 /// The most slots a piece covers.
 const LARGEST_PIECE: u32 = 16;
 
+/// The same where pools grow in large pieces.
+const LARGEST_POOLED: u32 = 64;
+
 /// What is mapped: pieces by their first slot.
 #[derive(Default)]
 pub(super) struct Maps {
@@ -136,10 +139,13 @@ impl Space {
 
     /// Maps the slots of a plan, a few more when that is cheap, or nothing at all. Returns the units mapped.
     fn map_plan(&self, maps: &mut Maps, plan: &Plan) -> std::result::Result<(u32, u32), Shortage> {
+        let pooled = self.source.device.path().pooled();
+        let largest = if pooled { LARGEST_POOLED } else { LARGEST_PIECE };
         if plan.slots == 1 {
             // A small allocation: map in larger pieces as the pool grows.
             let mapped = self.mapped.load(Ordering::Relaxed) / u64::from(self.slot);
-            let slots = (mapped / 16).clamp(1, u64::from(LARGEST_PIECE.min(plan.room))) as u32;
+            let wanted = if pooled { (mapped / 4).max(4) } else { mapped / 16 };
+            let slots = wanted.clamp(1, u64::from(largest.min(plan.room))) as u32;
             let slots = 1 << slots.ilog2();
             if slots > 1
                 && let Ok(piece) = self.map_piece(plan.slot, slots)
@@ -149,7 +155,7 @@ impl Space {
             }
         }
         // The last slot of a large allocation is shared with others: it is a piece of its own.
-        let size = (plan.slots / 8).clamp(1, LARGEST_PIECE);
+        let size = (plan.slots / if pooled { 2 } else { 8 }).clamp(1, largest);
         let mut done = 0;
         while done < plan.slots {
             let slots = size.min((plan.slots - done - 1).max(1));

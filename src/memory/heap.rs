@@ -55,6 +55,8 @@ pub(super) struct Heap {
     pub used: u64,
     /// Live blocks.
     pub live: u64,
+    /// Blocks that were ever live.
+    pub made: u64,
 }
 
 fn class(units: u32) -> (usize, usize) {
@@ -79,6 +81,7 @@ impl Heap {
             base,
             used: 0,
             live: 0,
+            made: 0,
         }
     }
 
@@ -172,6 +175,7 @@ impl Heap {
         self.index.mark(start);
         self.used += u64::from(units);
         self.live += 1;
+        self.made += 1;
         id
     }
 

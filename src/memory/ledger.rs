@@ -155,6 +155,11 @@ impl Ledger {
         all.push(idle);
     }
 
+    /// Makes all tenants give the granules that they keep for reuse back to the device.
+    pub fn give_back_idle(&self) {
+        self.reclaim(None);
+    }
+
     /// Makes all tenants (or one) give back the granules that they keep for reuse.
     pub(super) fn reclaim(&self, only: Option<&Account>) {
         let all: Vec<_> = self.idle.lock().iter().filter_map(Weak::upgrade).collect();

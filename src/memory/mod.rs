@@ -15,6 +15,9 @@
 //! pool holds; beyond that they go back to the device at once. When the device has no memory left, or what is left is
 //! set aside, the free granules of all tenants are given back before anybody is refused.
 //!
+//! With [`crate::device::Path::pooled`] a half of what the pool holds is kept, and pools and regions grow in larger
+//! pieces. With [`crate::device::Path::direct`] off an allocation is one of the device's driver, and nothing is kept.
+//!
 //! # Scrubbing
 //! Granules are zero when a tenant gets them: the CPU device creates them so, on other devices they are set to zero on
 //! creation, before their address is known to anybody. Within one tenant freed memory keeps its content.
@@ -28,6 +31,7 @@ mod growth;
 mod heap;
 mod index;
 mod ledger;
+mod lone;
 mod region;
 mod registry;
 mod shared;

@@ -13,6 +13,9 @@ use std::sync::{Arc, Weak};
 /// The most bytes of one granule of a region.
 const LARGEST_PIECE: u64 = 32 << 20;
 
+/// The same where pools grow in large pieces.
+const LARGEST_POOLED: u64 = 256 << 20;
+
 /// Memory that grows at its end under a fixed address. Unmapped and refunded when dropped; no work that touches it may
 /// be in flight then.
 pub struct Region(Arc<Inner>);
@@ -86,10 +89,13 @@ impl Region {
         let units = account.take(target - mapped, &r.tag)?;
         let before = pieces.len();
         let mut at = mapped;
+        let pooled = r.space.source.device.path().pooled();
         while at < target {
             // A granule is at most an eighth of what lies before it, so that shrinking stays exact to an eighth.
-            let eighth = (at / 8).checked_ilog2().map_or(0, |log| 1 << log);
-            let size = eighth.clamp(granularity, LARGEST_PIECE.max(granularity)).min(target - at);
+            // Where pools grow in large pieces, regions may be as large again at once.
+            let (part, largest) = if pooled { (1, LARGEST_POOLED) } else { (8, LARGEST_PIECE) };
+            let part = (at / part).checked_ilog2().map_or(0, |log| 1 << log);
+            let size = part.clamp(granularity, largest.max(granularity)).min(target - at);
             match r.take(r.base + at, size) {
                 Ok(piece) => pieces.push(piece),
                 Err(e) => {

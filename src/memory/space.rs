@@ -3,14 +3,16 @@
 use super::growth::Maps;
 use super::heap::{Block, Heap};
 use super::ledger::Idle;
+use super::lone::Lones;
 use super::registry::{self, Kind, Owner};
 use super::source::Source;
 use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
-use crate::device::{Device, DevicePtr};
+use crate::device::{Count, Device, DevicePtr};
+use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Waits until work in flight of a tenant no longer touches memory that it has freed.
 pub type Fence = Box<dyn Fn() -> Result<()> + Send + Sync>;
@@ -31,8 +33,11 @@ pub struct Space {
     pub(super) maps: Mutex<Maps>,
     /// Units that are mapped.
     pub(super) mapped: AtomicU64,
+    /// Allocations outside of the pool.
+    pub(super) lones: Mutex<Lones>,
     fence: RwLock<Option<Fence>>,
-    this: Weak<Space>,
+    subject: OnceLock<Arc<Subject>>,
+    pub(super) this: Weak<Space>,
 }
 
 impl Space {
@@ -56,7 +61,9 @@ impl Space {
             heap: Mutex::new(Heap::new(slot, base / UNIT)),
             maps: Mutex::default(),
             mapped: AtomicU64::new(0),
+            lones: Mutex::default(),
             fence: RwLock::new(None),
+            subject: OnceLock::new(),
             this: this.clone(),
         });
         registry::add(base, bytes, Arc::as_ptr(&space), space.this.clone());
@@ -97,11 +104,36 @@ impl Space {
     /// Errors: [`Status::QuotaExceeded`] when the limit does not allow it, [`Status::OutOfMemory`] when the device has
     /// no memory left. Nothing has changed then.
     pub fn alloc(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
+        if profiler::on() {
+            return self.seen("allocate", bytes, || self.allocate(bytes, align, tag));
+        }
+        self.allocate(bytes, align, tag)
+    }
+
+    /// Says whose space it is, for the profiler.
+    pub(crate) fn set_subject(&self, subject: &Arc<Subject>) {
+        // Said once, when the tenant is opened.
+        let _ = self.subject.set(subject.clone());
+    }
+
+    /// Measures work on the space.
+    #[cold]
+    fn seen<T>(&self, name: &'static str, bytes: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let place = self.subject.get().and_then(Place::of_thread);
+        Span::at(profiler::Kind::Memory, name, place).bytes(bytes).end_if(work())
+    }
+
+    fn allocate(&self, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
         if bytes == 0 {
             return Err(Error::argument("bytes", "must not be 0"));
         }
         if !align.is_power_of_two() || align > u64::from(u32::MAX) {
             return Err(Error::argument("align", format!("{align} is not a power of two below 4 GiB")));
+        }
+        if !self.source.device.path().direct()
+            && let Some(ptr) = self.alloc_lone(bytes, align, tag)?
+        {
+            return Ok(ptr);
         }
         let align = (align.max(UNIT) / UNIT) as u32;
         let units = self.account.take(bytes, tag)?;
@@ -132,8 +164,15 @@ impl Space {
     /// Errors: [`Status::InvalidArgument`] for a pointer that was freed before or that points inside of an allocation,
     /// [`Status::NotOwner`] for one that belongs to another tenant or to none.
     pub fn free(&self, ptr: DevicePtr) -> Result<()> {
+        if profiler::on() {
+            return self.seen("free", 0, || self.release(ptr));
+        }
+        self.release(ptr)
+    }
+
+    fn release(&self, ptr: DevicePtr) -> Result<()> {
         let Some(unit) = self.unit(ptr).filter(|_| ptr.is_multiple_of(UNIT)) else {
-            return Err(self.refusal("ptr", ptr));
+            return self.free_lone(ptr).unwrap_or_else(|| Err(self.refusal("ptr", ptr)));
         };
         let mut heap = self.heap.lock();
         let Some(id) = heap.live_at(unit) else {
@@ -153,7 +192,8 @@ impl Space {
 
     /// How many mapped units may be free when `used` are not.
     pub(super) fn cached(&self, used: u64) -> u64 {
-        (used / 16).max(2 * u64::from(self.slot))
+        let (share, least) = if self.source.device.path().pooled() { (2, 16) } else { (16, 2) };
+        (used / share).max(least * u64::from(self.slot))
     }
 
     /// The live allocation, region or shared mapping of this space that holds `address`.
@@ -211,6 +251,7 @@ impl Space {
     /// What is still there, oldest first: allocations, regions and shared mappings.
     pub fn leaks(&self) -> Vec<Allocation> {
         let mut all: Vec<_> = self.heap.lock().live_blocks().map(|b| self.describe(b)).collect();
+        all.extend(self.all_lones());
         all.extend(registry::beside(self));
         all.sort_by(|a, b| b.age.cmp(&a.age).then(a.ptr.cmp(&b.ptr)));
         all
@@ -225,10 +266,15 @@ impl Space {
             peak: account.peak(),
             shared: account.shared(),
             regions: account.regions(),
-            allocations: self.heap.lock().live,
+            allocations: self.heap.lock().live + self.lones.lock().len() as u64,
             physical: account.physical(),
             rejections: account.rejections(),
         }
+    }
+
+    /// Allocations that its pool has made since it was opened.
+    pub fn allocations_made(&self) -> u64 {
+        self.heap.lock().made
     }
 
     fn unit(&self, address: DevicePtr) -> Option<u32> {
@@ -257,15 +303,7 @@ impl Space {
         }
         if let Some(unit) = self.unit(address) {
             if let Some(a) = self.find(address) {
-                let offset = address - a.ptr;
-                return Error::argument(
-                    argument,
-                    format!(
-                        "{address:#x} is {offset} bytes inside of the allocation at {:#x} ({} bytes, {:?})",
-                        a.ptr, a.bytes, a.tag
-                    ),
-                )
-                .advise("pass the pointer that the allocation returned");
+                return inside(argument, address, &a);
             }
             let exact = address.is_multiple_of(UNIT) && self.heap.lock().was_live(unit);
             let state =
@@ -273,6 +311,10 @@ impl Space {
             return Error::argument(argument, format!("{address:#x} {state}"));
         }
         match registry::owner(address) {
+            Some(owner) if owner.is_of(self) && owner.kind() == Kind::Pool => match self.lone_over(address) {
+                Some(a) => inside(argument, address, &a),
+                None => Error::argument(argument, format!("{address:#x} was freed already")),
+            },
             Some(owner) if owner.is_of(self) => {
                 let kind = owner.kind().name();
                 let tag = owner.lookup(address).map(|a| a.tag).unwrap_or_default();
@@ -296,6 +338,19 @@ impl Space {
             .advise("pass device memory that this tenant allocated"),
         }
     }
+}
+
+#[cold]
+fn inside(argument: &str, address: DevicePtr, a: &Allocation) -> Error {
+    let offset = address - a.ptr;
+    Error::argument(
+        argument,
+        format!(
+            "{address:#x} is {offset} bytes inside of the allocation at {:#x} ({} bytes, {:?})",
+            a.ptr, a.bytes, a.tag
+        ),
+    )
+    .advise("pass the pointer that the allocation returned")
 }
 
 /// Reserves twice the device's memory, so that there is room for large allocations between small ones, or the limit
@@ -324,7 +379,7 @@ impl Owner for Space {
     }
 
     fn lookup(&self, address: DevicePtr) -> Option<Allocation> {
-        self.unit(address).and_then(|_| self.find(address))
+        if self.unit(address).is_some() { self.find(address) } else { self.lone_over(address) }
     }
 }
 
@@ -343,6 +398,9 @@ impl Drop for Space {
         registry::remove(self.base);
         // A device that cannot be waited for any more (lost) has no work in flight either.
         let _ = self.wait_for_work();
+        let made = self.heap.get_mut().made;
+        self.source.device.path().count(Count::PoolAllocations, made);
+        self.abandon_lones();
         for (_, piece) in std::mem::take(&mut self.maps.get_mut().pieces) {
             self.source.abandon(Some(&self.account), piece);
         }

@@ -6,6 +6,7 @@
 //! Determinism: on the CPU device each output element is computed by one thread in an order that depends neither on
 //! the number of rows, nor on the number of threads, nor on anything that runs beside it.
 
+mod bytes;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -131,6 +132,8 @@ pub type Download<'a> = (&'a mut [u8], DevicePtr);
 pub struct StepTime {
     /// Measured time the node was busy with this step: device events on a GPU, the stream thread's run on the CPU.
     pub device: Duration,
+    /// When the device began with it, on the profiler's clock; 0 while the profiler is off.
+    pub begun: u64,
 }
 
 /// Tensor operations on one stream. Methods that start with an operation's name may only be called from inside the

@@ -3,4 +3,8 @@
 
 pub mod history;
 pub mod log;
+pub mod nvtx;
+pub mod profiler;
+pub mod prometheus;
 pub mod recovery;
+pub mod trace;

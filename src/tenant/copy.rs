@@ -3,6 +3,7 @@
 use super::Tenant;
 use crate::device::{Place, Stream};
 use crate::memory;
+use crate::telemetry::profiler;
 use crate::{Error, Result};
 
 impl Tenant {
@@ -22,6 +23,7 @@ impl Tenant {
         if overlap {
             return Err(Error::argument("dst", "the ranges overlap without being the same"));
         }
+        let _scope = profiler::on().then(|| self.subject().enter());
         // SAFETY: device ranges were checked above; host ranges are the caller's promise.
         unsafe { self.device.copy(dst, src, bytes, stream) }
     }
@@ -29,6 +31,7 @@ impl Tenant {
     /// Sets `bytes` bytes of this tenant's memory to `value`.
     pub fn fill(&self, dst: u64, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
         self.space.check("dst", dst, bytes)?;
+        let _scope = profiler::on().then(|| self.subject().enter());
         // SAFETY: the range lies inside one live allocation of this tenant.
         unsafe { self.device.fill(dst, value, bytes, stream) }
     }

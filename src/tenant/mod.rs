@@ -10,10 +10,12 @@ use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
 use crate::ops::{self, Ops};
+use crate::telemetry::nvtx;
+use crate::telemetry::profiler::{Subject, Track};
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 /// What a tenant asks for.
@@ -56,6 +58,8 @@ pub struct Tenant {
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
     made: Arc<Made>,
+    /// Streams made so far.
+    numbered: AtomicU64,
 }
 
 /// Every stream that was made for a tenant, while it lives.
@@ -90,9 +94,12 @@ impl Tenant {
             return Err(Error::argument("llmId", "must not be empty"));
         }
         fits(device, config.processors)?;
+        // A tool that is attached to the process hears of everything from the first tenant on.
+        nvtx::attach();
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
         let space = Space::new(device.clone(), account.clone())?;
+        space.set_subject(share.subject());
         let made = Arc::<Made>::default();
         let running = made.clone();
         // Memory is unmapped only when this tenant's own work has passed; others need not wait for that.
@@ -110,6 +117,7 @@ impl Tenant {
             compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
             made,
+            numbered: AtomicU64::new(0),
         })
     }
 
@@ -136,6 +144,11 @@ impl Tenant {
     /// Its standing at the gate.
     pub fn share(&self) -> &Arc<Share> {
         &self.share
+    }
+
+    /// It, as the profiler knows it.
+    pub fn subject(&self) -> &Arc<Subject> {
+        self.share.subject()
     }
 
     /// Whether it was closed.
@@ -267,6 +280,10 @@ impl Tenant {
 
     fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
         let stream = node.stream_create(priority)?;
+        stream.set_track(Track::new(
+            self.subject(),
+            format!("stream {}", self.numbered.fetch_add(1, SeqCst) + 1),
+        ));
         let mut made = self.made.lock();
         made.retain(|s| s.strong_count() > 0);
         made.push(Arc::downgrade(&stream));
@@ -391,6 +408,7 @@ impl Tenant {
 
     /// Marks it as closed; false when it was already.
     fn begin_close(&self) -> bool {
+        self.subject().set(false);
         !std::mem::replace(&mut self.compute.lock().closed, true)
     }
 

@@ -43,7 +43,7 @@ static const char *const kind_names[K_COUNT] = { "", "context", "stream", "event
 /* Every object starts so. Objects are never freed, so that the use of a dead one is seen. */
 typedef struct Object { int kind, live; struct Object *next; } Object;
 
-typedef struct { Object o; int device, retained; } Context;
+typedef struct { Object o; int device, retained; u32 peers; } Context;
 typedef struct { Object o; Context *context; u64 queued, done; double time; int captured; } Event;
 typedef struct Op { struct Op *next; int what; u64 dst, src; size_t bytes; unsigned char value; void (*fn)(void *);
     void *data; Event *event; u64 ticket; int kernel; u64 args[4]; struct Graph *graph; } Op;
@@ -56,7 +56,7 @@ typedef struct { Object o; Module *module; int kernel; int max_shared; } Functio
 typedef struct { Object o; u32 sms; u64 groups; } Desc;
 typedef struct { Object o; int device, fd, handles, mappings; size_t bytes, charged; ino_t inode; } Phys;
 typedef struct { Object o; u64 address; size_t bytes; } Range;
-typedef struct { Object o; u64 address; size_t bytes; Phys *phys; int access; } Mapping;
+typedef struct { Object o; u64 address; size_t bytes; Phys *phys; int access; u32 peers; } Mapping;
 typedef struct { Object o; void *p; size_t bytes; } Host;
 
 typedef struct { u32 type; u32 handle_types; u32 location_type; int location; void *win32; unsigned char rest[8]; } Prop;
@@ -392,12 +392,21 @@ Result cuMemMap(u64 a, size_t bytes, size_t offset, u64 h, u64 flags) {
 Result cuMemSetAccess(u64 a, size_t bytes, const Access *access, size_t n) {
     ENTER;
     LOCKED({
-        if (n != 1 || (access->flags != 1 && access->flags != 3)) FAIL(INVALID);
+        int own = -1;
+        for (size_t i = 0; i < n; i++)
+            if (access[i].flags > 3 || access[i].flags == 2 || access[i].location < 0 || access[i].location >= devices) r_ = INVALID;
+        if (r_ || !n) FAIL(INVALID);
         for (u64 at = a; at < a + bytes && !r_;) {
             Mapping *m = mapping_at(at, 1);
             if (!m || m->address != at || at + m->bytes > a + bytes) { r_ = INVALID; break; }
-            m->access = (int)access->flags;
-            mprotect((void *)(uintptr_t)at, m->bytes, access->flags == 3 ? PROT_READ | PROT_WRITE : PROT_READ);
+            for (size_t i = 0; i < n; i++) {
+                if (access[i].location == m->phys->device) own = (int)i;
+                else m->peers = access[i].flags ? m->peers | 1u << access[i].location : m->peers & ~(1u << access[i].location);
+            }
+            if (own >= 0) {
+                m->access = (int)access[own].flags;
+                mprotect((void *)(uintptr_t)at, m->bytes, m->access == 3 ? PROT_READ | PROT_WRITE : PROT_READ);
+            }
             at += m->bytes;
         }
     });
@@ -491,6 +500,111 @@ Result cuPointerGetAttribute(void *out, int a, u64 p) {
         else if (a == 9) *(int *)out = m ? m->phys->device : 0;
         else FAIL(INVALID);
     });
+}
+
+/* ---- allocations of the driver itself ---------------------------------------------------------------------- */
+
+/* A granule of its own, in a range of its own. */
+Result cuMemAlloc_v2(u64 *a, size_t bytes) {
+    ENTER;
+    CURRENT;
+    if (!bytes) return INVALID;
+    bytes = (bytes + 511) / 512 * 512;
+    LOCKED({
+        if (used[current->device] + bytes > memory) FAIL(OOM);
+        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) FAIL(OOM);
+        memset(p, 0xD1, bytes); /* What somebody left there. */
+        Phys *o = make(K_PHYS, sizeof(Phys));
+        Range *r = make(K_RANGE, sizeof(Range));
+        Mapping *m = make(K_MAPPING, sizeof(Mapping));
+        o->device = current->device;
+        o->fd = -1;
+        o->mappings = 1;
+        o->bytes = o->charged = r->bytes = m->bytes = bytes;
+        used[o->device] += bytes;
+        *a = r->address = m->address = (u64)(uintptr_t)p;
+        m->phys = o;
+        m->access = 3;
+    });
+}
+
+/* With the lock held. */
+static Result linear_free(u64 a) {
+    Mapping *m = mapping_at(a, 1);
+    if (!m || m->address != a || m->phys->fd != -1) return INVALID;
+    munmap((void *)(uintptr_t)a, m->bytes);
+    end(range_of(a, m->bytes));
+    used[m->phys->device] -= m->phys->charged;
+    end(m->phys);
+    end(m);
+    return OK;
+}
+
+Result cuMemFree_v2(u64 a) {
+    ENTER;
+    CURRENT;
+    LOCKED({
+        for (Object *o = objects[K_STREAM]; o; o = o->next) {
+            Stream *s = (Stream *)o;
+            u64 target = s->queued;
+            if (s->context->device != current->device) continue;
+            while (s->done < target) pthread_cond_wait(&changed, &lock);
+        }
+        r_ = linear_free(a);
+    });
+}
+
+/* Ordered on a stream as on a GPU only as far as the caller can tell: the bytes are there at once. */
+Result cuMemAllocAsync(u64 *a, size_t bytes, Stream *s) {
+    ENTER;
+    if (!is(s, K_STREAM)) return BAD_HANDLE;
+    return cuMemAlloc_v2(a, bytes);
+}
+
+Result cuMemFreeAsync(u64 a, Stream *s) {
+    ENTER;
+    if (!is(s, K_STREAM)) return BAD_HANDLE;
+    return cuMemFree_v2(a);
+}
+
+/* ---- peers ------------------------------------------------------------------------------------------------- */
+
+Result cuDeviceCanAccessPeer(int *can, int a, int b) {
+    ENTER;
+    if (a < 0 || a >= devices || b < 0 || b >= devices) return BAD_DEVICE;
+    *can = a != b;
+    return OK;
+}
+
+Result cuCtxEnablePeerAccess(Context *peer, u32 flags) {
+    ENTER;
+    CURRENT;
+    if (flags || !is(peer, K_CONTEXT) || peer == current) return INVALID;
+    LOCKED({
+        if (current->peers >> peer->device & 1) FAIL(704);
+        current->peers |= 1u << peer->device;
+    });
+}
+
+Result cuCtxDisablePeerAccess(Context *peer) {
+    ENTER;
+    CURRENT;
+    if (!is(peer, K_CONTEXT)) return INVALID;
+    LOCKED({
+        if (!(current->peers >> peer->device & 1)) FAIL(705);
+        current->peers &= ~(1u << peer->device);
+    });
+}
+
+/* How many mappings GPU `b` may use beside their own. */
+long mock_peer_mappings(int b) {
+    long n = 0;
+    pthread_mutex_lock(&lock);
+    for (Object *o = objects[K_MAPPING]; o; o = o->next)
+        if (o->live && ((Mapping *)o)->peers >> b & 1) n++;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 /* ---- streams ----------------------------------------------------------------------------------------------- */

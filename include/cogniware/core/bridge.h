@@ -7,6 +7,7 @@
 #include <cogniware/detail/generate.hpp>
 #include <cogniware/detail/lazy.hpp>
 #include <cogniware/detail/map.hpp>
+#include <cogniware/detail/profiling.hpp>
 #include <cogniware/detail/read_options.hpp>
 #include <cogniware/detail/task_status.hpp>
 
@@ -24,7 +25,7 @@ namespace cogniware {
 // Methods that return bool never throw: false means that nothing was done, and cogniware::last_error() says why. Methods
 // that return lists, maps or text give empty ones then; generate throws. Usable from any thread. An LLM that nobody
 // registered is opened with defaults on first use. Sizes are bytes unless they count elements.
-class AdvancedPythonCppBridge {
+class AdvancedPythonCppBridge : public detail::Profiling {
 public:
     using Map = std::map<std::string, std::string>;
 
@@ -251,6 +252,24 @@ public:
 
     Map getSystemInfo() const {
         return detail::read_map([this](cw_map** map) { return cw_bridge_system_info(bridge_.get(), map); });
+    }
+
+    // --- profiling ---
+
+    // Records the LLM's kernels, copies, steps, tasks and waits from now on.
+    bool enableProfiling(const std::string& llmId) noexcept {
+        return cw_bridge_profiling_enable(bridge_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // The figures stay.
+    bool disableProfiling(const std::string& llmId) noexcept {
+        return cw_bridge_profiling_disable(bridge_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // `<kind>.<name>.<figure>`, each with its unit (docs/profiling.md), and profiling_enabled.
+    Map getProfilingData(const std::string& llmId) const {
+        return detail::read_map(
+            [&](cw_map** map) { return cw_bridge_profiling_data(bridge_.get(), llmId.c_str(), map); });
     }
 
     cw_bridge* get() const noexcept { return bridge_.get(); }

@@ -9,6 +9,7 @@
 #include <cogniware/detail/kernel_convert.hpp>
 #include <cogniware/detail/lazy.hpp>
 #include <cogniware/detail/map.hpp>
+#include <cogniware/detail/profiling.hpp>
 #include <cogniware/detail/task_status.hpp>
 
 #include <cstdint>
@@ -23,7 +24,7 @@ namespace cogniware {
 // Methods that return bool never throw: false means that nothing was done, and cogniware::last_error() says why. Methods
 // that return lists, structs or text give empty ones then (ids of -1). Objects may be used from any thread. An `llmId`
 // names a tenant; one that nobody registered is opened with default limits on first use. Sizes are bytes.
-class AdvancedCustomizedKernel {
+class AdvancedCustomizedKernel : public detail::Profiling {
 public:
     // A kernel manager of its own; KernelDriverManager::getKernel() gives the process-wide one.
     AdvancedCustomizedKernel() noexcept : kernel_(cw_kernel_create) {}
@@ -251,6 +252,15 @@ public:
         }
         return streams;
     }
+
+    // --- profiling ---
+
+    // Records kernels, copies, steps, tasks and waits of every LLM from now on; their figures are in
+    // getPerformanceMetrics() as `profile.…` and `llm.<id>.profile.…` (docs/profiling.md). Ends with shutdown().
+    bool enableProfiling() noexcept { return cw_kernel_profiling_enable(kernel_.get()) == CW_OK; }
+
+    // The figures stay.
+    bool disableProfiling() noexcept { return cw_kernel_profiling_disable(kernel_.get()) == CW_OK; }
 
     // --- slices, tenants, figures ---
 

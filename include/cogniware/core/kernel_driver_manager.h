@@ -4,6 +4,7 @@
 #define COGNIWARE_CORE_KERNEL_DRIVER_MANAGER_H
 
 #include <cogniware/core/driver.h>
+#include <cogniware/detail/profiling.hpp>
 
 #include <map>
 #include <memory>
@@ -12,7 +13,7 @@
 namespace cogniware {
 
 // Methods that return bool never throw; false leaves its reason in cogniware::last_error(). Usable from any thread.
-class KernelDriverManager {
+class KernelDriverManager : public detail::Profiling {
 public:
     static KernelDriverManager& getInstance() noexcept {
         static KernelDriverManager instance;
@@ -55,6 +56,12 @@ public:
     std::map<std::string, std::size_t> getSystemResourceUsage() const {
         return detail::read_numbers<std::size_t>(cw_system_usage);
     }
+
+    // Records the work of every LLM from now on; independent of the kernel's and the bridges' own switches.
+    bool enableSystemProfiling() noexcept { return cw_system_profiling_enable() == CW_OK; }
+
+    // The figures stay.
+    bool disableSystemProfiling() noexcept { return cw_system_profiling_disable() == CW_OK; }
 
 private:
     KernelDriverManager() = default;

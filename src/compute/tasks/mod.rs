@@ -11,6 +11,7 @@ mod types;
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
 use crate::telemetry::history;
+use crate::telemetry::profiler::{self, Kind, Place, Scope, Span};
 use crate::{Category, Error, Result, Status};
 use affinity::{pin, unpin};
 use once_cell::sync::Lazy;
@@ -121,6 +122,20 @@ pub struct Ended {
     pub failed: u64,
     /// Cancelled.
     pub cancelled: u64,
+}
+
+/// Records how long a task waited, and begins to measure its run.
+#[cold]
+fn seen(entry: &Entry, spec: &TaskSpec) -> (Span, Scope) {
+    let place = Place::of_thread(spec.share.subject());
+    if let Some(place) = &place {
+        let info = entry.info.lock();
+        let started = info.started.unwrap_or(info.created);
+        let waited = started.duration_since(info.created).unwrap_or_default().as_nanos() as u64;
+        drop(info);
+        place.record(Kind::Wait, &spec.kind, profiler::now().saturating_sub(waited), waited, 0, 0, None);
+    }
+    (Span::at(Kind::Task, spec.kind.clone(), place), spec.share.subject().enter())
 }
 
 /// The scheduler of tasks. One per process is enough: [`Tasks::global`].
@@ -327,7 +342,13 @@ impl Shared {
         let begun = Instant::now();
         let saved = pin(&spec.affinity);
         OWN.set(&*entry);
+        // Host work without a stream that the body does is its tenant's, and a trace shows it inside of the task.
+        let span = profiler::on().then(|| seen(&entry, &spec));
         let outcome = catch_unwind(AssertUnwindSafe(|| (spec.body)(&entry.context)));
+        if let Some((span, scope)) = span {
+            span.end();
+            drop(scope);
+        }
         OWN.set(std::ptr::null());
         unpin(saved);
         let cancelled = entry.context.is_cancelled();

@@ -14,6 +14,7 @@
 
 mod fork;
 mod granule;
+mod health;
 mod node;
 mod ranges;
 mod stream;
@@ -25,11 +26,15 @@ mod tests;
 
 pub use granule::GRANULARITY;
 pub use node::CpuNode;
-pub use stream::{CpuEvent, CpuStream};
+pub use stream::{CpuEvent, CpuStream, submitted};
 pub use team::Team;
 pub use topology::{Core, Topology};
 
-use super::{Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use super::{
+    Access, Count, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Direction,
+    Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Unit,
+};
+use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;
@@ -38,6 +43,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use stream::Queue;
 
 /// How many bytes may be created between two readings of the system's free memory.
@@ -50,6 +56,8 @@ pub struct CpuDevice {
     ranges: Ranges,
     queues: Arc<Mutex<Vec<Weak<Queue>>>>,
     unchecked: AtomicU64,
+    load: health::Load,
+    way: Way,
 }
 
 impl CpuDevice {
@@ -69,6 +77,8 @@ impl CpuDevice {
             ranges: Ranges::default(),
             queues: Arc::default(),
             unchecked: AtomicU64::new(CHECK_EVERY),
+            load: health::Load::default(),
+            way: Way::default(),
         })
     }
 
@@ -128,6 +138,10 @@ impl Device for CpuDevice {
         })
     }
 
+    fn health(&self) -> DeviceHealth {
+        self.load.read(self.topology.root(), self.memory().ok())
+    }
+
     fn memory(&self) -> Result<(u64, u64)> {
         self.topology.memory()
     }
@@ -141,6 +155,7 @@ impl Device for CpuDevice {
             return Err(Error::argument("bytes", format!("{bytes} is not a multiple of {GRANULARITY}")));
         }
         self.check_free(bytes)?;
+        self.way.count(Count::Granules, 1);
         granule::create(bytes)
     }
 
@@ -172,15 +187,23 @@ impl Device for CpuDevice {
         self.ranges.check("dst", dst, src.len() as u64, Access::ReadWrite)?;
         // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
         // unless the caller made it so, which `copy` tolerates.
-        unsafe { std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len()) };
-        Ok(())
+        profiler::measured(Kind::Copy, HOST_TO_DEVICE, src.len() as u64, None, || {
+            self.waited(Direction::Up, src.len() as u64, || unsafe {
+                std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len());
+            });
+            Ok(())
+        })
     }
 
     fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
         self.ranges.check("src", src, dst.len() as u64, Access::Read)?;
         // SAFETY: the range is mapped readable; see `write` about overlap.
-        unsafe { std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len()) };
-        Ok(())
+        profiler::measured(Kind::Copy, DEVICE_TO_HOST, dst.len() as u64, None, || {
+            self.waited(Direction::Down, dst.len() as u64, || unsafe {
+                std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len());
+            });
+            Ok(())
+        })
     }
 
     unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
@@ -196,7 +219,31 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised both ranges until the copy has run.
             unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
         };
-        on(stream, run)
+        let name = self.direction(dst, src);
+        let direction = match (self.place(dst), self.place(src)) {
+            (Place::Device, Place::Host) => Direction::Up,
+            (Place::Host, _) => Direction::Down,
+            (Place::Device, Place::Device) => Direction::Within,
+        };
+        let Some(stream) = stream else {
+            return profiler::measured(Kind::Copy, name, bytes, None, || {
+                self.waited(direction, bytes, run);
+                Ok(())
+            });
+        };
+        self.way.copied(direction, bytes, None);
+        let run: Box<dyn FnOnce() + Send> = match profiler::on() {
+            true => Box::new(seen(Kind::Copy, name, bytes, Some(stream), run)),
+            false => Box::new(run),
+        };
+        if self.way.own_streams() && bytes >= TRANSFER {
+            self.way.count(Count::OwnStreamCopies, 1);
+            return own(stream)?.submit_beside(direction == Direction::Down, move || {
+                run();
+                Ok(())
+            });
+        }
+        on(Some(stream), run)
     }
 
     unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
@@ -211,11 +258,33 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised the range until the fill has run.
             unsafe { std::ptr::write_bytes(dst as *mut u8, value, bytes as usize) }
         };
+        if profiler::on() {
+            return on(stream, seen(Kind::Fill, "fill", bytes, stream, run));
+        }
         on(stream, run)
     }
 
     fn place(&self, address: u64) -> Place {
         if self.ranges.contains(address) { Place::Device } else { Place::Host }
+    }
+
+    fn path(&self) -> &Way {
+        &self.way
+    }
+
+    fn plain_alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        let pages = whole_pages(bytes)?;
+        self.check_free(pages)?;
+        let address = self.ranges.plain(pages)?;
+        self.way.count(Count::StandardAllocations, 1);
+        Ok(address)
+    }
+
+    fn plain_free(&self, address: DevicePtr, bytes: u64) -> Result<()> {
+        if self.ranges.plain_release(address, whole_pages(bytes)?) {
+            return Ok(());
+        }
+        Err(Error::argument("address", format!("no allocation of {bytes} bytes was made at {address:#x}")))
     }
 
     fn units(&self) -> &[Unit] {
@@ -236,6 +305,18 @@ impl Device for CpuDevice {
 }
 
 impl CpuDevice {
+    /// What a copy between these is called.
+    fn direction(&self, dst: u64, src: u64) -> &'static str {
+        super::direction(self.place(dst), self.place(src))
+    }
+
+    /// Runs a copy that the caller waits for, and notes it.
+    fn waited(&self, direction: Direction, bytes: u64, run: impl FnOnce()) {
+        let begun = Instant::now();
+        run();
+        self.way.copied(direction, bytes, Some(begun.elapsed()));
+    }
+
     /// Judges addresses in ranges of this device; other host memory is the caller's word.
     fn touch(&self, argument: &str, address: u64, bytes: u64, access: Access) -> Result<()> {
         if self.ranges.contains(address) || address.checked_add(bytes).is_none() {
@@ -245,19 +326,47 @@ impl CpuDevice {
     }
 }
 
+/// `run`, measured on the thread that runs it.
+fn seen(
+    kind: Kind,
+    name: &'static str,
+    bytes: u64,
+    stream: Option<&dyn Stream>,
+    run: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send + 'static {
+    let place = profiler::Place::of(stream.and_then(|s| s.track()));
+    move || {
+        let span = Span::at(kind, name, place).bytes(bytes);
+        run();
+        span.end();
+    }
+}
+
+/// Copies shorter than this stay on their own stream: two events cost as much as they take.
+const TRANSFER: u64 = 64 << 10;
+
+/// `bytes` (at least 1) rounded up to pages.
+fn whole_pages(bytes: u64) -> Result<u64> {
+    let pages = bytes.checked_next_multiple_of(4096).filter(|&p| p > 0);
+    pages.ok_or_else(|| Error::argument("bytes", format!("{bytes} is 0 or beyond the address space")))
+}
+
+fn own(stream: &dyn Stream) -> Result<&CpuStream> {
+    stream
+        .as_any()
+        .downcast_ref::<CpuStream>()
+        .ok_or_else(|| Error::argument("stream", "belongs to another device"))
+}
+
 fn on(stream: Option<&dyn Stream>, run: impl FnOnce() + Send + 'static) -> Result<()> {
     match stream {
         None => {
             run();
             Ok(())
         }
-        Some(s) => s
-            .as_any()
-            .downcast_ref::<CpuStream>()
-            .ok_or_else(|| Error::argument("stream", "belongs to another device"))?
-            .submit(move || {
-                run();
-                Ok(())
-            }),
+        Some(s) => own(s)?.submit(move || {
+            run();
+            Ok(())
+        }),
     }
 }

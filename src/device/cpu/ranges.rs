@@ -58,6 +58,46 @@ impl Ranges {
         }
     }
 
+    /// New pages of their own, zero, as a range in which they are mapped.
+    pub(super) fn plain(&self, bytes: u64) -> Result<DevicePtr> {
+        const POPULATE_WRITE: i32 = 23;
+        let size = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: new addresses, given back when the pages cannot be had.
+        unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let start = libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0);
+            if start == libc::MAP_FAILED {
+                return Err(super::granule::out_of_memory(bytes, &io::Error::last_os_error().to_string()));
+            }
+            // Real pages now, so that a lack of memory is an error here. Kernels before 5.14 cannot, and give pages later.
+            if libc::madvise(start, size, POPULATE_WRITE) != 0 {
+                let cause = io::Error::last_os_error();
+                if cause.raw_os_error() != Some(libc::EINVAL) {
+                    libc::munmap(start, size);
+                    return Err(super::granule::out_of_memory(bytes, &cause.to_string()));
+                }
+            }
+            libc::madvise(start, size, libc::MADV_DONTDUMP);
+            let mappings = BTreeMap::from([(start as u64, Mapping { bytes, access: Access::ReadWrite })]);
+            self.0.write().insert(start as u64, Range { bytes, mappings });
+            Ok(start as u64)
+        }
+    }
+
+    /// Gives back what [`Ranges::plain`] gave; false when it was not of this size and origin.
+    pub(super) fn plain_release(&self, address: DevicePtr, bytes: u64) -> bool {
+        let mut ranges = self.0.write();
+        let whole =
+            |r: &Range| r.bytes == bytes && r.mappings.get(&address).is_some_and(|m| m.bytes == bytes);
+        if !ranges.get(&address).is_some_and(whole) {
+            return false;
+        }
+        ranges.remove(&address);
+        // SAFETY: exactly the pages that `plain` made.
+        unsafe { libc::munmap(address as *mut _, bytes as usize) == 0 }
+    }
+
     pub(super) fn release(&self, address: DevicePtr, bytes: u64) {
         let mut ranges = self.0.write();
         // What was not reserved here must not be unmapped: it may be anybody's memory.

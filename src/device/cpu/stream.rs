@@ -4,15 +4,17 @@ use super::super::{Event, HostFn, Stream};
 use super::fork;
 use super::node::CpuNode;
 use super::topology::pin;
+use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
+use once_cell::sync::OnceCell;
 use parking_lot::{Condvar, Mutex};
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// How long an idle stream looks for more work before it sleeps.
@@ -54,17 +56,28 @@ thread_local! {
     static CURRENT: Cell<*const Queue> = const { Cell::new(std::ptr::null()) };
 }
 
+static SUBMITTED: AtomicU64 = AtomicU64::new(0);
+
+/// How many pieces of work were given to CPU streams since the process began.
+pub fn submitted() -> u64 {
+    SUBMITTED.load(Ordering::Relaxed)
+}
+
 /// An ordered queue of work on the cores of a node.
 pub struct CpuStream {
     queue: Arc<Queue>,
     node: Arc<CpuNode>,
+    track: OnceLock<Arc<Track>>,
+    queues: Arc<Mutex<Vec<Weak<Queue>>>>,
+    /// The streams on which copies run beside this one: to the device, and from it.
+    beside: [OnceCell<Box<CpuStream>>; 2],
 }
 
 impl CpuStream {
     pub(super) fn new(
         node: Arc<CpuNode>,
         priority: i32,
-        queues: &Mutex<Vec<Weak<Queue>>>,
+        queues: &Arc<Mutex<Vec<Weak<Queue>>>>,
     ) -> Result<CpuStream> {
         let queue = Arc::new(Queue {
             state: Mutex::default(),
@@ -87,7 +100,13 @@ impl CpuStream {
         let mut all = queues.lock();
         all.retain(|q| q.strong_count() > 0);
         all.push(Arc::downgrade(&queue));
-        Ok(CpuStream { queue, node })
+        Ok(CpuStream {
+            queue,
+            node,
+            queues: queues.clone(),
+            beside: Default::default(),
+            track: OnceLock::new(),
+        })
     }
 
     /// The node that the stream runs on.
@@ -98,7 +117,24 @@ impl CpuStream {
     /// Queues work. Its error, or its panic, is reported by the next [`Stream::synchronize`]; work behind it still
     /// runs.
     pub fn submit(&self, work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+        SUBMITTED.fetch_add(1, Ordering::Relaxed);
         self.queue.push(Item::Run(Box::new(work)))
+    }
+
+    /// Queues work on a stream beside this one (one for each direction), after what is queued here and before what will be.
+    pub(super) fn submit_beside(
+        &self,
+        down: bool,
+        work: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let beside = self.beside[usize::from(down)]
+            .get_or_try_init(|| CpuStream::new(self.node.clone(), 0, &self.queues).map(Box::new))?;
+        let (before, after) = (Arc::new(Point::default()), Arc::new(Point::default()));
+        self.queue.push(Item::Mark(before.clone()))?;
+        beside.queue.push(Item::Wait(before))?;
+        beside.submit(work)?;
+        beside.queue.push(Item::Mark(after.clone()))?;
+        self.queue.push(Item::Wait(after))
     }
 }
 
@@ -256,6 +292,15 @@ impl Stream for CpuStream {
     fn wait(&self, event: &Arc<dyn Event>) -> Result<()> {
         let point = &CpuEvent::of("event", &**event)?.point;
         self.queue.push(Item::Wait(point.clone()))
+    }
+
+    fn track(&self) -> Option<&Arc<Track>> {
+        self.track.get()
+    }
+
+    fn set_track(&self, track: Arc<Track>) {
+        // A second one would tear the stream's records apart.
+        let _ = self.track.set(track);
     }
 
     fn raw(&self) -> *mut c_void {

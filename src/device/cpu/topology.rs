@@ -110,6 +110,11 @@ impl Topology {
         self.cores.iter().map(|c| c.cpus.len() as u32).max().unwrap_or(1)
     }
 
+    /// Where the system's own files are.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Free and total bytes: what the system has available, within the limits of the cgroups of this process.
     pub fn memory(&self) -> Result<(u64, u64)> {
         let path = self.root.join("proc/meminfo");

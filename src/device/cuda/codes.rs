@@ -53,6 +53,8 @@ fn known(code: u32) -> Option<(&'static str, Status, &'static str)> {
         600 => ("CUDA_ERROR_NOT_READY", Status::Busy, ""),
         700 => ("CUDA_ERROR_ILLEGAL_ADDRESS", Lost, REBUILD),
         701 => ("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", Invalid, "fewer threads per block, fewer registers or less shared memory"),
+        704 => ("CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED", Status::AlreadyExists, ""),
+        705 => ("CUDA_ERROR_PEER_ACCESS_NOT_ENABLED", Status::NotFound, ""),
         702 => ("CUDA_ERROR_LAUNCH_TIMEOUT", Lost, REBUILD),
         708 => ("CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE", Status::Busy, ""),
         709 => ("CUDA_ERROR_CONTEXT_IS_DESTROYED", Lost, REBUILD),

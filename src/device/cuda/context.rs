@@ -1,7 +1,9 @@
 //! The primary context of one GPU, made current for each call and put back after it.
 
 use super::driver::CudaDriver;
+use super::timeline::Timeline;
 use super::types::{Context as RawContext, Event, Handle};
+use crate::device::Path;
 use crate::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -21,6 +23,10 @@ pub(crate) struct Context {
     /// Read while a stream is being captured, written while the whole context is waited for: the driver refuses to wait
     /// then, and the capture would be lost.
     pub(crate) capturing: RwLock<()>,
+    /// What the profiler measures here.
+    pub(crate) timeline: Timeline,
+    /// Switches and counts of the device.
+    pub(crate) path: Path,
 }
 
 /// The context is current on this thread until this is dropped.
@@ -51,6 +57,8 @@ impl Context {
             priorities: (0, 0),
             spare_events: Mutex::new(Vec::new()),
             capturing: RwLock::new(()),
+            timeline: Timeline::default(),
+            path: Path::default(),
         };
         context.priorities = {
             let _current = context.enter()?;
@@ -75,6 +83,11 @@ impl Context {
         }
         let restore = previous != self.raw && !previous.is_null();
         Ok(Current { driver: &self.driver, previous: restore.then_some(previous) })
+    }
+
+    /// The driver's handle.
+    pub(crate) fn handle(&self) -> RawContext {
+        self.raw
     }
 
     /// Makes the context current on this thread and leaves it so.
@@ -124,7 +137,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        for event in self.spare_events.get_mut().drain(..) {
+        let measured = self.timeline.take_events();
+        for event in self.spare_events.get_mut().drain(..).chain(measured) {
             // SAFETY: nobody else has it.
             self.driver.released(unsafe { self.driver.cuEventDestroy_v2(event) });
         }

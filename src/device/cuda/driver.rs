@@ -104,6 +104,13 @@ driver_table! {
     cuMemSetAccess, "10.2", (address: u64, bytes: usize, access: *const MemAccess, count: usize);
     cuMemExportToShareableHandle, "10.2", (out: *mut c_void, handle: u64, kind: u32, flags: u64);
     cuMemImportFromShareableHandle, "10.2", (handle: *mut u64, os_handle: *mut c_void, kind: u32);
+    cuMemAlloc_v2, "3.2", (address: *mut u64, bytes: usize);
+    cuMemFree_v2, "3.2", (address: u64);
+    cuMemAllocAsync, "11.2", (address: *mut u64, bytes: usize, stream: Stream);
+    cuMemFreeAsync, "11.2", (address: u64, stream: Stream);
+    cuDeviceCanAccessPeer, "4.0", (can: *mut i32, device: i32, peer: i32);
+    cuCtxEnablePeerAccess, "4.0", (peer: Context, flags: u32);
+    cuCtxDisablePeerAccess, "4.0", (peer: Context);
     cuMemcpyAsync, "4.0", (dst: u64, src: u64, bytes: usize, stream: Stream);
     cuMemsetD8Async, "3.2", (dst: u64, value: u8, bytes: usize, stream: Stream);
     cuMemHostAlloc, "2.2", (host: *mut *mut c_void, bytes: usize, flags: u32);

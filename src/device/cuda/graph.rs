@@ -2,7 +2,9 @@
 
 use super::context::Context;
 use super::stream::CudaStream;
+use super::timeline::{Work, measured};
 use super::types::{self, GraphUpdate, Handle};
+use crate::telemetry::profiler;
 use crate::{Error, Result, Status};
 use std::sync::Arc;
 
@@ -140,9 +142,16 @@ impl Graph {
     /// Queues one run on `stream`. Its kernels run on the SMs of the node on which they were captured.
     pub fn launch(&self, stream: &CudaStream) -> Result<()> {
         self.context.same_as(&stream.context, "stream")?;
-        let _current = self.context.enter()?;
-        // SAFETY: both are alive; the driver keeps the instance until a launch in flight is done.
-        unsafe { self.context.driver.cuGraphLaunch(self.exec, stream.handle()) }
+        self.context.path.count(crate::device::Count::Launches, 1);
+        let queue = || {
+            let _current = self.context.enter()?;
+            // SAFETY: both are alive; the driver keeps the instance until a launch in flight is done.
+            unsafe { self.context.driver.cuGraphLaunch(self.exec, stream.handle()) }
+        };
+        if profiler::on() {
+            return measured(stream, Work::kernel("cuda_graph"), queue);
+        }
+        queue()
     }
 }
 

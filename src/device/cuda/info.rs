@@ -37,8 +37,7 @@ pub(crate) fn read(context: &Context) -> Result<DeviceInfo> {
     unsafe { driver.cuDeviceTotalMem_v2(&mut total, context.device)? };
     // SAFETY: the function writes at most `n` bytes, zero included.
     let name = text(256, |p, n| unsafe { driver.cuDeviceGetName(p, n, context.device) })?;
-    // SAFETY: as above.
-    let pci = text(32, |p, n| unsafe { driver.cuDeviceGetPCIBusId(p, n, context.device) })?.to_lowercase();
+    let pci = pci(context)?;
     let three = |first: i32| -> Result<[u32; 3]> { Ok([get(first)?, get(first + 1)?, get(first + 2)?]) };
     let max_grid_dim = three(MAX_GRID_DIM_X)?;
     Ok(DeviceInfo {
@@ -77,6 +76,13 @@ pub(crate) fn read(context: &Context) -> Result<DeviceInfo> {
         pci_bus_id: pci,
         ..DeviceInfo::default()
     })
+}
+
+/// The GPU's address on the bus, as sysfs and NVML write it.
+pub(crate) fn pci(context: &Context) -> Result<String> {
+    // SAFETY: the function writes at most `n` bytes, zero included.
+    let pci = text(32, |p, n| unsafe { context.driver.cuDeviceGetPCIBusId(p, n, context.device) })?;
+    Ok(pci.to_lowercase())
 }
 
 fn text(length: usize, fill: impl FnOnce(*mut std::ffi::c_char, i32) -> Result<()>) -> Result<String> {

@@ -1,4 +1,4 @@
-//! Copies and fills.
+//! Copies and fills. On the standard path ([`crate::device::Path`]) a copy is one call of the driver, whatever its size.
 //!
 //! A call without a stream runs on a transfer stream of its own and waits for it: the driver's synchronous copies use
 //! the legacy default stream, and return before pageable bytes have reached the device.
@@ -7,10 +7,14 @@ use super::context::Context;
 use super::space::AddressSpace;
 use super::staging::{self, Staging};
 use super::stream::CudaStream;
-use crate::device::{DevicePtr, Stream};
+use super::timeline::{Work, measured};
+use super::transfer::{self, Beside};
+use crate::device::{Count, DevicePtr, Direction, HOST_TO_DEVICE, Place, Stream, direction};
+use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Transfer streams kept for use again.
 const SPARE: usize = 16;
@@ -21,11 +25,39 @@ pub(crate) struct Transfers {
     space: Arc<AddressSpace>,
     spare: Mutex<Vec<CudaStream>>,
     staging: Staging,
+    beside: Beside,
+}
+
+/// A copy that the caller waits for, noted when it has run.
+struct Noted<'a> {
+    context: &'a Context,
+    direction: Direction,
+    bytes: u64,
+    begun: Instant,
+}
+
+impl Noted<'_> {
+    fn new(context: &Context, direction: Direction, bytes: u64) -> Noted<'_> {
+        Noted { context, direction, bytes, begun: Instant::now() }
+    }
+
+    fn done(self, result: Result<()>) -> Result<()> {
+        if result.is_ok() {
+            self.context.path.copied(self.direction, self.bytes, Some(self.begun.elapsed()));
+        }
+        result
+    }
 }
 
 impl Transfers {
     pub(crate) fn new(context: Arc<Context>, space: Arc<AddressSpace>) -> Transfers {
-        Transfers { staging: Staging::new(context.clone()), context, space, spare: Mutex::new(Vec::new()) }
+        Transfers {
+            staging: Staging::new(context.clone()),
+            beside: Beside::new(context.clone()),
+            context,
+            space,
+            spare: Mutex::new(Vec::new()),
+        }
     }
 
     /// Runs `queue` with a stream and waits for what it queued, also when it fails half way: nothing of the caller's
@@ -58,14 +90,30 @@ impl Transfers {
         if bytes == 0 {
             return Ok(());
         }
-        if bytes >= staging::LARGE {
-            // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
-            if let Some(written) = unsafe { self.staging.write(dst, src) } {
-                return written;
+        let noted = Noted::new(&self.context, Direction::Up, src.len() as u64);
+        if bytes >= staging::LARGE && self.context.path.direct() {
+            let write = || {
+                // SAFETY: `dst` was checked; memory that others allocated is checked by the driver.
+                unsafe { self.staging.write(dst, src) }
+            };
+            let written = match profiler::on() {
+                // Several streams share the work, so only the caller's own time is the whole.
+                true => {
+                    let span = Span::begin(Kind::Copy, HOST_TO_DEVICE, None).bytes(src.len() as u64);
+                    let written = write();
+                    if matches!(written, Some(Ok(()))) {
+                        span.end();
+                    }
+                    written
+                }
+                false => write(),
+            };
+            if let Some(written) = written {
+                return noted.done(written);
             }
         }
         // SAFETY: `src` is borrowed until the copy has run; the driver refuses an unmapped `dst`.
-        self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) })
+        noted.done(self.waiting(|stream| unsafe { self.queue_copy(dst, src.as_ptr() as u64, bytes, stream) }))
     }
 
     pub(crate) fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
@@ -73,8 +121,11 @@ impl Transfers {
         if bytes == 0 {
             return Ok(());
         }
+        let noted = Noted::new(&self.context, Direction::Down, dst.len() as u64);
         // SAFETY: `dst` is borrowed until the copy has run; the driver refuses an unmapped `src`.
-        self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) })
+        noted.done(
+            self.waiting(|stream| unsafe { self.queue_copy(dst.as_mut_ptr() as u64, src, bytes, stream) }),
+        )
     }
 
     /// As [`crate::device::Device::copy`].
@@ -93,14 +144,30 @@ impl Transfers {
         if size == 0 || dst == src {
             return Ok(());
         }
+        let path = &self.context.path;
         match stream {
             Some(stream) => {
                 let stream = self.own(stream)?;
+                if path.own_streams() && size >= transfer::SHORTEST && !stream.is_capturing()? {
+                    let direction = self.direction(dst, src);
+                    if direction != Direction::Within {
+                        // SAFETY: the caller's duty.
+                        unsafe { self.beside.copy(dst, src, size, direction, stream)? };
+                        path.copied(direction, bytes, None);
+                        path.count(Count::OwnStreamCopies, 1);
+                        return Ok(());
+                    }
+                }
                 // SAFETY: the caller's duty.
-                unsafe { self.queue_copy(dst, src, size, stream) }
+                unsafe { self.queue_copy(dst, src, size, stream)? };
+                path.copied(self.direction(dst, src), bytes, None);
+                Ok(())
             }
-            // SAFETY: the caller's duty.
-            None => self.waiting(|stream| unsafe { self.queue_copy(dst, src, size, stream) }),
+            None => {
+                let noted = Noted::new(&self.context, self.direction(dst, src), bytes);
+                // SAFETY: the caller's duty.
+                noted.done(self.waiting(|stream| unsafe { self.queue_copy(dst, src, size, stream) }))
+            }
         }
     }
 
@@ -124,9 +191,28 @@ impl Transfers {
             // SAFETY: the caller's duty.
             unsafe { self.context.driver.cuMemsetD8Async(dst, value, size, stream.handle()) }
         };
+        let queue = |stream: &CudaStream| match profiler::on() {
+            true => measured(stream, Work::new(Kind::Fill, "fill", bytes), || queue(stream)),
+            false => queue(stream),
+        };
         match stream {
             Some(stream) => queue(self.own(stream)?),
             None => self.waiting(queue),
+        }
+    }
+
+    /// From where to where, as far as this device can tell without asking the driver.
+    fn direction(&self, dst: u64, src: u64) -> Direction {
+        match (self.space.reserved(dst), self.space.reserved(src)) {
+            (true, true) => Direction::Within,
+            (true, false) if self.space.place(src) == Place::Host => Direction::Up,
+            (false, true) if self.space.place(dst) == Place::Host => Direction::Down,
+            (false, false) => match (self.space.place(dst), self.space.place(src)) {
+                (Place::Device, Place::Host) => Direction::Up,
+                (Place::Host, _) => Direction::Down,
+                (Place::Device, Place::Device) => Direction::Within,
+            },
+            _ => Direction::Within,
         }
     }
 
@@ -139,9 +225,16 @@ impl Transfers {
     /// # Safety
     /// Both ranges must be valid until the copy has run.
     unsafe fn queue_copy(&self, dst: u64, src: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
-        let _current = self.context.enter()?;
-        // SAFETY: the caller's duty. With unified addressing the driver tells host from device by the address.
-        unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, stream.handle()) }
+        let queue = || {
+            let _current = self.context.enter()?;
+            // SAFETY: the caller's duty. With unified addressing the driver tells host from device by the address.
+            unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, stream.handle()) }
+        };
+        if profiler::on() {
+            let name = direction(self.space.place(dst), self.space.place(src));
+            return measured(stream, Work::new(Kind::Copy, name, bytes as u64), queue);
+        }
+        queue()
     }
 
     /// That `bytes` bytes at `address` may be touched.

@@ -9,14 +9,19 @@ mod codes;
 mod context;
 mod driver;
 mod graph;
+mod health;
 mod info;
+mod measure;
 mod memory;
 mod module;
 mod node;
+mod peer;
 mod pinned;
 mod space;
 mod staging;
 mod stream;
+mod timeline;
+mod transfer;
 #[allow(missing_docs)]
 pub(crate) mod types;
 
@@ -27,9 +32,11 @@ pub use module::{Function, FunctionAttributes, Module};
 pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
+pub(crate) use timeline::{Work, expect_bytes, measured};
 
 use super::{
-    Access, Device, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Place, Stream, Unit,
+    Access, Count, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Path,
+    Place, Stream, Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -49,6 +56,8 @@ pub struct CudaDevice {
     transfers: memory::Transfers,
     capabilities: Vec<Capability>,
     fixed_info: OnceCell<DeviceInfo>,
+    /// The GPU's address on the bus, for NVML.
+    pci: OnceCell<String>,
 }
 
 impl CudaDevice {
@@ -85,6 +94,7 @@ impl CudaDevice {
             space,
             capabilities,
             fixed_info: OnceCell::new(),
+            pci: OnceCell::new(),
             context,
         }))
     }
@@ -138,6 +148,11 @@ impl Device for CudaDevice {
         let mut info = self.fixed_info.get_or_try_init(|| info::read(&self.context))?.clone();
         (info.free_memory, info.total_memory) = self.memory()?;
         Ok(info)
+    }
+
+    fn health(&self) -> DeviceHealth {
+        let pci = self.pci.get_or_try_init(|| info::pci(&self.context));
+        pci.map_or_else(|_| DeviceHealth::default(), |pci| health::read(pci))
     }
 
     fn memory(&self) -> Result<(u64, u64)> {
@@ -205,6 +220,28 @@ impl Device for CudaDevice {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
         Ok(Box::new(PinnedBuffer::new(self, bytes)?))
+    }
+
+    fn path(&self) -> &Path {
+        &self.context.path
+    }
+
+    fn plain_alloc(&self, bytes: u64) -> Result<DevicePtr> {
+        let size = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        let mut address = 0u64;
+        let _current = self.context.enter()?;
+        // SAFETY: `address` outlives the call.
+        unsafe { self.context.driver.cuMemAlloc_v2(&mut address, size)? };
+        self.context.path.count(Count::StandardAllocations, 1);
+        Ok(address)
+    }
+
+    fn plain_free(&self, address: DevicePtr, _bytes: u64) -> Result<()> {
+        // It waits for the whole context, which a stream in capture does not survive.
+        let _no_capture = self.context.capturing.write();
+        let _current = self.context.enter()?;
+        // SAFETY: the driver refuses what it did not allocate.
+        unsafe { self.context.driver.cuMemFree_v2(address) }
     }
 
     fn units(&self) -> &[Unit] {

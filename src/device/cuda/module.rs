@@ -2,8 +2,11 @@
 
 use super::context::Context;
 use super::stream::CudaStream;
+use super::timeline::{Work, measured};
 use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
+use crate::device::Count;
+use crate::telemetry::profiler;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
@@ -120,8 +123,47 @@ impl Function {
         smem: u32,
         args: &mut [*mut c_void],
     ) -> Result<()> {
+        if profiler::on() {
+            let work = self.work(block, smem);
+            // SAFETY: the caller's duty.
+            return measured(stream, work, || unsafe { self.queue(stream, grid, block, smem, args) });
+        }
+        // SAFETY: the caller's duty.
+        unsafe { self.queue(stream, grid, block, smem, args) }
+    }
+
+    /// What the profiler calls a launch.
+    fn work(&self, block: [u32; 3], smem: u32) -> Work<'_> {
+        let threads = block.iter().product();
+        let occupancy = move || self.theoretical_occupancy(threads, smem);
+        Work::kernel(&self.name).occupied(Box::new(occupancy))
+    }
+
+    /// Warps of this kernel that an SM holds at once over the most it can hold; looked up once for each shape.
+    fn theoretical_occupancy(&self, threads: u32, smem: u32) -> Option<f32> {
+        let context = &self.module.context;
+        context.timeline.occupancy((self.raw.0 as usize, threads, smem), || {
+            let most = super::info::attribute(context, types::attribute::MAX_THREADS_PER_SM).ok()?;
+            let warps = |threads: u32| threads.div_ceil(32);
+            let resident = self.occupancy(threads, smem).ok()? * warps(threads);
+            (most > 0).then(|| (resident as f32 / warps(most) as f32).min(1.0))
+        })
+    }
+
+    /// # Safety
+    /// As [`Function::launch`].
+    #[inline]
+    unsafe fn queue(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
         let context = &self.module.context;
         let _current = context.enter()?;
+        context.path.count(Count::Launches, 1);
         // SAFETY: the caller's duty; stream and function are alive.
         unsafe {
             context.driver.cuLaunchKernel(
@@ -146,6 +188,27 @@ impl Function {
     /// # Safety
     /// As [`Function::launch`].
     pub unsafe fn launch_cooperative(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        if profiler::on() {
+            let work = self.work(block, smem);
+            // SAFETY: the caller's duty.
+            return measured(stream, work, || unsafe {
+                self.queue_cooperative(stream, grid, block, smem, args)
+            });
+        }
+        // SAFETY: the caller's duty.
+        unsafe { self.queue_cooperative(stream, grid, block, smem, args) }
+    }
+
+    /// # Safety
+    /// As [`Function::launch`].
+    unsafe fn queue_cooperative(
         &self,
         stream: &CudaStream,
         grid: [u32; 3],

@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::info;
 use super::types::{self, MemAccess, MemLocation, MemProp};
-use crate::device::{Access, DevicePtr, Granule, Place};
+use crate::device::{Access, Count, DevicePtr, Granule, Place};
 use crate::{Error, Result, Status};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -25,6 +25,14 @@ struct Mapping {
     access: Access,
 }
 
+fn rights(device: i32, access: Access) -> MemAccess {
+    let flags = match access {
+        Access::Read => types::MEM_ACCESS_READ,
+        Access::ReadWrite => types::MEM_ACCESS_READ_WRITE,
+    };
+    MemAccess { location: MemLocation { kind: types::MEM_LOCATION_DEVICE, id: device }, flags }
+}
+
 /// The device's granules and ranges.
 pub(crate) struct AddressSpace {
     context: Arc<Context>,
@@ -32,6 +40,8 @@ pub(crate) struct AddressSpace {
     properties: MemProp,
     exportable: bool,
     ranges: RwLock<BTreeMap<u64, Range>>,
+    /// GPUs beside this one that may use its memory. Held while mappings are being made, so that none is forgotten.
+    peers: RwLock<Vec<i32>>,
 }
 
 // SAFETY: the only pointer inside is the null `win32` of the properties.
@@ -76,6 +86,7 @@ impl AddressSpace {
             properties,
             exportable,
             ranges: RwLock::new(BTreeMap::new()),
+            peers: RwLock::default(),
         })
     }
 
@@ -102,6 +113,7 @@ impl AddressSpace {
         let _current = self.context.enter()?;
         // SAFETY: both pointers outlive the call.
         unsafe { self.context.driver.cuMemCreate(&mut handle, size, &self.properties, 0)? };
+        self.context.path.count(Count::Granules, 1);
         Ok(Granule { handle, bytes })
     }
 
@@ -193,31 +205,73 @@ impl AddressSpace {
         }
         // Noted first and taken back on failure, so that the lock is not held during the driver's calls, which take
         // long and may wait for the device.
+        // Peers first: who is let in meanwhile finds only what is mapped.
+        let peers = self.peers.read();
         self.note(address, Mapping { bytes: granule.bytes, access })?;
-        let mapped = self.map_noted(address, granule, size, access);
+        let mapped = self.map_noted(address, granule, size, access, &peers);
         if mapped.is_err() {
             self.forget(address);
         }
         mapped
     }
 
-    fn map_noted(&self, address: u64, granule: &Granule, size: usize, access: Access) -> Result<()> {
+    fn map_noted(
+        &self,
+        address: u64,
+        granule: &Granule,
+        size: usize,
+        access: Access,
+        peers: &[i32],
+    ) -> Result<()> {
         let driver = &self.context.driver;
-        let flags = match access {
-            Access::Read => types::MEM_ACCESS_READ,
-            Access::ReadWrite => types::MEM_ACCESS_READ_WRITE,
-        };
-        let rights = MemAccess { location: self.properties.location, flags };
+        let own = rights(self.context.device, access);
+        let rights: Vec<_> = std::iter::once(own).chain(peers.iter().map(|&p| rights(p, access))).collect();
         let _current = self.context.enter()?;
         // SAFETY: the address lies in a range reserved here where nothing is mapped; the granule is alive.
         unsafe {
             driver.cuMemMap(address, size, 0, granule.handle, 0)?;
-            let allowed = driver.cuMemSetAccess(address, size, &rights, 1);
+            let allowed = driver.cuMemSetAccess(address, size, rights.as_ptr(), rights.len());
             if allowed.is_err() {
                 driver.released(driver.cuMemUnmap(address, size));
             }
             allowed
         }
+    }
+
+    /// Lets another GPU use this one's memory, all that is mapped now and what will be; or takes that back.
+    pub(crate) fn set_peer(&self, peer: i32, allowed: bool) -> Result<()> {
+        let mut peers = self.peers.write();
+        if peers.contains(&peer) == allowed {
+            return Ok(());
+        }
+        let mappings: Vec<(u64, Mapping)> = {
+            let ranges = self.ranges.read();
+            ranges.values().flat_map(|r| r.mapped.iter().map(|(at, m)| (*at, *m))).collect()
+        };
+        let _current = self.context.enter()?;
+        let set = |at: u64, mapping: Mapping, allowed: bool| {
+            let mut right = rights(peer, mapping.access);
+            if !allowed {
+                right.flags = types::MEM_ACCESS_NONE;
+            }
+            // SAFETY: a mapping noted here. One that went meanwhile is answered with an error.
+            unsafe { self.context.driver.cuMemSetAccess(at, mapping.bytes as usize, &right, 1) }
+        };
+        for (i, &(at, mapping)) in mappings.iter().enumerate() {
+            let Err(e) = set(at, mapping, allowed) else { continue };
+            if self.ranges.read().values().any(|r| r.mapped.contains_key(&at)) {
+                for &(at, mapping) in &mappings[..i] {
+                    // As it was; the error that matters is the first.
+                    let _ = set(at, mapping, !allowed);
+                }
+                return Err(e);
+            }
+        }
+        peers.retain(|&p| p != peer);
+        if allowed {
+            peers.push(peer);
+        }
+        Ok(())
     }
 
     pub(crate) fn unmap(&self, address: DevicePtr, bytes: u64) -> Result<()> {
@@ -305,14 +359,15 @@ impl AddressSpace {
         }
     }
 
+    /// Whether an address lies in a range of this device.
+    pub(crate) fn reserved(&self, address: u64) -> bool {
+        let ranges = self.ranges.read();
+        ranges.range(..=address).next_back().is_some_and(|(start, range)| address < start + range.bytes)
+    }
+
     pub(crate) fn place(&self, address: u64) -> Place {
-        {
-            let ranges = self.ranges.read();
-            if let Some((start, range)) = ranges.range(..=address).next_back()
-                && address < start + range.bytes
-            {
-                return Place::Device;
-            }
+        if self.reserved(address) {
+            return Place::Device;
         }
         // Memory that others allocated on this GPU: the CUDA runtime, its libraries.
         let driver = &self.context.driver;

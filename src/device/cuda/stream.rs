@@ -5,12 +5,14 @@ use super::driver::done;
 use super::node::Green;
 use super::types::{self, Handle};
 use crate::device::{Event, HostFn, Stream};
+use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
+use once_cell::sync::OnceCell;
 use parking_lot::ReentrantMutex;
 use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// An ordered queue on a node. It does not wait for the legacy default stream.
@@ -23,6 +25,9 @@ pub struct CudaStream {
     /// Held while the stream is being captured or waited for: waiting for a stream in capture is an error, and ends the
     /// capture. Reentrant, so that a body which waits for its own stream gets that error instead of hanging.
     pub(crate) recording: ReentrantMutex<()>,
+    track: OnceLock<Arc<Track>>,
+    /// Transfer streams beside this one, by direction; see `transfer.rs`.
+    beside: [OnceCell<Box<CudaStream>>; 2],
     // The node's processors, given back after the stream.
     _green: Option<Arc<Green>>,
 }
@@ -54,7 +59,14 @@ impl CudaStream {
                 }
             }
         }
-        Ok(CudaStream { context, raw, recording: ReentrantMutex::new(()), _green: green })
+        Ok(CudaStream {
+            context,
+            raw,
+            recording: ReentrantMutex::new(()),
+            track: OnceLock::new(),
+            beside: Default::default(),
+            _green: green,
+        })
     }
 
     /// The CUDA stream behind a stream of the device room; an error names `argument` when it is another device's.
@@ -65,9 +77,25 @@ impl CudaStream {
             .ok_or_else(|| Error::argument(argument, "is not a stream of a CUDA device"))
     }
 
+    /// The transfer stream beside this one with this number.
+    pub(crate) fn beside(&self, number: usize) -> Result<&CudaStream> {
+        let make = || CudaStream::create(self.context.clone(), None, 0).map(Box::new);
+        Ok(self.beside[number].get_or_try_init(make)?)
+    }
+
     /// The driver's handle.
     pub(crate) fn handle(&self) -> types::Stream {
         self.raw
+    }
+
+    /// Readies the profiler's clock for events that are recorded from now on.
+    pub(crate) fn ready_clock(&self) {
+        self.context.timeline.ready(&self.context);
+    }
+
+    /// Takes in what the profiler measured on this device and has ended.
+    pub(crate) fn take_in(&self) {
+        self.context.timeline.drain(&self.context);
     }
 
     /// Whether work queued now goes into a graph in place of running.
@@ -138,6 +166,15 @@ impl Stream for CudaStream {
         unsafe { self.context.driver.cuStreamWaitEvent(self.raw, event.raw, 0) }
     }
 
+    fn track(&self) -> Option<&Arc<Track>> {
+        self.track.get()
+    }
+
+    fn set_track(&self, track: Arc<Track>) {
+        // A second one would tear the stream's records apart.
+        let _ = self.track.set(track);
+    }
+
     fn raw(&self) -> *mut c_void {
         self.raw.0
     }
@@ -165,6 +202,12 @@ pub struct CudaEvent {
 }
 
 impl CudaEvent {
+    /// When it was passed, on the profiler's clock; after [`CudaStream::ready_clock`].
+    pub(crate) fn passed(event: &dyn Event) -> Option<u64> {
+        let event = CudaEvent::of(event, "event").ok()?;
+        event.context.timeline.at(&event.context, event.raw)
+    }
+
     fn of<'a>(event: &'a dyn Event, argument: &str) -> Result<&'a CudaEvent> {
         event
             .as_any()

@@ -47,6 +47,7 @@ pub const MEM_LOCATION_DEVICE: u32 = 1;
 pub const MEM_ALLOCATION_PINNED: u32 = 1;
 pub const MEM_HANDLE_POSIX_FD: u32 = 1;
 pub const MEM_GRANULARITY_MINIMUM: u32 = 0;
+pub const MEM_ACCESS_NONE: u32 = 0;
 pub const MEM_ACCESS_READ: u32 = 1;
 pub const MEM_ACCESS_READ_WRITE: u32 = 3;
 
@@ -91,6 +92,7 @@ pub const STREAM_NON_BLOCKING: u32 = 1;
 pub const CAPTURE_THREAD_LOCAL: u32 = 1;
 pub const POINTER_MEMORY_TYPE: i32 = 2;
 pub const POINTER_DEVICE_ORDINAL: i32 = 9;
+pub const MEMORY_TYPE_HOST: u32 = 1;
 pub const MEMORY_TYPE_DEVICE: u32 = 2;
 
 impl DevResource {

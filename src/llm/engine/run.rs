@@ -8,6 +8,8 @@ use crate::llm::net::buffer::{bytes_of, bytes_of_mut};
 use crate::llm::net::decoder::Wanted;
 use crate::llm::request::Finish;
 use crate::ops::{Rows, StepTime, Upload};
+use crate::telemetry::nvtx;
+use crate::telemetry::profiler::{self, Kind, Place};
 use crate::{Error, Result, Status};
 
 impl Worker {
@@ -16,13 +18,16 @@ impl Worker {
         if self.running.is_empty() {
             return;
         }
-        let (ran, parts) = match self.net {
+        let (ran, parts, name) = match self.net {
             Net::Encoder { .. } => {
                 let parts = self.gather_texts();
-                (self.run_encoder(&parts), parts)
+                (self.run_encoder(&parts), parts, "embed")
             }
             Net::Decoder { .. } => match self.plan() {
-                Ok(step) => (self.run_decoder(&step), step.parts),
+                Ok(step) => {
+                    let name = self.name_of(&step);
+                    (self.run_decoder(&step, name), step.parts, name)
+                }
                 Err(Some(error)) => return self.relieve(error),
                 Err(None) => {
                     let error = Error::new(Status::Internal, "no sequence of the batch can go on");
@@ -36,6 +41,9 @@ impl Worker {
                 stats.steps += 1;
                 stats.device_time += time.device;
                 drop(stats);
+                if profiler::on() {
+                    self.note_step(name, time, &parts);
+                }
                 for part in parts {
                     self.deliver(&part);
                 }
@@ -50,16 +58,44 @@ impl Worker {
         }
     }
 
+    /// What the profiler calls a step.
+    fn name_of(&self, step: &Step) -> &'static str {
+        match (step.pure, step.parts.iter().any(|part| self.running[part.at].is_decoding())) {
+            (true, _) => "decode",
+            (false, true) => "mixed",
+            (false, false) => "prefill",
+        }
+    }
+
+    /// Tells the profiler of a step that ran.
+    #[cold]
+    fn note_step(&self, name: &'static str, time: StepTime, parts: &[Part]) {
+        let Some(place) = Place::of(self.ops.stream().track()) else { return };
+        let tokens = parts.iter().map(|part| part.count as u64).sum();
+        let duration = time.device.as_nanos() as u64;
+        // Begun before the profiler was switched on: only its end is known.
+        let begun = if time.begun > 0 { time.begun } else { profiler::now().saturating_sub(duration) };
+        place.record(Kind::Step, name, begun, duration, 0, tokens, None);
+    }
+
     /// Runs `work` when the tenant's share allows, and charges the device time that it took.
-    fn through_gate(&self, work: impl FnOnce() -> Result<StepTime>) -> Result<StepTime> {
+    fn through_gate(&self, name: &'static str, work: impl FnOnce() -> Result<StepTime>) -> Result<StepTime> {
         let gate = Gate::of(self.tenant.device());
+        let _range = if profiler::on() { nvtx::range(name) } else { None };
+        let asked = if profiler::on() { profiler::now() } else { 0 };
         let permit = gate.enter(self.tenant.share(), &self.units, &|| self.all_cancelled())?;
+        if asked > 0
+            && let Some(place) = Place::of_thread(self.tenant.subject())
+        {
+            let waited = profiler::now().saturating_sub(asked);
+            place.record(Kind::Wait, "gate", asked, waited, 0, 0, None);
+        }
         let time = work()?;
         permit.finish(time.device);
         Ok(time)
     }
 
-    fn run_decoder(&mut self, step: &Step) -> Result<StepTime> {
+    fn run_decoder(&mut self, step: &Step, name: &'static str) -> Result<StepTime> {
         let mut logits = std::mem::take(&mut self.logits);
         let mut hidden = std::mem::take(&mut self.hidden);
         logits.resize(step.logits * self.vocab as usize, 0.0);
@@ -97,7 +133,7 @@ impl Worker {
             downloads.push((bytes_of_mut(&mut hidden), net.hidden() + first));
         }
         let (ops, layout) = (&*self.ops, pages.layout());
-        let ran = self.through_gate(|| {
+        let ran = self.through_gate(name, || {
             ops.step(key, &uploads, &mut || net.forward(ops, &rows, layout, wanted), &mut downloads)
         });
         self.logits = logits;
@@ -144,7 +180,7 @@ impl Worker {
             (net.inputs.starts, bytes_of(&starts)),
         ];
         let ops = &*self.ops;
-        let ran = self.through_gate(|| {
+        let ran = self.through_gate("embed", || {
             let mut body = || net.forward(ops, ids.len() as u32, parts.len() as u32, longest as u32);
             ops.step(None, &uploads, &mut body, &mut [(bytes_of_mut(&mut hidden), net.hidden())])
         });

@@ -10,6 +10,7 @@ mod kernels;
 mod math;
 mod matmul;
 mod pack;
+mod profiled;
 mod rope;
 mod step;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::quant::DType;
 use crate::{Error, Result, Status};
 use crew::share;
 use parking_lot::Mutex;
+use profiled::{Meter, Profiled};
 use std::sync::Arc;
 
 /// Elements of an element-wise function that one grab hands to a thread.
@@ -80,7 +82,9 @@ impl CpuOps {
         if device.kind() != DeviceKind::Cpu {
             return Err(Error::argument("device", format!("is of kind {:?}, not the CPU", device.kind())));
         }
-        CpuOps::with_level(Isa::choose()?, Arc::new(NodeCrew::new(node)?), stream)
+        let meter = Arc::new(Meter::new(NodeCrew::new(node)?));
+        let ops = CpuOps::with_level(Isa::choose()?, meter.clone(), stream)?;
+        Ok(Arc::new(Profiled::new(ops, meter)))
     }
 
     /// Operations that run on `stream`, helped by `crew`, with kernels of level `isa`.

@@ -1,9 +1,10 @@
 //! One step on the stream's thread.
 
-use crate::device::Stream;
+use crate::device::{DEVICE_TO_HOST, HOST_TO_DEVICE, Stream};
 use crate::ops::{Download, StepTime, Upload};
+use crate::telemetry::profiler::{self, Kind, Track};
 use crate::{Error, Result, Status};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 /// What the stream's thread works with. It borrows from the caller of [`run`], which waits for it.
@@ -11,6 +12,8 @@ struct Job<'u, 'b, 'd, 'e> {
     uploads: &'u [Upload<'u>],
     body: &'b mut (dyn FnMut() -> Result<()> + Send),
     downloads: &'d mut [Download<'e>],
+    /// Whose step it is, when the profiler is on.
+    track: Option<Arc<Track>>,
 }
 
 /// Runs uploads, `body` and downloads on the stream's thread, in its order, and waits.
@@ -22,7 +25,8 @@ pub fn run(
     body: &mut (dyn FnMut() -> Result<()> + Send),
     downloads: &mut [Download<'_>],
 ) -> Result<StepTime> {
-    let job = Job { uploads, body, downloads };
+    let track = if profiler::on() { stream.track().cloned() } else { None };
+    let job = Job { uploads, body, downloads, track };
     // SAFETY: only lifetimes change. The job is owned by the queued function, which the stream either runs or drops;
     // in both cases the sender is dropped after the job's last use, and this function does not return before that.
     let job =
@@ -41,15 +45,23 @@ pub fn run(
 impl Job<'_, '_, '_, '_> {
     fn run(self) -> Result<StepTime> {
         let begin = Instant::now();
+        let track = self.track.as_ref();
+        let begun = if profiler::on() { profiler::now() } else { 0 };
         for (to, from) in self.uploads {
-            // SAFETY: the engine's device memory, which on this device is memory of this process.
-            unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), *to as *mut u8, from.len()) };
+            profiler::measured(Kind::Copy, HOST_TO_DEVICE, from.len() as u64, track, || {
+                // SAFETY: the engine's device memory, which on this device is memory of this process.
+                unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), *to as *mut u8, from.len()) };
+                Ok::<(), Error>(())
+            })?;
         }
         (self.body)()?;
         for (to, from) in self.downloads {
-            // SAFETY: as above.
-            unsafe { std::ptr::copy_nonoverlapping(*from as *const u8, to.as_mut_ptr(), to.len()) };
+            profiler::measured(Kind::Copy, DEVICE_TO_HOST, to.len() as u64, track, || {
+                // SAFETY: as above.
+                unsafe { std::ptr::copy_nonoverlapping(*from as *const u8, to.as_mut_ptr(), to.len()) };
+                Ok::<(), Error>(())
+            })?;
         }
-        Ok(StepTime { device: begin.elapsed() })
+        Ok(StepTime { device: begin.elapsed(), begun })
     }
 }

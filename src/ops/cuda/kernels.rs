@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, Weak};
 
 /// Machine code of every kernel for every supported GPU; built by `scripts/build_kernels`.
-static IMAGE: &[u8] = include_bytes!("../../../kernels/images/cogniware.fatbin");
+pub(super) static IMAGE: &[u8] = include_bytes!("../../../kernels/images/cogniware.fatbin");
 /// The names of the kernels in it, one a line.
 static NAMES: &str = include_str!("../../../kernels/images/kernels.txt");
 

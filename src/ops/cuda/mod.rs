@@ -15,14 +15,20 @@ mod step;
 use super::{
     Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
 };
-use crate::device::cuda::{CudaDevice, CudaStream};
+use crate::device::cuda::{CudaDevice, CudaStream, expect_bytes};
 use crate::device::{Device, DevicePtr, Node, Stream};
 use crate::quant::DType;
+use crate::telemetry::profiler;
 use crate::{Error, Result, Status};
 use kernels::Kernels;
 use parking_lot::Mutex;
 use std::ffi::c_void;
 use std::sync::Arc;
+
+/// The embedded kernel image: a fatbin with the code for every supported GPU.
+pub fn image() -> &'static [u8] {
+    kernels::IMAGE
+}
 
 /// Operations on one stream of a CUDA device.
 pub struct CudaOps {
@@ -67,6 +73,14 @@ impl CudaOps {
         CudaDevice::of(self.device.as_ref(), "device")
     }
 
+    /// Tells the profiler how many bytes the next kernel reads and writes.
+    #[inline]
+    fn moves(&self, bytes: impl FnOnce() -> u64) {
+        if profiler::on() {
+            expect_bytes(bytes());
+        }
+    }
+
     /// Queues a kernel.
     ///
     /// # Safety
@@ -80,6 +94,7 @@ impl CudaOps {
         args: &mut [*mut c_void],
     ) -> Result<()> {
         if grid.contains(&0) {
+            self.moves(|| 0);
             return Ok(()); // nothing to do
         }
         // SAFETY: the caller's duty.

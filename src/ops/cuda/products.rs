@@ -11,7 +11,7 @@ use super::kernels::args;
 use super::simple::suffix;
 use super::{CudaOps, pack};
 use crate::device::DevicePtr;
-use crate::ops::Product;
+use crate::ops::{Product, bytes};
 #[cfg(test)]
 use crate::quant::DType;
 use crate::{Error, Result};
@@ -149,6 +149,7 @@ impl CudaOps {
             let smem = 8192 + slots * slot * WARPS;
             // As many blocks as the node holds at once: each stages its activations once and then streams weights.
             let grid_x = tiles.min(self.resident(&name("direct"), WARPS * 32, smem)?);
+            self.moves(|| bytes::products(n, products, pack::packed_bytes));
             // SAFETY: the arguments are those of the kernel; the caller's pointers hold what the trait says.
             return unsafe { self.launch(&name("direct"), [grid_x, 1, 1], WARPS * 32, smem, args![raw, x]) };
         }
@@ -162,6 +163,7 @@ impl CudaOps {
         // SAFETY: as above; the scratch holds all groups.
         unsafe {
             self.launch("cw_split_rows", grid, 256, 0, args![x, split, rows, cols, block_count, aligned])?;
+            self.moves(|| bytes::products(n, products, pack::packed_bytes));
             let how = if at_once == 2 { "x2" } else { "x8" };
             let grid = [tiles, groups / at_once, 1];
             self.launch(&name(how), grid, WARPS * 32, 4096 * at_once, args![raw, split])
@@ -178,6 +180,7 @@ impl CudaOps {
             let (all, grid) = (n as i32, [w.rows.div_ceil(64), n.div_ceil(64), 1]);
             let name = format!("cw_tiled_{s}");
             let args = args![w.ptr, x, bias, p.out, rows, cols, stride, all, add];
+            self.moves(|| bytes::products(n, &[*p], pack::packed_bytes));
             // SAFETY: as in `tile_products`.
             return unsafe { self.launch(&name, grid, 256, 0, args) };
         }
@@ -188,6 +191,7 @@ impl CudaOps {
             let out = p.out + u64::from(first) * u64::from(w.rows) * 4;
             let name = format!("cw_rows_{s}_{}", if now == 1 { 1 } else { 4 });
             let args = args![w.ptr, x, bias, out, rows, cols, stride, count, add, wide];
+            self.moves(|| bytes::products(now, &[*p], pack::packed_bytes));
             // SAFETY: as in `tile_products`.
             unsafe { self.launch(&name, [w.rows.div_ceil(16), 1, 1], 256, 0, args)? };
         }

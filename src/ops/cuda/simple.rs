@@ -4,7 +4,7 @@ use super::kernels::args;
 use super::{CudaOps, pack};
 use crate::Result;
 use crate::device::DevicePtr;
-use crate::ops::{Activation, Weight};
+use crate::ops::{Activation, Weight, bytes};
 use crate::quant::DType;
 
 /// The suffix of kernels for a type.
@@ -45,6 +45,7 @@ impl CudaOps {
             Some(_) => pack::chunks(table.dtype, table.cols) as i32,
         };
         let grid = [n, table.cols.div_ceil(256), 1];
+        self.moves(|| bytes::embed(table, n, pack::packed_bytes(table.dtype, table.rows, table.cols)));
         // SAFETY: the arguments are those of `cw_embed`; the caller's pointers hold what the trait says.
         unsafe { self.launch(&embed_kernel(table.dtype), grid, 256, 0, args![ptr, ids, out, cols, step]) }
     }
@@ -59,6 +60,7 @@ impl CudaOps {
         eps: f32,
     ) -> Result<()> {
         let (rows, width) = (n as i32, dim as i32);
+        self.moves(|| bytes::rows(n, dim, 2) + bytes::rows(1, dim, 1));
         if dim <= 256 {
             let grid = [n.div_ceil(8), 1, 1];
             // SAFETY: as in `run_embed`.
@@ -83,6 +85,7 @@ impl CudaOps {
     ) -> Result<()> {
         let width = dim as i32;
         let threads = if dim <= 512 { 128 } else { 512 };
+        self.moves(|| bytes::rows(n, dim, 2) + bytes::rows(1, dim, 2));
         // SAFETY: as in `run_embed`.
         unsafe {
             self.launch("cw_layer_norm", [n, 1, 1], threads, 0, args![x, weight, bias, out, width, eps])
@@ -91,17 +94,20 @@ impl CudaOps {
 
     pub(super) fn run_gated(&self, a: Activation, gate: DevicePtr, up: DevicePtr, count: u64) -> Result<()> {
         let kind = number(a);
+        self.moves(|| count * 12);
         // SAFETY: as in `run_embed`.
         unsafe { self.launch("cw_gated", blocks(count), 256, 0, args![kind, gate, up, count]) }
     }
 
     pub(super) fn run_activate(&self, a: Activation, x: DevicePtr, count: u64) -> Result<()> {
         let kind = number(a);
+        self.moves(|| count * 8);
         // SAFETY: as in `run_embed`.
         unsafe { self.launch("cw_activate", blocks(count), 256, 0, args![kind, x, count]) }
     }
 
     pub(super) fn run_add(&self, x: DevicePtr, y: DevicePtr, count: u64) -> Result<()> {
+        self.moves(|| count * 12);
         // SAFETY: as in `run_embed`.
         unsafe { self.launch("cw_add", blocks(count), 256, 0, args![x, y, count]) }
     }
@@ -115,6 +121,7 @@ impl CudaOps {
         dim: u32,
     ) -> Result<()> {
         let width = dim as i32;
+        self.moves(|| bytes::rows(n, dim, 2) + u64::from(n) * 4);
         // SAFETY: as in `run_embed`.
         unsafe { self.launch("cw_gather", [n, dim.div_ceil(256), 1], 256, 0, args![x, index, out, width]) }
     }

@@ -6,8 +6,9 @@
 use super::CudaOps;
 use crate::Result;
 use crate::device::DevicePtr;
-use crate::device::cuda::{CudaStream, Graph, PinnedBuffer};
+use crate::device::cuda::{CudaEvent, CudaStream, Graph, PinnedBuffer};
 use crate::ops::{Download, StepTime, Upload};
+use crate::telemetry::profiler;
 use std::collections::HashMap;
 
 /// Recorded steps that are kept. An engine has a few; this only bounds what a wrong use could pile up.
@@ -71,12 +72,16 @@ impl CudaOps {
         body: &mut (dyn FnMut() -> Result<()> + Send),
         downloads: &mut [Download<'_>],
     ) -> Result<StepTime> {
+        // The standard path launches each kernel of each step.
+        let key = key.filter(|_| self.device.path().direct());
         let mut steps = self.steps.lock();
         let shape = Shape::of(uploads, downloads);
         let (offsets, bytes) = shape.offsets();
         let (up_offsets, down_offsets) = offsets.split_at(uploads.len());
 
-        let Some(key) = key else {
+        // A recorded step is one launch for the device; to see its kernels it is queued anew while it is profiled.
+        let profiled = profiler::on() && self.stream.track().is_some_and(|t| t.subject().recorded());
+        let Some(key) = key.filter(|_| !profiled) else {
             let mut pinned = match steps.spare.take() {
                 Some(p) if p.len() >= bytes => p,
                 _ => PinnedBuffer::new(self.cuda()?, bytes.next_power_of_two())?,
@@ -162,6 +167,10 @@ impl CudaOps {
 
     /// Runs what `queue` queues, waits for it also when queueing failed half-way, and measures it by events.
     fn timed(&self, queue: impl FnOnce() -> Result<()>) -> Result<StepTime> {
+        let profiled = profiler::on();
+        if profiled {
+            self.own_stream()?.ready_clock();
+        }
         let before = self.stream.record()?;
         let queued = queue();
         let after = if queued.is_ok() { Some(self.stream.record()?) } else { None };
@@ -169,7 +178,12 @@ impl CudaOps {
         queued?;
         ran?;
         let after = after.expect("it was recorded");
-        Ok(StepTime { device: after.since(before.as_ref())? })
+        let mut time = StepTime { device: after.since(before.as_ref())?, begun: 0 };
+        if profiled {
+            time.begun = CudaEvent::passed(before.as_ref()).unwrap_or_default();
+            self.own_stream()?.take_in();
+        }
+        Ok(time)
     }
 
     /// The CUDA stream behind the trait object; checked when the operations were made.

@@ -227,7 +227,12 @@ cogniware::GenerateOptions to_options(const py::dict& keywords) {
     }
     std::vector<std::string> stop;
     if (settings.contains("stop") && !py::isinstance<py::str>(settings["stop"])) {
-        stop = settings["stop"].cast<std::vector<std::string>>();
+        for (const auto& text : py::iterable(settings["stop"])) {
+            if (!py::isinstance<py::str>(text)) {
+                throw py::type_error("argument `stop`: must be a str or an iterable of them");
+            }
+            stop.push_back(text.cast<std::string>());
+        }
         settings.attr("pop")("stop");
     }
     if (settings.contains("logprobs") && py::isinstance<py::bool_>(settings["logprobs"])) {

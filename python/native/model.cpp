@@ -55,7 +55,7 @@ void bind_model(py::module_& module) {
                 const py::gil_scoped_release release;
                 return std::make_shared<PyModel>(std::move(tenant), file, map);
             }),
-            py::arg("tenant"), py::arg("path") = "", py::arg("options") = py::none(),
+            py::arg("tenant").none(false), py::arg("path") = "", py::arg("options") = py::none(),
             "Loads a GGUF file, a Hugging Face folder, or (with an empty path) the small model that ships with Cogniware.\n"
             "`options`: \"context\" and \"max_sequences\" (numbers), \"kv_type\" (\"f16\" or \"f32\").")
         .def("info", [](const PyModel& self) { return self.model.info(); }, NoGil(),

@@ -119,6 +119,31 @@
 // When nothing else wants to run.
 #define CW_PRIORITY_BACKGROUND 4
 
+// Processors with their matrix circuits: SMs with tensor cores; CPU cores with 8-bit dot products.
+#define CW_NODE_TENSOR_CORE 0
+
+// The same processors for f32 arithmetic alone. A tenant that holds nodes of both kinds may use matrix circuits.
+#define CW_NODE_CUDA_CORE 1
+
+// Physical memory that is kept for its holder.
+#define CW_NODE_MEMORY_BANK 2
+
+// GPU: its holder's kernels get the largest carve-out of shared memory. CPU: memory of half the size of a core's L2 cache.
+#define CW_NODE_SHARED_MEMORY 3
+
+// GPU: a slice of L2 in which a window of its holder's memory persists. CPU: a last-level cache, on whose cores its holder
+// stays.
+#define CW_NODE_L2_CACHE 4
+
+// No matrix circuits: f32 arithmetic alone.
+#define CW_MATH_PLAIN 0
+
+// Matrix circuits where they cost no accuracy that the weights have.
+#define CW_MATH_EXACT 1
+
+// Matrix circuits wherever there are some, with TF32 and bf16 inputs.
+#define CW_MATH_FAST 2
+
 // Device memory.
 #define CW_PARTITION_GLOBAL 0
 
@@ -271,7 +296,7 @@ typedef struct cw_driver cw_driver;
 // A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
 typedef struct cw_kernel cw_kernel;
 
-// One compute node of a device.
+// One compute node of a device; see CW_NODE_* for what each kind gives.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
     size_t struct_size;
@@ -287,8 +312,20 @@ typedef struct cw_node_info {
     uint32_t units[64];
     // The tenant that holds it, NUL-terminated, or empty.
     char owner[128];
-    // Microseconds since 1970 when work last ran on it; 0 for never.
+    // Microseconds since 1970 when work last ran on it, or memory was last drawn from it; 0 for never.
     uint64_t last_used_us;
+    // CW_NODE_*.
+    int32_t kind;
+    // 1 when somebody holds it and has used it since.
+    int32_t is_active;
+    // Bytes: of the device's memory, which all processors share; of a bank; of shared memory; of a part of the cache.
+    uint64_t memory;
+    // Bytes of it in use: what the holder has allocated or drawn, or was given; 0 while nobody holds it.
+    uint64_t memory_used;
+    // Where it lies in the holder's memory (shared memory of the CPU device), else 0.
+    uint64_t address;
+    // What it is on this device, in words, NUL-terminated.
+    char detail[128];
 } cw_node_info;
 
 // A task to schedule. Fill with cw_task_config_default.
@@ -811,6 +848,27 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
+// Lets products of f32 numbers on the current device run on its matrix circuits with narrower inputs (TF32 and bf16 on a
+// GPU, bf16 on a CPU with AVX-512 BF16), from the next step of every model on. CW_ERROR_UNSUPPORTED where the device
+// has no such circuits. Undone by cw_driver_tensor_cores_disable.
+CW_API
+cw_status cw_driver_tensor_cores_enable(struct cw_driver *driver);
+
+// Back to products whose inputs keep the bits that the weights have, with which a device begins.
+CW_API cw_status cw_driver_tensor_cores_disable(struct cw_driver *driver);
+
+// Cuts the current device's processors into llms (1 to 16) slices of the same size and keeps shares to their weights for
+// tenants that pause up to 1 ms between steps. Nodes that are held keep their units until they are given back.
+CW_API
+cw_status cw_driver_optimize_many(struct cw_driver *driver,
+                                  uint32_t llms);
+
+// Makes one node of all the current device's processors and keeps no unit idle for anybody.
+CW_API cw_status cw_driver_optimize_one(struct cw_driver *driver);
+
+// Back to how a device begins: one node a unit (a core or a group of SMs), units kept for at most 0.3 ms.
+CW_API cw_status cw_driver_optimize_reset(struct cw_driver *driver);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -1301,7 +1359,8 @@ cw_status cw_model_embed(struct cw_model *model,
                          size_t capacity,
                          size_t *dim);
 
-// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
+// How many compute nodes a device has: its processors (a node of each kind for every core or group of SMs), memory banks,
+// shared memory, parts of the cache, and the nodes made for tenants.
 //
 // device must be null (default device) or NUL-terminated, count valid for a write.
 CW_API
@@ -1313,8 +1372,8 @@ cw_status cw_node_count(const char *device,
 // device must be null (default device) or NUL-terminated, info valid for reads and writes.
 CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
 
-// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
-// for a tenant that was given none goes back then.
+// Gives the tenant a free node of its device, in addition to those that it was given; CW_NODE_* says what each kind gives.
+// With processors the node goes back that is made for a tenant that was given none.
 CW_API
 cw_status cw_node_take(struct cw_tenant *tenant,
                        uint32_t node);
@@ -1330,6 +1389,47 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
+
+// By which rules the products of tenant llm are computed: CW_MATH_*. Its nodes decide, else its device's default.
+//
+// llm must be NUL-terminated, math valid for a write.
+CW_API
+cw_status cw_kernel_math(const struct cw_kernel *kernel,
+                         const char *llm,
+                         int32_t *math);
+
+// Names the memory of tenant llm that persists in the slices of L2 that it holds (nodes of kind CW_NODE_L2_CACHE on a
+// GPU): bytes bytes from memory. 0 bytes leave the choice to Cogniware, which takes the beginning of the largest thing
+// that the tenant has: the weights, once a model is loaded. CW_ERROR_UNSUPPORTED on the CPU device.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_cache_window_set(struct cw_kernel *kernel,
+                                     const char *llm,
+                                     const void *memory,
+                                     uint64_t bytes);
+
+// The window of tenant llm: its first byte, its bytes (0: it has none), and the part of its lines that can persist, 0 to
+// 1.
+//
+// llm must be NUL-terminated, the outputs valid for writes.
+CW_API
+cw_status cw_kernel_cache_window(const struct cw_kernel *kernel,
+                                 const char *llm,
+                                 void **memory,
+                                 uint64_t *bytes,
+                                 double *part);
+
+// What is known of one compute node of the current device, held or free: id, type (tensor_core, cuda_core,
+// memory_bank, shared_memory, l2_cache), processors, units, memory_bytes, memory_used_bytes,
+// compute_capability, is_allocated, is_active, is_virtual, owner, last_used_us (microseconds since 1970; 0:
+// never), detail. Free the map.
+//
+// info must be valid for a write.
+CW_API
+cw_status cw_bridge_node_info(const struct cw_bridge *bridge,
+                              uint32_t node,
+                              struct cw_map **info);
 
 // Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
 //

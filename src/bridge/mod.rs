@@ -4,6 +4,7 @@
 mod array;
 pub mod config;
 mod inference;
+mod nodes;
 mod profile;
 mod report;
 

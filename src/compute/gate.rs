@@ -5,6 +5,7 @@ use crate::device::{Device, PerDevice};
 use crate::{Error, Result, Status};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often a waiting thread looks whether its work was cancelled.
@@ -13,12 +14,13 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long units are kept for a tenant that just left and is still owed time. A tenant that generates comes back
 /// within this time (it samples a token in between); without the pause two tenants would always take turns, whatever
 /// their weights.
-const GRACE: Duration = Duration::from_micros(300);
+pub const GRACE: Duration = Duration::from_micros(300);
 
 /// Admits work on a device: at any moment a unit runs work of one tenant only; among those that wait for a unit the
 /// more urgent priority goes first, then the least virtual time (used device time over weight). Work-conserving: who
 /// is alone never waits, and units are kept idle for a tenant that is owed time for at most 0.3 ms.
 pub struct Gate {
+    grace_ns: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -62,7 +64,22 @@ impl Gate {
     /// A gate before `units` units, for tests and simulations.
     pub fn with_units(units: usize) -> Gate {
         let state = State { units: vec![Unit::default(); units], ..State::default() };
-        Gate { state: Mutex::new(state), changed: Condvar::new() }
+        Gate {
+            grace_ns: AtomicU64::new(GRACE.as_nanos() as u64),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// How long units are kept idle for a tenant that just left and is owed time.
+    pub fn grace(&self) -> Duration {
+        Duration::from_nanos(self.grace_ns.load(Relaxed))
+    }
+
+    /// Changes that from the next departure on: longer keeps shares to their weights where tenants pause between steps,
+    /// zero leaves no unit idle. At most a second.
+    pub fn set_grace(&self, grace: Duration) {
+        self.grace_ns.store(grace.min(Duration::from_secs(1)).as_nanos() as u64, Relaxed);
     }
 
     /// Waits until work of `share` may run on `units`. `cancelled` is polled while waiting, with no lock held, and ends
@@ -117,7 +134,7 @@ impl Gate {
         me.share.charge(time);
         let mut state = self.state.lock();
         state.running.retain(|r| r.ticket != me.ticket);
-        let until = Instant::now() + GRACE;
+        let until = Instant::now() + self.grace();
         let rank = me.share.rank();
         let owed = state.waiting.iter().any(|w| w.overlaps(&me.units) && rank.before(&w.share.rank()));
         for &u in &me.units {
@@ -348,6 +365,31 @@ mod tests {
         let begun = Instant::now();
         let late = || begun.elapsed() > Duration::from_secs(5);
         gate.enter(&a, &[0], &late).unwrap();
+    }
+
+    #[test]
+    fn the_grace_is_how_long_a_unit_waits_for_who_is_owed_time() {
+        for grace in [Duration::ZERO, 40 * MS] {
+            let gate = Arc::new(Gate::with_units(1));
+            gate.set_grace(grace);
+            let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 2));
+            b.charge(Duration::from_secs(1));
+            let permit = gate.enter(&a, &[0], &|| false).unwrap();
+            let waited = std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| {
+                    drop(gate.enter(&b, &[0], &|| false).unwrap());
+                    Instant::now()
+                });
+                while gate.state.lock().waiting.is_empty() {
+                    std::thread::yield_now();
+                }
+                let left = Instant::now();
+                permit.finish(MS);
+                waiter.join().unwrap() - left
+            });
+            assert!(waited >= grace, "let in after {waited:?} of {grace:?}");
+            assert!(grace > Duration::ZERO || waited < 30 * MS, "kept idle for nobody: {waited:?}");
+        }
     }
 
     #[test]

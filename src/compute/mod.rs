@@ -5,8 +5,8 @@ mod nodes;
 mod share;
 mod tasks;
 
-pub use gate::{Gate, Permit};
-pub use nodes::{NodeInfo, Nodes};
+pub use gate::{GRACE, Gate, Permit};
+pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
 pub use share::Share;
 pub(crate) use tasks::serve;
 pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};

@@ -42,6 +42,26 @@ pub struct Granule {
     pub bytes: u64,
 }
 
+/// A part of a device's last-level cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePart {
+    /// Bytes.
+    pub bytes: u64,
+    /// The units (indices into [`Device::units`]) whose cache it is; empty: all use it.
+    pub units: Vec<u32>,
+}
+
+/// Memory that is to persist in the cache.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CacheWindow {
+    /// First byte.
+    pub base: DevicePtr,
+    /// Bytes; the device shortens what is longer than its longest window.
+    pub bytes: u64,
+    /// Part of the window's lines that persist, 0 to 1: what is set aside over `bytes`.
+    pub ratio: f32,
+}
+
 /// What may be done through a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -102,6 +122,13 @@ pub trait Device: Send + Sync + Any {
     /// Creates physical memory of `bytes` (a multiple of [`Device::granularity`]). Its content is undefined on a GPU
     /// and zero on the CPU.
     fn granule_create(&self, bytes: u64) -> Result<Granule>;
+
+    /// Like [`Device::granule_create`], on one NUMA node of the host where the device's memory is the host's and has
+    /// several; elsewhere the same.
+    fn granule_create_on(&self, bytes: u64, numa_node: Option<u32>) -> Result<Granule> {
+        let _ = numa_node;
+        self.granule_create(bytes)
+    }
 
     /// Gives physical memory back. It must not be mapped anywhere.
     fn granule_release(&self, granule: Granule);
@@ -188,6 +215,21 @@ pub trait Device: Send + Sync + Any {
         false
     }
 
+    /// The parts of its last-level cache that can be given away one by one. CPU: the caches that cores share, with these
+    /// cores. GPU: equal slices of what the driver lets persist in L2, which belong to no SMs. Empty where nothing is
+    /// known of the cache.
+    fn cache_parts(&self) -> Vec<CachePart> {
+        Vec::new()
+    }
+
+    /// Sets `bytes` of the cache aside for what streams name with [`Stream::set_cache_window`]; 0 ends that and lets go
+    /// what persists. Returns how many the driver set aside.
+    fn cache_set_aside(&self, bytes: u64) -> Result<u64> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("this device's cache cannot be set aside")
+            .advise("on the CPU device an L2_CACHE node keeps its tenant on the cores of one cache"))
+    }
+
     /// Waits until all work of this process on the device has finished.
     fn synchronize(&self) -> Result<()>;
 
@@ -244,6 +286,33 @@ pub trait Stream: Send + Sync + Any {
     /// Says whose work it carries; the first time counts.
     fn set_track(&self, track: Arc<Track>) {
         let _ = track;
+    }
+
+    /// Lets accesses of work queued from now on persist in the part of the cache that was set aside
+    /// ([`Device::cache_set_aside`]) where they fall into the window; `None` ends that.
+    fn set_cache_window(&self, window: Option<CacheWindow>) -> Result<()> {
+        match window {
+            None => Ok(()),
+            Some(_) => Err(crate::Error::unsupported("streams of this device have no cache windows")),
+        }
+    }
+
+    /// The window in force, read back from the driver.
+    fn cache_window(&self) -> Result<Option<CacheWindow>> {
+        Ok(None)
+    }
+
+    /// Percent of an SM's L1 that kernels launched from now on want as shared memory; `None` leaves it to the driver.
+    fn set_shared_carveout(&self, percent: Option<u32>) -> Result<()> {
+        match percent {
+            None => Ok(()),
+            Some(_) => Err(crate::Error::unsupported("this device has no shared memory to carve out")),
+        }
+    }
+
+    /// What [`Stream::set_shared_carveout`] set.
+    fn shared_carveout(&self) -> Option<u32> {
+        None
     }
 
     /// The native stream (`CUstream`), or null on devices without one.

@@ -7,9 +7,13 @@ pub mod gpus;
 mod measure;
 mod path;
 mod stats;
+mod tenancy;
+mod tensor;
 
+use crate::compute::{Gate, Nodes};
 use crate::device::Device;
 use crate::kernel::Kernel;
+use crate::ops::MathPolicy;
 use crate::{Error, Result, Status};
 use config::Map;
 use parking_lot::Mutex;
@@ -71,7 +75,8 @@ impl Driver {
     }
 
     /// What is there: `driver_initialized`, the library's version, the current device, and for each device its name,
-    /// driver version and instruction set. Answers before `initialize` too.
+    /// driver version, instruction set, default rules for products (`math`), how its processors are cut (`node_layout`) and
+    /// how long its gate keeps units for who is owed time (`gate_grace_us`). Answers before `initialize` too.
     ///
     /// For each device also which path is active, `device.<index>.path` (`direct` or `standard`), and what both cost,
     /// measured when this is first asked (it takes about a tenth of a second a device): `…path.alloc_free_1MiB_direct_ns`
@@ -104,6 +109,9 @@ impl Driver {
             put(&format!("device.{i}.name"), info.name);
             put(&format!("device.{i}.isa"), info.isa);
             put(&format!("device.{i}.driver_version"), info.driver_version.to_string());
+            put(&format!("device.{i}.math"), MathPolicy::of(device).math().name().into());
+            put(&format!("device.{i}.node_layout"), tenancy::name(Nodes::of(device).layout()));
+            put(&format!("device.{i}.gate_grace_us"), Gate::of(device).grace().as_micros().to_string());
             let path = if device.path().direct() { "direct" } else { "standard" };
             put(&format!("device.{i}.path"), path.into());
             for (key, value) in self.measured(i, device) {

@@ -11,6 +11,11 @@ use std::sync::Arc;
 
 static DRIVERS: Table<cw_driver, Driver> = Table::new(5, "cw_driver");
 
+/// The manager behind a handle.
+pub(super) fn get(driver: *const cw_driver) -> crate::Result<Arc<Driver>> {
+    DRIVERS.get("driver", driver)
+}
+
 /// A handle to this manager.
 pub(super) fn handle(driver: &Arc<Driver>) -> *mut cw_driver {
     DRIVERS.insert(driver.clone())

@@ -28,10 +28,17 @@ pub(super) fn to_c(node: &NodeInfo, struct_size: usize) -> cw_node_info {
         units,
         owner: fixed(node.owner.as_deref().unwrap_or_default()),
         last_used_us: micros(node.last_used),
+        kind: node.kind as i32,
+        is_active: i32::from(node.active),
+        memory: node.memory,
+        memory_used: node.memory_used,
+        address: node.address,
+        detail: fixed(&node.detail),
     }
 }
 
-/// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
+/// How many compute nodes a device has: its processors (a node of each kind for every core or group of SMs), memory banks,
+/// shared memory, parts of the cache, and the nodes made for tenants.
 ///
 /// # Safety
 /// `device` must be null (default device) or NUL-terminated, `count` valid for a write.
@@ -68,8 +75,8 @@ pub unsafe extern "C" fn cw_node_info_at(
     })
 }
 
-/// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
-/// for a tenant that was given none goes back then.
+/// Gives the tenant a free node of its device, in addition to those that it was given; `CW_NODE_*` says what each kind gives.
+/// With processors the node goes back that is made for a tenant that was given none.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.

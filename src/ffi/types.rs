@@ -106,6 +106,25 @@ pub const CW_PRIORITY_LOW: i32 = 3;
 /// When nothing else wants to run.
 pub const CW_PRIORITY_BACKGROUND: i32 = 4;
 
+/// Processors with their matrix circuits: SMs with tensor cores; CPU cores with 8-bit dot products.
+pub const CW_NODE_TENSOR_CORE: i32 = 0;
+/// The same processors for f32 arithmetic alone. A tenant that holds nodes of both kinds may use matrix circuits.
+pub const CW_NODE_CUDA_CORE: i32 = 1;
+/// Physical memory that is kept for its holder.
+pub const CW_NODE_MEMORY_BANK: i32 = 2;
+/// GPU: its holder's kernels get the largest carve-out of shared memory. CPU: memory of half the size of a core's L2 cache.
+pub const CW_NODE_SHARED_MEMORY: i32 = 3;
+/// GPU: a slice of L2 in which a window of its holder's memory persists. CPU: a last-level cache, on whose cores its holder
+/// stays.
+pub const CW_NODE_L2_CACHE: i32 = 4;
+
+/// No matrix circuits: f32 arithmetic alone.
+pub const CW_MATH_PLAIN: i32 = 0;
+/// Matrix circuits where they cost no accuracy that the weights have.
+pub const CW_MATH_EXACT: i32 = 1;
+/// Matrix circuits wherever there are some, with TF32 and bf16 inputs.
+pub const CW_MATH_FAST: i32 = 2;
+
 /// Device memory.
 pub const CW_PARTITION_GLOBAL: i32 = 0;
 /// Memory that another process can map.
@@ -357,7 +376,7 @@ pub struct cw_usage {
     pub processors: u32,
 }
 
-/// One compute node of a device.
+/// One compute node of a device; see `CW_NODE_*` for what each kind gives.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cw_node_info {
@@ -375,8 +394,20 @@ pub struct cw_node_info {
     pub units: [u32; 64],
     /// The tenant that holds it, NUL-terminated, or empty.
     pub owner: [c_char; 128],
-    /// Microseconds since 1970 when work last ran on it; 0 for never.
+    /// Microseconds since 1970 when work last ran on it, or memory was last drawn from it; 0 for never.
     pub last_used_us: u64,
+    /// `CW_NODE_*`.
+    pub kind: i32,
+    /// 1 when somebody holds it and has used it since.
+    pub is_active: i32,
+    /// Bytes: of the device's memory, which all processors share; of a bank; of shared memory; of a part of the cache.
+    pub memory: u64,
+    /// Bytes of it in use: what the holder has allocated or drawn, or was given; 0 while nobody holds it.
+    pub memory_used: u64,
+    /// Where it lies in the holder's memory (shared memory of the CPU device), else 0.
+    pub address: u64,
+    /// What it is on this device, in words, NUL-terminated.
+    pub detail: [c_char; 128],
 }
 
 /// A task to schedule. Fill with `cw_task_config_default`.

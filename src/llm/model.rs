@@ -322,6 +322,8 @@ fn load(
     let begun = Instant::now();
     let (weights, shared) = image(tenant, &file, &plan, &*ops, threads, progress.unwrap_or(&mut silent))?;
     let time = begun.elapsed();
+    // A tenant with a part of L2 keeps the beginning of its weights there.
+    tenant.refresh_streams()?;
     let kv = options.kv.unwrap_or_else(|| match file.tensor("blk.0.attn_q.weight") {
         Ok(view) if view.dtype == DType::F32 => DType::F32,
         _ => DType::F16,

@@ -1,10 +1,11 @@
 //! What one tenant may hold and holds.
 
-use super::{Ledger, UNIT, round_up};
+use super::{Bank, Ledger, UNIT, round_up};
+use crate::device::Granule;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// What one tenant may hold and holds. Shared between threads; all counters are exact at every moment.
 ///
@@ -25,6 +26,9 @@ pub struct Account {
     footprint: AtomicU64,
     shared: AtomicU64,
     regions: AtomicU64,
+    /// Bytes of its banks. Changes while `limiting` is held.
+    banked: AtomicU64,
+    banks: Mutex<Vec<Weak<Bank>>>,
 }
 
 /// The most an account can hold: one unit less than 1 TiB.
@@ -48,6 +52,8 @@ impl Account {
             footprint: AtomicU64::new(0),
             shared: AtomicU64::new(0),
             regions: AtomicU64::new(0),
+            banked: AtomicU64::new(0),
+            banks: Mutex::default(),
         };
         if floor > limit {
             return Err(Error::argument("memory_floor", format!("{floor} is more than the limit {limit}")));
@@ -87,6 +93,60 @@ impl Account {
         self.ledger.promise(&self.name, floor, self.floor(), |_| self.floor.store(floor, Ordering::Release))
     }
 
+    /// Bytes of memory banks that are kept for it.
+    pub fn banked(&self) -> u64 {
+        self.banked.load(Ordering::Acquire)
+    }
+
+    /// Counts a bank that is about to be made; refused when the limit does not cover all of them.
+    pub(super) fn add_banked(&self, bytes: u64) -> Result<()> {
+        let _limiting = self.limiting.lock();
+        let all = self.banked().saturating_add(bytes);
+        if all > self.limit() {
+            return Err(Error::new(
+                Status::QuotaExceeded,
+                format!(
+                    "tenant {:?} wanted a memory bank of {bytes} bytes, has banks of {}, and its limit is {}",
+                    self.name,
+                    self.banked(),
+                    self.limit()
+                ),
+            )
+            .advise("raise the tenant's limit or give a memory bank back"));
+        }
+        self.banked.store(all, Ordering::Release);
+        Ok(())
+    }
+
+    pub(super) fn remove_banked(&self, bytes: u64) {
+        let _limiting = self.limiting.lock();
+        self.banked.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Lets granules come from this bank from now on.
+    pub(super) fn attach(&self, bank: &Arc<Bank>) {
+        let mut banks = self.banks.lock();
+        banks.retain(|b| b.strong_count() > 0);
+        banks.push(Arc::downgrade(bank));
+    }
+
+    fn banks(&self) -> Vec<Arc<Bank>> {
+        if self.banked() == 0 {
+            return Vec::new();
+        }
+        self.banks.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A granule of exactly `bytes` out of its banks, its bytes already in the device's books.
+    pub(super) fn draw(&self, bytes: u64) -> Option<Granule> {
+        self.banks().iter().find_map(|bank| bank.draw(bytes))
+    }
+
+    /// Puts a granule back into a bank with room for it; else hands it back.
+    pub(super) fn park(&self, granule: Granule) -> Option<Granule> {
+        self.banks().iter().try_fold(granule, |granule, bank| bank.park(granule))
+    }
+
     /// Bytes held now.
     pub fn held(&self) -> u64 {
         parts(self.books.load(Ordering::Acquire)).0 * UNIT
@@ -111,6 +171,17 @@ impl Account {
                 "memory_limit",
                 format!("{limit} is less than the floor {}", self.floor()),
             ));
+        }
+        if limit < self.banked() {
+            return Err(Error::new(
+                Status::Busy,
+                format!(
+                    "tenant {:?} holds memory banks of {} bytes, more than the new limit of {limit}",
+                    self.name,
+                    self.banked()
+                ),
+            )
+            .advise("give memory banks back first"));
         }
         let change = |books| {
             let (held, _) = parts(books);

@@ -4,7 +4,7 @@ use super::Account;
 use crate::device::Device;
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -27,6 +27,9 @@ pub struct Ledger {
     capacity: u64,
     granularity: u64,
     books: Mutex<Books>,
+    /// Written while a bank gives granules back to make others of them, read while any granule is created: so that nobody
+    /// takes the memory in between.
+    pub(super) dividing: RwLock<()>,
     idle: Mutex<Vec<Weak<dyn Idle>>>,
 }
 
@@ -49,7 +52,13 @@ impl Ledger {
     }
 
     pub(super) fn with_capacity(capacity: u64, granularity: u64) -> Ledger {
-        Ledger { capacity, granularity, books: Mutex::default(), idle: Mutex::default() }
+        Ledger {
+            capacity,
+            granularity,
+            books: Mutex::default(),
+            dividing: RwLock::default(),
+            idle: Mutex::default(),
+        }
     }
 
     /// Opens an account. `limit` is the most bytes it may ever hold; `floor` of them are set aside for it: others

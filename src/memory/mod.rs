@@ -13,7 +13,8 @@
 //! # What is kept
 //! Granules that fall free stay with the tenant for reuse while they are no more than two, or a sixteenth of what its
 //! pool holds; beyond that they go back to the device at once. When the device has no memory left, or what is left is
-//! set aside, the free granules of all tenants are given back before anybody is refused.
+//! set aside, the free granules of all tenants are given back before anybody is refused. A [`Bank`] keeps granules for one
+//! tenant that it may never use: they are out of everybody else's reach from the moment it is opened.
 //!
 //! With [`crate::device::Path::pooled`] a half of what the pool holds is kept, and pools and regions grow in larger
 //! pieces. With [`crate::device::Path::direct`] off an allocation is one of the device's driver, and nothing is kept.
@@ -27,6 +28,7 @@
 //! giving granules back waits for streams.
 
 mod account;
+mod bank;
 mod growth;
 mod heap;
 mod index;
@@ -43,6 +45,7 @@ mod tag;
 mod tests;
 
 pub use account::{Account, Charge, LARGEST_LIMIT};
+pub use bank::Bank;
 pub use ledger::Ledger;
 pub use region::Region;
 pub use registry::{owner_of, tenant_of};

@@ -4,7 +4,8 @@
 //! **Scrubbing.** Memory of a device whose new granules are not zero by themselves is set to zero when it is created,
 //! before anybody sees its address. Doing it at this end, and not when memory is given back, covers every way by which
 //! it can have got its content: a tenant that freed it, one that died, another library, another process. Granules go
-//! from a tenant straight back to the device, never to another tenant, so there is no second way.
+//! from a tenant straight back to the device, never to another tenant, so there is no second way. Those that come out of
+//! a tenant's own bank are set to zero on every device: they may have been its own before.
 
 use super::{Account, Ledger};
 use crate::device::{Access, Device, DeviceKind, DevicePtr, Granule};
@@ -44,6 +45,14 @@ impl Source {
         if account.is_some_and(|a| !a.take_footprint(bytes)) {
             return Err(Shortage::Account);
         }
+        if let Some(a) = account
+            && let Some(granule) = a.draw(bytes)
+        {
+            return self.place(address, granule, true).map_err(|(granule, e)| {
+                self.release(account, granule);
+                Shortage::Other(e)
+            });
+        }
         let given = self
             .ledger
             .take(account, bytes)
@@ -82,23 +91,38 @@ impl Source {
     }
 
     fn create(&self, address: DevicePtr, bytes: u64) -> Result<Piece> {
-        let granule = self.device.granule_create(bytes)?;
-        if let Err(e) = self.device.map(address, &granule, Access::ReadWrite) {
+        let granule = {
+            let _nobody_divides = self.ledger.dividing.read();
+            self.device.granule_create(bytes)?
+        };
+        self.place(address, granule, false).map_err(|(granule, e)| {
             self.device.granule_release(granule);
-            return Err(e);
+            e
+        })
+    }
+
+    /// Maps a granule with zeros in it. On an error the granule comes back.
+    fn place(
+        &self,
+        address: DevicePtr,
+        granule: Granule,
+        used: bool,
+    ) -> std::result::Result<Piece, (Granule, Error)> {
+        let bytes = granule.bytes;
+        if let Err(e) = self.device.map(address, &granule, Access::ReadWrite) {
+            return Err((granule, e));
         }
-        if let Err(e) = self.scrub(address, bytes) {
+        if let Err(e) = self.scrub(address, bytes, used) {
             // An unmap that fails too leaves the granule mapped; releasing it is still right, the driver keeps it
             // until the mapping goes.
             let _ = self.device.unmap(address, bytes);
-            self.device.granule_release(granule);
-            return Err(e);
+            return Err((granule, e));
         }
         Ok(Piece { address, granule })
     }
 
-    fn scrub(&self, address: DevicePtr, bytes: u64) -> Result<()> {
-        if self.device.kind() == DeviceKind::Cpu {
+    fn scrub(&self, address: DevicePtr, bytes: u64, used: bool) -> Result<()> {
+        if self.device.kind() == DeviceKind::Cpu && !used {
             return Ok(());
         }
         // SAFETY: mapped writable just now, and nobody else knows the address.
@@ -118,8 +142,14 @@ impl Source {
     /// Gives back a granule that is mapped nowhere.
     pub fn release(&self, account: Option<&Account>, granule: Granule) {
         let bytes = granule.bytes;
-        self.device.granule_release(granule);
-        self.ledger.give(bytes);
+        let leaving = match account {
+            Some(a) => a.park(granule),
+            None => Some(granule),
+        };
+        if let Some(granule) = leaving {
+            self.device.granule_release(granule);
+            self.ledger.give(bytes);
+        }
         if let Some(a) = account {
             a.give_footprint(bytes);
         }

@@ -10,6 +10,9 @@ mod bytes;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod math;
+
+pub use math::{Math, MathPolicy, fast_means};
 
 use crate::Result;
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
@@ -143,6 +146,9 @@ pub trait Ops: Send + Sync {
     /// The stream on which everything runs.
     fn stream(&self) -> &Arc<dyn Stream>;
 
+    /// The rules by which products are computed.
+    fn math(&self) -> Math;
+
     /// Bytes that a packed matrix takes on this device (a multiple of 256).
     fn packed_bytes(&self, dtype: DType, rows: u32, cols: u32) -> Result<u64>;
 
@@ -272,7 +278,7 @@ pub trait Ops: Send + Sync {
     fn gather(&self, x: DevicePtr, index: DevicePtr, out: DevicePtr, n: u32, dim: u32) -> Result<()>;
 }
 
-/// The operations for a stream of `node`, by the kind of device.
+/// The operations for a stream of `node`, by the kind of device, with [`Math::Exact`] products.
 ///
 /// Errors: there are no operations for this kind of device in this build.
 pub fn for_stream(
@@ -280,10 +286,22 @@ pub fn for_stream(
     node: Arc<dyn Node>,
     stream: Arc<dyn Stream>,
 ) -> Result<Arc<dyn Ops>> {
+    with_math(device, node, stream, Math::Exact)
+}
+
+/// Like [`for_stream`], with the given rules for products.
+///
+/// Errors: there are no operations for this kind of device in this build.
+pub fn with_math(
+    device: &Arc<dyn Device>,
+    node: Arc<dyn Node>,
+    stream: Arc<dyn Stream>,
+    math: Math,
+) -> Result<Arc<dyn Ops>> {
     match device.kind() {
-        DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream),
+        DeviceKind::Cpu => cpu::CpuOps::new(device, node, stream, math),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream),
+        DeviceKind::Cuda => cuda::CudaOps::new(device, node, stream, math),
         #[cfg(not(feature = "cuda"))]
         kind => {
             Err(crate::Error::unsupported(format!("this build has no operations for devices of kind {kind}")))

@@ -1,15 +1,16 @@
 //! Tenants: an account on a device, with its memory, its node, its streams and its share. An LLM (string id) and a
 //! virtual GPU (integer id) are both tenants.
 
+mod cache;
 mod copy;
 mod registry;
 
 pub use registry::{close, close_this, find, find_or_open, list, open, open_default};
 
-use crate::compute::{Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
+use crate::compute::{Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
-use crate::ops::{self, Ops};
+use crate::ops::{self, Math, MathPolicy, Ops};
 use crate::telemetry::nvtx;
 use crate::telemetry::profiler::{Subject, Track};
 use crate::{Error, Result, Status};
@@ -60,6 +61,8 @@ pub struct Tenant {
     made: Arc<Made>,
     /// Streams made so far.
     numbered: AtomicU64,
+    policy: Arc<MathPolicy>,
+    cache: Mutex<cache::Cache>,
 }
 
 /// Every stream that was made for a tenant, while it lives.
@@ -118,6 +121,8 @@ impl Tenant {
             streams: Mutex::default(),
             made,
             numbered: AtomicU64::new(0),
+            policy: MathPolicy::of(device),
+            cache: Mutex::default(),
         })
     }
 
@@ -179,7 +184,7 @@ impl Tenant {
             return Ok(node.clone());
         }
         self.must_be_open(&compute)?;
-        if compute.held.is_empty() {
+        if !self.has_processors(&compute) {
             let wanted = self.automatic_processors(compute.processors);
             let (info, _) = Nodes::of(&self.device).create(&self.id, wanted)?;
             compute.held.push(info.id);
@@ -190,9 +195,10 @@ impl Tenant {
         Ok(node)
     }
 
-    /// Changes whenever [`Tenant::node`] does. Long-running work compares it between steps and moves.
+    /// Changes whenever [`Tenant::node`], [`Tenant::math`] or what its streams are given does. Long-running work compares
+    /// it between steps and moves.
     pub fn node_version(&self) -> u64 {
-        self.compute.lock().version
+        self.compute.lock().version + self.policy.version()
     }
 
     /// The ids of the nodes it holds.
@@ -200,31 +206,113 @@ impl Tenant {
         self.compute.lock().held.clone()
     }
 
-    /// Takes a free node of the device's ladder in addition to those that it was given. Running work moves between two
-    /// steps.
+    /// Takes a free node of the device in addition to those that it was given. Running work moves between two steps.
+    ///
+    /// Errors: [`Status::Busy`] when another tenant holds it; what the node's kind refuses, see [`NodeKind`].
     pub fn take_node(&self, id: u32) -> Result<()> {
+        let nodes = Nodes::of(&self.device);
+        let kind = nodes.get(id)?.kind;
+        if !kind.is_processors() {
+            return self.take_other(id, kind);
+        }
         let mut compute = self.compute.lock();
         self.must_be_open(&compute)?;
-        let nodes = Nodes::of(&self.device);
         if compute.automatic == Some(id) {
             // Asked for by its id: from now on it is one that the tenant was given.
             compute.automatic = None;
             return Ok(());
         }
-        nodes.allocate(id, &self.id)?;
         if compute.held.contains(&id) {
             return Ok(());
         }
-        if let Some(automatic) = compute.automatic.take() {
-            compute.held.retain(|&held| held != automatic);
-            // Ours by construction; nothing else can have released it.
-            let _ = nodes.release(automatic, &self.id);
+        let mine = self.held(&compute);
+        let within = cache_units(&mine);
+        if !within.is_empty() && !nodes.get(id)?.units.iter().any(|u| within.contains(u)) {
+            return Err(Error::argument(
+                "nodeId",
+                format!(
+                    "compute node {id} lies outside of the cache on whose cores tenant {:?} stays",
+                    self.id
+                ),
+            )
+            .advise("give its L2_CACHE node back first, or take a node of the same cache"));
         }
+        nodes.allocate(id, &self.space)?;
+        self.drop_automatic(&mut compute);
         compute.held.push(id);
         let old = compute.changed();
         drop(compute);
         drop(old);
         Ok(())
+    }
+
+    /// Memory, shared memory or a part of the cache.
+    fn take_other(&self, id: u32, kind: NodeKind) -> Result<()> {
+        let nodes = Nodes::of(&self.device);
+        let units = nodes.get(id)?.units;
+        {
+            let compute = self.compute.lock();
+            self.must_be_open(&compute)?;
+            if !units.is_empty() && !compute.held.contains(&id) {
+                // Of processors: these must be among its own. A node that was made for it can be made anew.
+                let own = self.units(&compute)?;
+                let explicit = self.has_processors(&compute) && compute.automatic.is_none();
+                if explicit && !own.iter().any(|u| units.contains(u)) {
+                    return Err(Error::argument(
+                        "nodeId",
+                        format!(
+                            "compute node {id} ({}) belongs to units {units:?}, tenant {:?} runs on {own:?}",
+                            kind.name(),
+                            self.id
+                        ),
+                    )
+                    .advise("take a node of these processors first"));
+                }
+            }
+        }
+        nodes.allocate(id, &self.space)?;
+        let mut compute = self.compute.lock();
+        if let Err(e) = self.must_be_open(&compute) {
+            // Closed meanwhile, too early for the closing to see the node.
+            let _ = nodes.release(id, &self.id);
+            return Err(e);
+        }
+        if compute.held.contains(&id) {
+            return Ok(());
+        }
+        if !units.is_empty() && !self.units(&compute)?.iter().any(|u| units.contains(u))
+            || kind == NodeKind::L2Cache
+        {
+            // The next use makes one that fits.
+            self.drop_automatic(&mut compute);
+        }
+        compute.held.push(id);
+        let old = if kind == NodeKind::MemoryBank { None } else { compute.changed() };
+        drop(compute);
+        drop(old);
+        self.refresh_streams().inspect_err(|_| {
+            // A stream that takes no such thing: all of it goes back.
+            let _ = self.give_node(id);
+        })
+    }
+
+    /// Gives the node back that was made because there was none. The caller marks the change.
+    fn drop_automatic(&self, compute: &mut Compute) {
+        if let Some(automatic) = compute.automatic.take() {
+            compute.held.retain(|&held| held != automatic);
+            // Ours by construction; nothing else can have released it.
+            let _ = Nodes::of(&self.device).release(automatic, &self.id);
+        }
+    }
+
+    /// By which rules its products are computed: without matrix circuits when all its processors were given to it as
+    /// [`NodeKind::CudaCore`], else by the device's [`MathPolicy`].
+    pub fn math(&self) -> Math {
+        let held = self.held(&self.compute.lock());
+        let mut processors = held.iter().filter(|n| n.kind.is_processors()).peekable();
+        let some = processors.peek().is_some();
+        let plain = some && processors.all(|n| n.kind == NodeKind::CudaCore && !n.virtual_node);
+        if plain { Math::Plain } else { self.policy.math() }
     }
 
     /// Makes a node of `processors` cores or SMs for it, in addition to those that it was given; its id.
@@ -251,6 +339,8 @@ impl Tenant {
         let old = compute.changed();
         drop(compute);
         drop(old);
+        // What its streams had from the node ends. One that cannot be told is as good as gone.
+        let _ = self.refresh_streams();
         Ok(())
     }
 
@@ -284,6 +374,7 @@ impl Tenant {
             self.subject(),
             format!("stream {}", self.numbered.fetch_add(1, SeqCst) + 1),
         ));
+        self.dress(&*stream)?;
         let mut made = self.made.lock();
         made.retain(|s| s.strong_count() > 0);
         made.push(Arc::downgrade(&stream));
@@ -294,7 +385,7 @@ impl Tenant {
     pub fn ops(&self) -> Result<Arc<dyn Ops>> {
         let node = self.node()?;
         let stream = self.stream_on(&node, self.stream_priority())?;
-        ops::for_stream(&self.device, node, stream)
+        ops::with_math(&self.device, node, stream, self.math())
     }
 
     /// Makes a stream that is kept under a number until [`Tenant::close_stream`]. Lower priorities run first.
@@ -376,13 +467,23 @@ impl Tenant {
         i32::from(self.share.priority()) - 2
     }
 
-    /// The units of the nodes it holds, ascending.
-    fn units(&self, compute: &Compute) -> Result<Vec<u32>> {
+    /// The nodes it holds.
+    fn held(&self, compute: &Compute) -> Vec<NodeInfo> {
         let nodes = Nodes::of(&self.device);
-        let mut units = Vec::new();
-        for &id in &compute.held {
-            units.extend(nodes.get(id)?.units);
-        }
+        compute.held.iter().filter_map(|&id| nodes.get(id).ok()).collect()
+    }
+
+    fn has_processors(&self, compute: &Compute) -> bool {
+        self.held(compute).iter().any(|n| n.kind.is_processors())
+    }
+
+    /// The units of the nodes it holds, ascending; of these the ones whose cache it holds, if it holds any.
+    fn units(&self, compute: &Compute) -> Result<Vec<u32>> {
+        let held = self.held(compute);
+        let within = cache_units(&held);
+        let processors = held.into_iter().filter(|n| n.kind.is_processors());
+        let mut units: Vec<u32> =
+            processors.flat_map(|n| n.units).filter(|u| within.is_empty() || within.contains(u)).collect();
         units.sort_unstable();
         units.dedup();
         Ok(units)
@@ -402,7 +503,12 @@ impl Tenant {
         let units = self.device.units();
         let total: u32 = units.iter().map(|u| u.processors).sum();
         let group = units.iter().map(|u| u.processors).min().unwrap_or(1).max(1);
-        let wanted = if wanted > 0 { wanted } else { total / 4 };
+        let part = match Nodes::of(&self.device).layout() {
+            Layout::Units => 4,
+            Layout::Slices(n) => n,
+            Layout::Whole => return if wanted > 0 { (wanted / group * group).max(group) } else { total },
+        };
+        let wanted = if wanted > 0 { wanted } else { total / part };
         (wanted / group * group).max(group)
     }
 
@@ -446,6 +552,11 @@ impl Drop for Tenant {
     fn drop(&mut self) {
         self.release();
     }
+}
+
+/// The cores to which these nodes keep their tenant; empty: any.
+fn cache_units(held: &[NodeInfo]) -> Vec<u32> {
+    held.iter().filter(|n| n.kind == NodeKind::L2Cache).flat_map(|n| n.units.iter().copied()).collect()
 }
 
 /// The error for an id that nobody opened.

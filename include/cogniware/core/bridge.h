@@ -127,6 +127,14 @@ public:
         return cw_bridge_node_allocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
     }
 
+    // What is known of a node, held or free: `id`, `type`, `processors`, `memory_bytes`, `owner` and so on, as
+    // cw_bridge_node_info lists them. Empty when there is no such node.
+    std::map<std::string, std::string> getComputeNodeInfo(int nodeId) const {
+        return detail::read_map([&](cw_map** map) {
+            return cw_bridge_node_info(bridge_.get(), static_cast<std::uint32_t>(nodeId), map);
+        });
+    }
+
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
         return cw_bridge_node_deallocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
     }

@@ -102,6 +102,30 @@ public:
         return {};
     }
 
+    // How the tenant's products are computed: CW_MATH_PLAIN when all its processors are CUDA_CORE nodes, else the device's
+    // default (CW_MATH_EXACT, or CW_MATH_FAST after enableTensorCoreOptimization). -1 on an error.
+    int getMathMode(const std::string& llmId) const noexcept {
+        std::int32_t math = -1;
+        return cw_kernel_math(kernel_.get(), llmId.c_str(), &math) == CW_OK ? math : -1;
+    }
+
+    // Names the memory that persists in the slices of L2 that the tenant holds (a GPU's L2_CACHE nodes). 0 bytes leave the
+    // choice to Cogniware: the beginning of the largest thing in its memory.
+    bool setCacheWindow(const std::string& llmId, const void* memory, std::size_t bytes) noexcept {
+        return cw_kernel_cache_window_set(kernel_.get(), llmId.c_str(), memory, bytes) == CW_OK;
+    }
+
+    // First byte and bytes of that memory; null and 0 when nothing persists.
+    std::pair<void*, std::size_t> getCacheWindow(const std::string& llmId) const noexcept {
+        void* memory = nullptr;
+        std::uint64_t bytes = 0;
+        double part = 0.0;
+        if (cw_kernel_cache_window(kernel_.get(), llmId.c_str(), &memory, &bytes, &part) != CW_OK) {
+            return {nullptr, 0};
+        }
+        return {memory, static_cast<std::size_t>(bytes)};
+    }
+
     // --- memory ---
 
     std::vector<MemoryPartition> getMemoryPartitions() const {

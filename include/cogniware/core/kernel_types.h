@@ -12,8 +12,13 @@
 
 namespace cogniware {
 
-// What a compute node is made of. Nodes of a GPU are groups of SMs: TENSOR_CORE where these have tensor cores, else
-// CUDA_CORE. Nodes of the CPU are cores, given as CUDA_CORE. The other kinds are for resources that later versions list.
+// What a compute node gives; the numbers are those of CW_NODE_*.
+//   TENSOR_CORE    processors with their matrix circuits: SMs with tensor cores, CPU cores with 8-bit dot products
+//   CUDA_CORE      the same processors for f32 arithmetic alone; who holds nodes of both kinds may use matrix circuits
+//   MEMORY_BANK    physical memory that nobody else can have from the moment it is taken
+//   SHARED_MEMORY  GPU: the largest carve-out of shared memory for the holder's kernels; CPU: memory that fits a core's L2
+//   L2_CACHE       GPU: a slice of L2 in which a window of the holder's memory persists; CPU: a last-level cache, on whose
+//                  cores the holder stays
 enum class ComputeNodeType { TENSOR_CORE, CUDA_CORE, MEMORY_BANK, SHARED_MEMORY, L2_CACHE };
 
 enum class MemoryPartitionType { GLOBAL_MEMORY, SHARED_MEMORY, CONSTANT_MEMORY, TEXTURE_MEMORY, LOCAL_MEMORY };
@@ -25,14 +30,16 @@ enum class TaskPriority { CRITICAL = 0, HIGH = 1, NORMAL = 2, LOW = 3, BACKGROUN
 struct ComputeNode {
     int nodeId = -1;  // unique on its device; -1: none was found
     ComputeNodeType type = ComputeNodeType::CUDA_CORE;
-    std::size_t memorySize = 0;                      // bytes of the device, which all its nodes share
+    std::size_t memorySize = 0;                      // bytes: of the device (processors share it), bank, or cache
     std::size_t computeCapability = 0;               // of the device: 90 for 9.0; 0 on the CPU
     bool isAllocated = false;                        // a tenant holds it
-    bool isActive = false;                           // held, and work has run on it
-    std::chrono::system_clock::time_point lastUsed;  // when work last ran; the epoch: never
+    bool isActive = false;                           // held, and used since: work ran, memory was drawn
+    std::chrono::system_clock::time_point lastUsed;  // when work last ran or memory was drawn; the epoch: never
     std::vector<int> allocatedCores;                 // cores, or indices of groups of SMs (at most 64 are listed)
-    std::vector<std::size_t> allocatedMemory;        // always empty: memory belongs to tenants, not to nodes
-    std::map<std::string, void*> customData;         // the application's; Cogniware leaves it empty
+    std::vector<std::size_t> allocatedMemory;        // while held: bytes in use (of a bank: drawn; of processors: the
+                                                     // holder's allocations)
+    std::map<std::string, void*> customData;         // "memory": where shared memory of the CPU device lies
+    std::string detail;                              // what it is on this device, in words
 };
 
 // Reserved bytes of one tenant's memory.

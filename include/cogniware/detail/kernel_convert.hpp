@@ -48,15 +48,22 @@ inline GPUDeviceInfo to_cpp(const cw_device_info& from, int index) {
 inline ComputeNode to_cpp(const cw_node_info& from, const cw_device_info& device) {
     ComputeNode node;
     node.nodeId = to_int(from.id);
-    node.type = device.tensor_cores > 0 ? ComputeNodeType::TENSOR_CORE : ComputeNodeType::CUDA_CORE;
-    node.memorySize = device.total_memory;
+    node.type = static_cast<ComputeNodeType>(from.kind);
+    node.memorySize = from.memory;
     node.computeCapability = device.compute_major * 10 + device.compute_minor;
     node.isAllocated = from.owner[0] != '\0';
-    node.isActive = node.isAllocated && from.last_used_us != 0;
+    node.isActive = from.is_active != 0;
     node.lastUsed = time_point(from.last_used_us);
     for (std::uint32_t unit = 0; unit < from.unit_count && unit < 64; ++unit) {
         node.allocatedCores.push_back(to_int(from.units[unit]));
     }
+    if (node.isAllocated) {
+        node.allocatedMemory.push_back(from.memory_used);
+    }
+    if (from.address != 0) {
+        node.customData["memory"] = reinterpret_cast<void*>(static_cast<std::uintptr_t>(from.address));
+    }
+    node.detail = field(from.detail);
     return node;
 }
 

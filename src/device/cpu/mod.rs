@@ -15,6 +15,7 @@
 mod fork;
 mod granule;
 mod health;
+mod mempolicy;
 mod node;
 mod ranges;
 mod stream;
@@ -31,8 +32,8 @@ pub use team::Team;
 pub use topology::{Core, Topology};
 
 use super::{
-    Access, Count, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Direction,
-    Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Unit,
+    Access, CachePart, Count, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr,
+    Direction, Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Unit,
 };
 use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
@@ -157,6 +158,13 @@ impl Device for CpuDevice {
         self.check_free(bytes)?;
         self.way.count(Count::Granules, 1);
         granule::create(bytes)
+    }
+
+    fn granule_create_on(&self, bytes: u64, numa_node: Option<u32>) -> Result<Granule> {
+        match numa_node.filter(|_| self.topology.numa_nodes.len() > 1) {
+            None => self.granule_create(bytes),
+            Some(node) => mempolicy::on_node(node, || self.granule_create(bytes))?,
+        }
     }
 
     fn granule_release(&self, granule: Granule) {
@@ -293,6 +301,10 @@ impl Device for CpuDevice {
 
     fn node_create(&self, units: &[u32]) -> Result<Arc<dyn Node>> {
         Ok(CpuNode::new(&self.topology, units, self.queues.clone())?)
+    }
+
+    fn cache_parts(&self) -> Vec<CachePart> {
+        self.topology.cache_parts.clone()
     }
 
     fn synchronize(&self) -> Result<()> {

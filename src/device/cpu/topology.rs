@@ -1,6 +1,6 @@
 //! Cores, caches, NUMA nodes and memory, as `/proc` and `/sys` tell them.
 
-use super::super::Unit;
+use super::super::{CachePart, Unit};
 use crate::{Error, Result, Status};
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +31,9 @@ pub struct Topology {
     pub l2_cache: u64,
     /// Bytes of all last-level (L3) caches that these cores use.
     pub l3_cache: u64,
+    /// The last-level caches, each with the cores (indices into `cores`) that share it, by their first core. Where the
+    /// system tells of no L3 the L2 caches are the last level.
+    pub cache_parts: Vec<CachePart>,
     /// The highest clock that the system reports, in kHz.
     pub clock_khz: u32,
     /// The cgroup folders that may limit this process, nearest first.
@@ -50,6 +53,7 @@ impl Topology {
         let nodes = numa(&root.join("sys/devices/system/node"));
         let mut cores: BTreeMap<u32, Core> = BTreeMap::new();
         let mut caches: BTreeMap<(u32, String), u64> = BTreeMap::new();
+        let mut second: BTreeMap<String, u64> = BTreeMap::new();
         let (mut l1, mut l2, mut clock) = (0, 0, 0);
         for &cpu in allowed {
             let dir = cpu_dir.join(format!("cpu{cpu}"));
@@ -64,7 +68,11 @@ impl Topology {
                 let size = text(&cache.join("size")).and_then(|t| size(&t)).unwrap_or(0);
                 match level {
                     1 if kind == "Data" => l1 = l1.max(size),
-                    2 => l2 = l2.max(size),
+                    2 => {
+                        l2 = l2.max(size);
+                        let shared = text(&cache.join("shared_cpu_list")).unwrap_or_else(|| cpu.to_string());
+                        second.insert(shared, size);
+                    }
                     3 => {
                         let shared = text(&cache.join("shared_cpu_list")).unwrap_or_default();
                         caches.insert((3, shared), size);
@@ -78,6 +86,11 @@ impl Topology {
             return Err(Error::new(Status::NoDevice, "this process may use no processor at all"));
         }
         let cores: Vec<Core> = cores.into_values().collect();
+        let last: Vec<(&String, u64)> = match caches.is_empty() {
+            false => caches.iter().map(|((_, shared), size)| (shared, *size)).collect(),
+            true => second.iter().map(|(shared, size)| (shared, *size)).collect(),
+        };
+        let cache_parts = cache_parts(&cores, &last);
         let mut numa_nodes: Vec<u32> = cores.iter().map(|c| c.numa_node).collect();
         numa_nodes.sort_unstable();
         numa_nodes.dedup();
@@ -89,6 +102,7 @@ impl Topology {
             l1_cache: l1,
             l2_cache: l2,
             l3_cache: caches.values().sum(),
+            cache_parts,
             clock_khz: clock as u32,
             cgroups: cgroups(root),
         })
@@ -150,6 +164,23 @@ impl Topology {
         }
         Ok((free, all))
     }
+}
+
+/// Caches by the hardware threads that share them, as cores.
+fn cache_parts(cores: &[Core], caches: &[(&String, u64)]) -> Vec<CachePart> {
+    let mut parts: Vec<CachePart> = caches
+        .iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(shared, bytes)| {
+            let cpus = cpu_list(shared);
+            let of =
+                |(i, core): (usize, &Core)| core.cpus.iter().any(|c| cpus.contains(c)).then_some(i as u32);
+            CachePart { bytes: *bytes, units: cores.iter().enumerate().filter_map(of).collect() }
+        })
+        .filter(|part| !part.units.is_empty())
+        .collect();
+    parts.sort_by(|a, b| a.units.cmp(&b.units));
+    parts
 }
 
 /// The best instruction set that this processor and the kernels of this crate have in common.

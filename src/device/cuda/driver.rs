@@ -141,6 +141,14 @@ driver_table! {
         block_z: u32, shared: u32, stream: Stream, arguments: *mut *mut c_void, extra: *mut *mut c_void);
     cuLaunchCooperativeKernel, "9.0", (function: Function, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32,
         block_y: u32, block_z: u32, shared: u32, stream: Stream, arguments: *mut *mut c_void);
+    cuCtxSetLimit, "3.1", (limit: u32, value: usize);
+    cuCtxGetLimit, "3.1", (value: *mut usize, limit: u32);
+    cuCtxResetPersistingL2Cache, "11.0", ();
+    cuStreamSetAttribute, "11.0", (stream: Stream, attribute: u32, value: *const AttributeValue);
+    cuStreamGetAttribute, "11.0", (stream: Stream, attribute: u32, value: *mut AttributeValue);
+    cuLaunchKernelEx, "11.8", (config: *const LaunchConfig, function: Function, arguments: *mut *mut c_void,
+        extra: *mut *mut c_void);
+    cuGraphKernelNodeGetAttribute, "11.0", (node: Handle, attribute: u32, value: *mut AttributeValue);
     cuStreamBeginCapture_v2, "10.1", (stream: Stream, mode: u32);
     cuStreamEndCapture, "10.0", (stream: Stream, graph: *mut Graph);
     cuGraphInstantiateWithFlags, "11.4", (exec: *mut GraphExec, graph: Graph, flags: u64);

@@ -77,6 +77,28 @@ impl Template {
 }
 
 impl Graph {
+    /// For each kernel that `record` queues on `stream` the percent of L1 that it wants as shared memory, as the driver
+    /// has it down (-1: the driver's choice). Nothing of it runs.
+    pub fn carveouts(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Vec<i32>> {
+        let template = Template::capture(stream, record)?;
+        let driver = &template.context.driver;
+        let _current = template.context.enter()?;
+        let mut count = template.nodes()?;
+        let mut nodes = vec![Handle::NULL; count];
+        // SAFETY: the array has room for `count` nodes.
+        unsafe { driver.cuGraphGetNodes(template.raw, nodes.as_mut_ptr(), &mut count)? };
+        let mut all = Vec::new();
+        for node in nodes.into_iter().take(count) {
+            let mut value = types::AttributeValue::ZERO;
+            // SAFETY: the template keeps the node, the value outlives the call; its member is a plain number.
+            unsafe {
+                driver.cuGraphKernelNodeGetAttribute(node, types::ATTRIBUTE_CARVEOUT, &mut value)?;
+                all.push(value.carveout as i32);
+            }
+        }
+        Ok(all)
+    }
+
     /// Captures what `record` queues on `stream` (kernels, copies from pinned memory, fills; no waiting, no host
     /// functions) and makes it launchable.
     pub fn capture(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Graph> {

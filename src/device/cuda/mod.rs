@@ -4,6 +4,7 @@
 //! advice, or a smaller set of [`Capability`]s. The primary context is used, as the CUDA runtime does, so that its
 //! libraries and the application share one context with Cogniware.
 
+mod cache;
 mod capability;
 mod codes;
 mod context;
@@ -35,8 +36,8 @@ pub use stream::{CudaEvent, CudaStream};
 pub(crate) use timeline::{Work, expect_bytes, measured};
 
 use super::{
-    Access, Count, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory, Node, Path,
-    Place, Stream, Unit,
+    Access, CachePart, Count, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory,
+    Node, Path, Place, Stream, Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -255,6 +256,14 @@ impl Device for CudaDevice {
     fn free_caches(&self) {
         self.transfers.free_caches();
         self.ladder.free_caches();
+    }
+
+    fn cache_parts(&self) -> Vec<CachePart> {
+        cache::parts(&self.context)
+    }
+
+    fn cache_set_aside(&self, bytes: u64) -> Result<u64> {
+        cache::set_aside(&self.context, bytes)
     }
 
     fn synchronize(&self) -> Result<()> {

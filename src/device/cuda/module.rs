@@ -5,7 +5,7 @@ use super::stream::CudaStream;
 use super::timeline::{Work, measured};
 use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
-use crate::device::Count;
+use crate::device::{Count, Stream};
 use crate::telemetry::profiler;
 use crate::{Error, Result};
 use std::ffi::{CString, c_void};
@@ -164,6 +164,10 @@ impl Function {
         let context = &self.module.context;
         let _current = context.enter()?;
         context.path.count(Count::Launches, 1);
+        if let Some(percent) = stream.shared_carveout() {
+            // SAFETY: the caller's duty.
+            return unsafe { self.launch_with_carveout(stream, grid, block, smem, args, percent) };
+        }
         // SAFETY: the caller's duty; stream and function are alive.
         unsafe {
             context.driver.cuLaunchKernel(
@@ -266,6 +270,37 @@ impl Function {
         let _current = context.enter()?;
         // SAFETY: the function is alive.
         unsafe { context.driver.cuFuncSetAttribute(self.raw, attribute::MAX_DYNAMIC_SHARED, value) }
+            .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
+    }
+
+    /// A launch whose kernel wants `percent` of its SMs' L1 as shared memory. Asked for with the launch and not of the
+    /// function, which all tenants share.
+    ///
+    /// # Safety
+    /// As [`Function::launch`].
+    unsafe fn launch_with_carveout(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+        percent: u32,
+    ) -> Result<()> {
+        let mut value = types::AttributeValue::ZERO;
+        value.carveout = percent;
+        let attribute = types::LaunchAttribute { id: types::ATTRIBUTE_CARVEOUT, pad: 0, value };
+        let config = types::LaunchConfig {
+            grid,
+            block,
+            shared: smem,
+            stream: stream.handle(),
+            attributes: &attribute,
+            count: 1,
+        };
+        let null = std::ptr::null_mut();
+        // SAFETY: the caller's duty; the configuration outlives the call.
+        unsafe { self.module.context.driver.cuLaunchKernelEx(&config, self.raw, args.as_mut_ptr(), null) }
             .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
     }
 

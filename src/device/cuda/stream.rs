@@ -2,9 +2,10 @@
 
 use super::context::Context;
 use super::driver::done;
+use super::info;
 use super::node::Green;
-use super::types::{self, Handle};
-use crate::device::{Event, HostFn, Stream};
+use super::types::{self, AccessWindow, AttributeValue, Handle};
+use crate::device::{CacheWindow, Event, HostFn, Stream};
 use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
 use once_cell::sync::OnceCell;
@@ -12,6 +13,7 @@ use parking_lot::ReentrantMutex;
 use std::any::Any;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub struct CudaStream {
     track: OnceLock<Arc<Track>>,
     /// Transfer streams beside this one, by direction; see `transfer.rs`.
     beside: [OnceCell<Box<CudaStream>>; 2],
+    /// Percent of L1 that kernels want as shared memory, [`NO_CARVEOUT`] for the driver's choice.
+    carveout: AtomicU32,
     // The node's processors, given back after the stream.
     _green: Option<Arc<Green>>,
 }
@@ -65,6 +69,7 @@ impl CudaStream {
             recording: ReentrantMutex::new(()),
             track: OnceLock::new(),
             beside: Default::default(),
+            carveout: AtomicU32::new(NO_CARVEOUT),
             _green: green,
         })
     }
@@ -107,6 +112,9 @@ impl CudaStream {
         Ok(status != 0)
     }
 }
+
+/// No wish about the carve-out of shared memory.
+const NO_CARVEOUT: u32 = u32::MAX;
 
 /// Runs a boxed host function once.
 unsafe extern "C" fn run_host_fn(data: *mut c_void) {
@@ -173,6 +181,62 @@ impl Stream for CudaStream {
     fn set_track(&self, track: Arc<Track>) {
         // A second one would tear the stream's records apart.
         let _ = self.track.set(track);
+    }
+
+    fn set_cache_window(&self, window: Option<CacheWindow>) -> Result<()> {
+        let driver = &self.context.driver;
+        // No window: of no bytes, and both properties normal.
+        let mut own = AccessWindow { base: 0, bytes: 0, ratio: 0.0, hit: 0, miss: types::ACCESS_NORMAL };
+        if let Some(w) = window {
+            let longest = u64::from(info::attribute(&self.context, types::attribute::MAX_ACCESS_WINDOW)?);
+            if longest == 0 {
+                return Err(Error::unsupported("this GPU has no access policy windows")
+                    .advise("use a GPU of compute capability 8.0 or newer"));
+            }
+            own.base = w.base;
+            own.bytes = w.bytes.min(longest) as usize;
+            own.ratio = w.ratio.clamp(0.0, 1.0);
+            own.hit = types::ACCESS_PERSISTING;
+            own.miss = types::ACCESS_STREAMING;
+        }
+        let value = AttributeValue { window: own };
+        let _current = self.context.enter()?;
+        // SAFETY: the stream is alive, the value outlives the call.
+        unsafe { driver.cuStreamSetAttribute(self.raw, types::ATTRIBUTE_ACCESS_WINDOW, &value) }
+    }
+
+    fn cache_window(&self) -> Result<Option<CacheWindow>> {
+        let mut value = AttributeValue::ZERO;
+        let _current = self.context.enter()?;
+        // SAFETY: the stream is alive, the value outlives the call; the window is plain numbers.
+        let window = unsafe {
+            self.context.driver.cuStreamGetAttribute(self.raw, types::ATTRIBUTE_ACCESS_WINDOW, &mut value)?;
+            value.window
+        };
+        let some = window.bytes > 0 && window.hit == types::ACCESS_PERSISTING;
+        Ok(some.then_some(CacheWindow { base: window.base, bytes: window.bytes as u64, ratio: window.ratio }))
+    }
+
+    fn set_shared_carveout(&self, percent: Option<u32>) -> Result<()> {
+        if let Some(percent) = percent {
+            if percent > 100 {
+                return Err(Error::argument("percent", format!("{percent} is more than 100")));
+            }
+            if let Some(since) = self.context.driver.lacks("cuLaunchKernelEx") {
+                return Err(Error::unsupported("the driver takes no attributes with a launch")
+                    .advise(format!("install a driver for CUDA {since} or newer")));
+            }
+            if self.context.driver.version() < 12050 {
+                return Err(Error::unsupported("the driver takes no shared-memory carve-out with a launch")
+                    .advise("install a driver for CUDA 12.5 or newer"));
+            }
+        }
+        self.carveout.store(percent.unwrap_or(NO_CARVEOUT), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn shared_carveout(&self) -> Option<u32> {
+        Some(self.carveout.load(Ordering::Relaxed)).filter(|&percent| percent != NO_CARVEOUT)
     }
 
     fn raw(&self) -> *mut c_void {

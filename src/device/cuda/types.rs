@@ -116,6 +116,58 @@ pub struct GraphUpdate {
     pub error_from_node: *mut c_void,
 }
 
+/// `CUlaunchAttributeValue` (which is also `CUstreamAttrValue`), with the members that are used.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub union AttributeValue {
+    pub pad: [u64; 8],
+    pub window: AccessWindow,
+    pub carveout: u32,
+}
+
+impl AttributeValue {
+    /// All zeros.
+    pub const ZERO: AttributeValue = AttributeValue { pad: [0; 8] };
+}
+
+/// `CUaccessPolicyWindow`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AccessWindow {
+    pub base: u64,
+    pub bytes: usize,
+    pub ratio: f32,
+    pub hit: u32,
+    pub miss: u32,
+}
+
+/// `CUlaunchAttribute`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LaunchAttribute {
+    pub id: u32,
+    pub pad: u32,
+    pub value: AttributeValue,
+}
+
+/// `CUlaunchConfig`.
+#[repr(C)]
+pub struct LaunchConfig {
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub shared: u32,
+    pub stream: Stream,
+    pub attributes: *const LaunchAttribute,
+    pub count: u32,
+}
+
+pub const LIMIT_PERSISTING_L2: u32 = 6;
+pub const ATTRIBUTE_ACCESS_WINDOW: u32 = 1;
+pub const ATTRIBUTE_CARVEOUT: u32 = 14;
+pub const ACCESS_NORMAL: u32 = 0;
+pub const ACCESS_STREAMING: u32 = 1;
+pub const ACCESS_PERSISTING: u32 = 2;
+
 /// Numbers of `CUdevice_attribute` that are read here.
 pub mod attribute {
     pub const MAX_THREADS_PER_BLOCK: i32 = 1;
@@ -144,6 +196,8 @@ pub mod attribute {
     pub const MAX_SHARED_PER_BLOCK_OPTIN: i32 = 97;
     pub const VIRTUAL_MEMORY: i32 = 102;
     pub const POSIX_FD_HANDLES: i32 = 103;
+    pub const MAX_PERSISTING_L2: i32 = 108;
+    pub const MAX_ACCESS_WINDOW: i32 = 109;
 }
 
 /// Numbers of `CUfunction_attribute` that are read or set here.
@@ -169,6 +223,15 @@ mod tests {
         assert_eq!(size_of::<MemAccess>(), size_of::<sys::CUmemAccessDesc>());
         assert_eq!(size_of::<DevResource>(), size_of::<sys::CUdevResource>());
         assert_eq!(size_of::<GraphUpdate>(), size_of::<sys::CUgraphExecUpdateResultInfo>());
+        assert_eq!(size_of::<AttributeValue>(), size_of::<sys::CUlaunchAttributeValue>());
+        assert_eq!(size_of::<AccessWindow>(), size_of::<sys::CUaccessPolicyWindow>());
+        assert_eq!(size_of::<LaunchAttribute>(), size_of::<sys::CUlaunchAttribute>());
+        assert_eq!(offset_of!(LaunchAttribute, value), offset_of!(sys::CUlaunchAttribute, value));
+        assert_eq!(size_of::<LaunchConfig>(), size_of::<sys::CUlaunchConfig>());
+        assert_eq!(offset_of!(LaunchConfig, stream), offset_of!(sys::CUlaunchConfig, hStream));
+        assert_eq!(offset_of!(LaunchConfig, attributes), offset_of!(sys::CUlaunchConfig, attrs));
+        assert_eq!(offset_of!(AccessWindow, ratio), offset_of!(sys::CUaccessPolicyWindow, hitRatio));
+        assert_eq!(offset_of!(AccessWindow, hit), offset_of!(sys::CUaccessPolicyWindow, hitProp));
         assert_eq!(offset_of!(DevResource, sm_count), offset_of!(sys::CUdevResource, __bindgen_anon_1));
         assert_eq!(offset_of!(MemProp, compression), offset_of!(sys::CUmemAllocationProp, allocFlags));
         assert_eq!(offset_of!(MemProp, location), offset_of!(sys::CUmemAllocationProp, location));
@@ -203,6 +266,16 @@ mod tests {
             attribute::MAX_THREADS_PER_SM,
             A::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR as i32
         );
+        assert_eq!(attribute::MAX_PERSISTING_L2, A::CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE as i32);
+        assert_eq!(attribute::MAX_ACCESS_WINDOW, A::CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE as i32);
+        {
+            use cudarc::driver::sys::{CUaccessProperty as P, CUlaunchAttributeID as L, CUlimit};
+            assert_eq!(LIMIT_PERSISTING_L2, CUlimit::CU_LIMIT_PERSISTING_L2_CACHE_SIZE as u32);
+            assert_eq!(ATTRIBUTE_ACCESS_WINDOW, L::CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW as u32);
+            assert_eq!(ATTRIBUTE_CARVEOUT, L::CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT as u32);
+            assert_eq!(ACCESS_PERSISTING, P::CU_ACCESS_PROPERTY_PERSISTING as u32);
+            assert_eq!(ACCESS_STREAMING, P::CU_ACCESS_PROPERTY_STREAMING as u32);
+        }
         assert_eq!(
             function_attribute::MAX_DYNAMIC_SHARED,
             F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as i32

@@ -1,4 +1,4 @@
-//! Activations in 8 bits, the right-hand side of products with quantized weights.
+//! Activations in 8 bits, the right-hand side of products with quantized weights, and in bf16 for bf16 dot products.
 
 use super::isa::by_level;
 
@@ -80,6 +80,33 @@ by_level! {
                 minus_32: [-32 * first, -32 * second],
                 unused: [0; 2],
             };
+        }
+    }
+}
+
+/// Bytes between rows of `cols` inputs in bf16, one line more than they need for the reason above.
+pub fn bf16_stride(cols: usize) -> usize {
+    (cols * 2).next_multiple_of(64) + 64
+}
+
+by_level! {
+    /// Rounds one row of `cols` inputs to bf16, to nearest even, and adds a zero where their number is odd.
+    ///
+    /// # Safety
+    /// `x` holds `cols` floats, `out` has room for [`bf16_stride`] bytes.
+    pub unsafe fn to_bf16_row(x: *const f32, cols: usize, out: *mut u16) {
+        // SAFETY: within the lengths the caller promised.
+        let (x, out) = unsafe {
+            (std::slice::from_raw_parts(x, cols), std::slice::from_raw_parts_mut(out, cols.next_multiple_of(2)))
+        };
+        for (out, x) in out.iter_mut().zip(x) {
+            let bits = x.to_bits();
+            let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+            // Rounding must not make an infinity of a NaN.
+            *out = if x.is_nan() { (bits >> 16) | 0x40 } else { rounded } as u16;
+        }
+        if cols % 2 == 1 {
+            out[cols] = 0;
         }
     }
 }

@@ -83,6 +83,18 @@ fn detect() -> Isa {
     Isa::Scalar
 }
 
+/// Whether the processor multiplies bf16 numbers two at a time (AVX-512 BF16).
+pub fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        Isa::highest() >= Isa::Avx512 && std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
 /// Defines a function that is compiled once for each level from the same plain loops. Rust never contracts a product
 /// and a sum, so all versions give the same bits.
 macro_rules! by_level {

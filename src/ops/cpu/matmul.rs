@@ -1,15 +1,15 @@
 //! Products of packed matrices with rows of activations, shared out over a crew.
 
-use super::activations::{Block, quantize_row, row_stride};
+use super::activations::{Block, bf16_stride, quantize_row, row_stride, to_bf16_row};
 use super::crew::{Crew, share};
 use super::isa::Isa;
-use super::kernels::{MAX_PANELS, MAX_ROWS, Operands, kernels, takes_blocks};
+use super::kernels::{MAX_PANELS, MAX_ROWS, Operands, Takes, chosen};
 use super::pack::{PANEL, panel_bytes};
-use crate::ops::Product;
+use crate::ops::{Math, Product};
 
-/// Scratch bytes for products with `rows` rows of `cols` inputs: the activations in 8 bits.
+/// Scratch bytes for products with `rows` rows of `cols` inputs: the activations in 8 bits, then in bf16.
 pub fn scratch_bytes(rows: usize, cols: usize) -> usize {
-    rows * row_stride(cols)
+    rows * (row_stride(cols) + bf16_stride(cols))
 }
 
 /// Runs of weights that one grab hands to a thread, at least; below this, handing out costs more than it evens out.
@@ -19,15 +19,24 @@ const GRAB_BYTES: usize = 128 << 10;
 ///
 /// # Safety
 /// All pointers of the products and `x` are valid for the sizes named by `n` and the weights, weights are packed and
-/// share `cols`; if any is quantized, `scratch` has [`scratch_bytes`] bytes, aligned to 64.
-pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Product], scratch: u64) {
+/// share `cols`; if any takes other activations than floats, `scratch` has [`scratch_bytes`] bytes, aligned to 64.
+pub unsafe fn matmul(
+    isa: Isa,
+    math: Math,
+    crew: &dyn Crew,
+    x: u64,
+    n: usize,
+    products: &[Product],
+    scratch: u64,
+) {
     let Some(first) = products.first() else { return };
     if n == 0 {
         return;
     }
     let cols = first.weight.cols as usize;
     let stride = row_stride(cols);
-    if products.iter().any(|p| takes_blocks(p.weight.dtype)) {
+    let takes = |p: &Product| chosen(isa, p.weight.dtype, math).1;
+    if products.iter().any(|p| takes(p) == Takes::Blocks) {
         let grain = (16 << 10) / cols + 1;
         share(crew, n, grain, |first, last, _| {
             for row in first..last {
@@ -35,6 +44,17 @@ pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Pr
                 let to = (scratch as *mut u8).wrapping_add(row * stride).cast::<Block>();
                 // SAFETY: rows of x and of the scratch, by the caller's promise.
                 unsafe { quantize_row(isa, from, cols / 32, to) };
+            }
+        });
+    }
+    let (narrow, narrow_stride) = (scratch + (n * stride) as u64, bf16_stride(cols));
+    if products.iter().any(|p| takes(p) == Takes::Bf16) {
+        share(crew, n, (16 << 10) / cols + 1, |first, last, _| {
+            for row in first..last {
+                let from = (x as *const f32).wrapping_add(row * cols);
+                let to = (narrow as *mut u8).wrapping_add(row * narrow_stride).cast::<u16>();
+                // SAFETY: rows of x and of the scratch, by the caller's promise.
+                unsafe { to_bf16_row(isa, from, cols, to) };
             }
         });
     }
@@ -53,11 +73,14 @@ pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Pr
         for product in products {
             let count = pairs(product);
             if first < last && first < base + count {
-                let (x, stride) =
-                    if takes_blocks(product.weight.dtype) { (scratch, stride) } else { (x, cols * 4) };
+                let (x, stride) = match takes(product) {
+                    Takes::Floats => (x, cols * 4),
+                    Takes::Blocks => (scratch, stride),
+                    Takes::Bf16 => (narrow, narrow_stride),
+                };
                 let until = last.min(base + count);
                 // SAFETY: units of this product, pointers by the caller's promise.
-                unsafe { strip(isa, product, x, stride, n, first - base, until - base) };
+                unsafe { strip(isa, math, product, x, stride, n, first - base, until - base) };
                 first = until;
             }
             base += count;
@@ -66,11 +89,21 @@ pub unsafe fn matmul(isa: Isa, crew: &dyn Crew, x: u64, n: usize, products: &[Pr
 }
 
 /// Panel pairs `first..last` of one product, all `n` rows.
-unsafe fn strip(isa: Isa, product: &Product, x: u64, x_stride: usize, n: usize, first: usize, last: usize) {
+#[allow(clippy::too_many_arguments)]
+unsafe fn strip(
+    isa: Isa,
+    math: Math,
+    product: &Product,
+    x: u64,
+    x_stride: usize,
+    n: usize,
+    first: usize,
+    last: usize,
+) {
     let weight = &product.weight;
     let (outputs, cols) = (weight.rows as usize, weight.cols as usize);
     let size = panel_bytes(weight.dtype, cols);
-    let table = kernels(isa, weight.dtype);
+    let (table, _) = chosen(isa, weight.dtype, math);
     let (first, last) = (first * MAX_PANELS, outputs.div_ceil(PANEL).min(last * MAX_PANELS));
     let mut sums = Sums([0.0; MAX_ROWS * MAX_PANELS * PANEL]);
     // `p` panels `apart` from each other, the first being `panel`.

@@ -22,7 +22,7 @@ pub use crew::{Crew, NodeCrew};
 pub use isa::Isa;
 
 use super::{
-    Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
+    Activation, Attention, Download, KvLayout, Math, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
 };
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
@@ -38,6 +38,7 @@ const GRAIN: usize = 8 << 10;
 /// [`Ops`] of one tenant on the CPU device.
 pub struct CpuOps {
     isa: Isa,
+    math: Math,
     crew: Arc<dyn Crew>,
     stream: Arc<dyn Stream>,
     scratch: Mutex<Scratch>,
@@ -70,7 +71,7 @@ impl Angles {
 
 impl CpuOps {
     /// Operations that run on `stream` with the team of `node`, both of the CPU device, with the kernels that
-    /// [`Isa::choose`] names.
+    /// [`Isa::choose`] names and the rules of `math` allow.
     ///
     /// Errors: a device or node of another kind; a level in `COGNIWARE_CPU_ISA` that does not exist here.
     #[allow(clippy::new_ret_no_self)]
@@ -78,21 +79,27 @@ impl CpuOps {
         device: &Arc<dyn Device>,
         node: Arc<dyn Node>,
         stream: Arc<dyn Stream>,
+        math: Math,
     ) -> Result<Arc<dyn Ops>> {
         if device.kind() != DeviceKind::Cpu {
             return Err(Error::argument("device", format!("is of kind {:?}, not the CPU", device.kind())));
         }
         let meter = Arc::new(Meter::new(NodeCrew::new(node)?));
-        let ops = CpuOps::with_level(Isa::choose()?, meter.clone(), stream)?;
+        let ops = CpuOps::with_level(Isa::choose()?, math, meter.clone(), stream)?;
         Ok(Arc::new(Profiled::new(ops, meter)))
     }
 
-    /// Operations that run on `stream`, helped by `crew`, with kernels of level `isa`.
+    /// Operations that run on `stream`, helped by `crew`, with kernels of level `isa` and the rules of `math`.
     ///
     /// Errors: the processor lacks this level.
-    pub fn with_level(isa: Isa, crew: Arc<dyn Crew>, stream: Arc<dyn Stream>) -> Result<Arc<dyn Ops>> {
+    pub fn with_level(
+        isa: Isa,
+        math: Math,
+        crew: Arc<dyn Crew>,
+        stream: Arc<dyn Stream>,
+    ) -> Result<Arc<dyn Ops>> {
         let isa = isa.checked()?;
-        Ok(Arc::new(CpuOps { isa, crew, stream, scratch: Mutex::default() }))
+        Ok(Arc::new(CpuOps { isa, math, crew, stream, scratch: Mutex::default() }))
     }
 
     /// Scratch of at least `bytes` at its start, which the table of angles leaves alone.
@@ -163,6 +170,10 @@ fn at<T>(ptr: DevicePtr, index: usize) -> *mut T {
 impl Ops for CpuOps {
     fn stream(&self) -> &Arc<dyn Stream> {
         &self.stream
+    }
+
+    fn math(&self) -> Math {
+        self.math
     }
 
     fn packed_bytes(&self, dtype: DType, rows: u32, cols: u32) -> Result<u64> {
@@ -272,10 +283,12 @@ impl Ops for CpuOps {
                 format!("weights of {cols} and {} inputs do not share an input", other.weight.cols),
             ));
         }
-        let needs = products.iter().any(|p| kernels::takes_blocks(p.weight.dtype));
+        let needs = products
+            .iter()
+            .any(|p| kernels::chosen(self.isa, p.weight.dtype, self.math).1 != kernels::Takes::Floats);
         let scratch = if needs { self.scratch(matmul::scratch_bytes(n as usize, cols as usize))? } else { 0 };
         // SAFETY: the engine's tensors; the scratch was checked.
-        unsafe { matmul::matmul(self.isa, &*self.crew, x, n as usize, products, scratch) };
+        unsafe { matmul::matmul(self.isa, self.math, &*self.crew, x, n as usize, products, scratch) };
         Ok(())
     }
 

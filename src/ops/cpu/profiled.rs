@@ -116,6 +116,10 @@ impl Ops for Profiled {
         self.ops.stream()
     }
 
+    fn math(&self) -> crate::ops::Math {
+        self.ops.math()
+    }
+
     fn packed_bytes(&self, dtype: DType, rows: u32, cols: u32) -> Result<u64> {
         self.ops.packed_bytes(dtype, rows, cols)
     }

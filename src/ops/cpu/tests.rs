@@ -7,7 +7,7 @@ mod steps;
 use super::testing::Threads;
 use super::{CpuOps, Isa};
 use crate::device::cpu::CpuDevice;
-use crate::ops::Ops;
+use crate::ops::{Math, Ops};
 use std::sync::Arc;
 
 fn levels() -> impl Iterator<Item = Isa> {
@@ -18,5 +18,5 @@ fn levels() -> impl Iterator<Item = Isa> {
 fn ops(isa: Isa, threads: usize) -> Arc<dyn Ops> {
     let device = CpuDevice::open().unwrap();
     let stream = device.node_create(&[0]).unwrap().stream_create(0).unwrap();
-    CpuOps::with_level(isa, Arc::new(Threads(threads)), stream).unwrap()
+    CpuOps::with_level(isa, Math::Exact, Arc::new(Threads(threads)), stream).unwrap()
 }

@@ -2,7 +2,9 @@
 //!
 //! Called through an own table of functions that answer plain numbers: a number that no enum knows, or a symbol that
 //! is missing, is an ordinary answer here. Quantized matrices are turned into f16 panel by panel in scratch memory;
-//! activations become f16 (of x / 16, so that 1e6 fits) or bf16; sums are f32. F32 stays f32 throughout, never TF32.
+//! activations become f16 (of x / 16, so that 1e6 fits) or bf16; sums are f32. F32 stays f32
+//! throughout, never TF32, unless the rules are [`Math::Fast`]. With [`Math::Plain`] F32 alone comes here, and is computed
+//! without tensor cores.
 //! Where the library has no algorithm, our own kernels do the product.
 
 use super::kernels::args;
@@ -10,7 +12,7 @@ use super::simple::{blocks, suffix};
 use super::{CudaOps, pack};
 use crate::device::cuda::{CudaDevice, Work, measured};
 use crate::device::{DevicePtr, Stream};
-use crate::ops::Product;
+use crate::ops::{Math, Product};
 use crate::quant::DType;
 use crate::telemetry::profiler::{self, Kind};
 use crate::{Error, Result, Status};
@@ -24,7 +26,7 @@ use std::sync::Arc;
 /// From this many rows on the library multiplies by a tiled type: below, unpacking the matrix costs more than it saves.
 const LEAST_ROWS: u32 = 64;
 /// The same for F32 and BF16, which need no unpacking.
-const LEAST_ROWS_PLAIN: u32 = 16;
+pub(super) const LEAST_ROWS_PLAIN: u32 = 16;
 /// Most elements that are unpacked at once.
 const PANEL: u64 = 16 << 20;
 /// Scratch that the library may use.
@@ -32,6 +34,8 @@ const WORKSPACE: u64 = 4 << 20;
 
 // From cublasLt.h and library_types.h.
 const COMPUTE_32F: u32 = 68;
+const COMPUTE_32F_PEDANTIC: u32 = 69;
+const COMPUTE_32F_FAST_TF32: u32 = 77;
 const R_32F: u32 = 0;
 const R_16F: u32 = 2;
 const R_16BF: u32 = 14;
@@ -147,8 +151,8 @@ unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
 
-/// Type, outputs, inputs, stride of a row of weights, outputs of the whole matrix, rows.
-type Key = (u32, u32, u32, u32, u32, u32);
+/// Type and compute type, outputs, inputs, stride of a row of weights, outputs of the whole matrix, rows.
+type Key = ((u32, u32), u32, u32, u32, u32, u32);
 
 /// Descriptors of one product and the algorithm for it.
 struct Plan {
@@ -211,14 +215,14 @@ impl Library {
         Ok(plan)
     }
 
-    fn make(&self, (element, rows, cols, stride, out_stride, n): Key) -> Result<Option<Plan>> {
+    fn make(&self, ((element, compute), rows, cols, stride, out_stride, n): Key) -> Result<Option<Plan>> {
         let t = self.table;
         let null = null_mut();
         let mut p = Plan { table: t, desc: null, a: null, b: null, c: null, algo: [0; 8] };
         // Column-major: weights are [cols x rows] and taken transposed, activations [cols x n], out [rows x n].
         // SAFETY: outputs outlive the calls; sizes are those of the values.
         unsafe {
-            check("cublasLtMatmulDescCreate", (t.desc_create)(&mut p.desc, COMPUTE_32F, R_32F))?;
+            check("cublasLtMatmulDescCreate", (t.desc_create)(&mut p.desc, compute, R_32F))?;
             let transposed = OP_T;
             let code = (t.desc_set)(p.desc, DESC_TRANSA, (&raw const transposed).cast(), 4);
             check("cublasLtMatmulDescSetAttribute", code)?;
@@ -259,11 +263,23 @@ fn panel_rows(rows: u32, cols: u32) -> u32 {
     rows.min(most)
 }
 
+/// The compute type for matrices of `element`, or `None` where the rules of `math` leave the library nothing to do.
+fn compute_type(element: u32, math: Math) -> Option<u32> {
+    match (math, element) {
+        // Pedantic: f32 arithmetic as it is written down, so no tensor cores.
+        (Math::Plain, R_32F) => Some(COMPUTE_32F_PEDANTIC),
+        // Narrow inputs are multiplied on tensor cores or not at all.
+        (Math::Plain, _) => None,
+        (Math::Fast, R_32F) => Some(COMPUTE_32F_FAST_TF32),
+        _ => Some(COMPUTE_32F),
+    }
+}
+
 /// Narrow parts that an f32 activation is split into. Matrices that a file holds in 16 bits get two, so that their
 /// products are as exact as with f32 activations; quantized ones are coarser than one part's rounding.
-fn parts(dtype: DType) -> u32 {
+fn parts(dtype: DType, math: Math) -> u32 {
     match dtype {
-        DType::F16 | DType::BF16 => 2,
+        DType::F16 | DType::BF16 if math != Math::Fast => 2,
         _ => 1,
     }
 }
@@ -275,7 +291,8 @@ fn part_bytes(n: u32, cols: u32) -> u64 {
 
 /// Scratch of one product: workspace, activations, panel.
 fn bytes(dtype: DType, n: u32, rows: u32, cols: u32) -> (u64, u64, u64) {
-    let x = part_bytes(n, cols) * u64::from(parts(dtype));
+    // For the rules that take most, so that a change of them needs no more.
+    let x = part_bytes(n, cols) * u64::from(parts(dtype, Math::Exact));
     match pack::tile(dtype) {
         _ if dtype == DType::F32 => (WORKSPACE, 0, 0),
         None => (WORKSPACE, x, 0),
@@ -328,6 +345,7 @@ impl CudaOps {
             DType::BF16 => R_16BF,
             _ => R_16F,
         };
+        let Some(compute) = compute_type(element, self.math) else { return Ok(false) };
         let (workspace_bytes, x_bytes, panel_bytes) = bytes(w.dtype, n, w.rows, w.cols);
         let workspace = self.scratch(workspace_bytes + x_bytes + panel_bytes, "matmul")?;
         let (narrow, panel) = (workspace + workspace_bytes, workspace + workspace_bytes + x_bytes);
@@ -338,7 +356,7 @@ impl CudaOps {
         let mut plans = Vec::new();
         for first in (0..w.rows).step_by(at_once as usize) {
             let now = at_once.min(w.rows - first);
-            match library.plan((element, now, w.cols, stride, w.rows, n))? {
+            match library.plan(((element, compute), now, w.cols, stride, w.rows, n))? {
                 Some(plan) => plans.push((first, now, plan)),
                 None => return Ok(false),
             }
@@ -350,7 +368,7 @@ impl CudaOps {
             _ => (narrow, 16.0),
         };
         if element != R_32F {
-            let second = if parts(w.dtype) == 2 { part_bytes(n, w.cols) / 2 } else { 0 };
+            let second = if parts(w.dtype, self.math) == 2 { part_bytes(n, w.cols) / 2 } else { 0 };
             let name = if element == R_16F { "cw_to_f16" } else { "cw_to_bf16" };
             // SAFETY: the arguments are those of the kernel; scratch holds `count` elements of 2 bytes.
             unsafe { self.launch(name, blocks(count), 256, 0, args![x, narrow, count, second])? };
@@ -374,7 +392,7 @@ impl CudaOps {
             let out = p.out + u64::from(first) * 4;
             let _current = self.cuda()?.context().enter()?;
             let stream = self.own_stream()?;
-            for part in 0..u64::from(parts(w.dtype)) {
+            for part in 0..u64::from(parts(w.dtype, self.math)) {
                 let b = b + part * part_bytes(n, w.cols);
                 let beta = if part == 0 { beta } else { 1.0 };
                 // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha

@@ -13,7 +13,7 @@ mod simple;
 mod step;
 
 use super::{
-    Activation, Attention, Download, KvLayout, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
+    Activation, Attention, Download, KvLayout, Math, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
 };
 use crate::device::cuda::{CudaDevice, CudaStream, expect_bytes};
 use crate::device::{Device, DevicePtr, Node, Stream};
@@ -43,10 +43,13 @@ pub struct CudaOps {
     multiprocessors: u32,
     /// SMs of the node: what only the shape of a grid depends on, never a result.
     processors: u32,
+    math: Math,
+    /// Compute capability 8.0 or newer.
+    has_tf32: bool,
 }
 
 impl CudaOps {
-    /// Operations on `stream`, a stream of `node` of `device`.
+    /// Operations on `stream`, a stream of `node` of `device`, with products by the rules of `math`.
     ///
     /// Errors: `InvalidArgument` when either is no CUDA object; `Unsupported` when the image has no code for this GPU.
     #[allow(clippy::new_ret_no_self)]
@@ -54,14 +57,18 @@ impl CudaOps {
         device: &Arc<dyn Device>,
         node: Arc<dyn Node>,
         stream: Arc<dyn Stream>,
+        math: Math,
     ) -> Result<Arc<dyn Ops>> {
         let cuda = CudaDevice::of(device.as_ref(), "device")?;
         CudaStream::of(stream.as_ref(), "stream")?;
+        let info = cuda.info()?;
         Ok(Arc::new(CudaOps {
             steps: Default::default(),
             library: library::Library::find(cuda)?,
             kernels: Kernels::of(cuda)?,
-            multiprocessors: cuda.info()?.multiprocessors.max(1),
+            multiprocessors: info.multiprocessors.max(1),
+            has_tf32: info.compute_major >= 8,
+            math,
             processors: node.processors().max(1),
             stream,
             device: device.clone(),
@@ -120,6 +127,10 @@ impl CudaOps {
 impl Ops for CudaOps {
     fn stream(&self) -> &Arc<dyn Stream> {
         &self.stream
+    }
+
+    fn math(&self) -> Math {
+        self.math
     }
 
     fn packed_bytes(&self, dtype: DType, rows: u32, cols: u32) -> Result<u64> {

@@ -6,12 +6,15 @@
 //!
 //! For the tiled types (F16 and all quantized ones) an output has the same bits for any number of rows, as long as
 //! the library does not take part; for F32 and BF16 that holds up to [`FEW`] rows.
+//!
+//! [`Math::Plain`] takes none of the tensor-core kernels: the tiled types have a kernel of their own for it, `cw_plain_…`,
+//! and the library multiplies F32 alone, without tensor cores. [`Math::Fast`] takes TF32 for F32 and BF16 from 16 rows on.
 
 use super::kernels::args;
 use super::simple::suffix;
-use super::{CudaOps, pack};
+use super::{CudaOps, library, pack};
 use crate::device::DevicePtr;
-use crate::ops::{Product, bytes};
+use crate::ops::{Math, Product, bytes};
 #[cfg(test)]
 use crate::quant::DType;
 use crate::{Error, Result};
@@ -20,6 +23,8 @@ use crate::{Error, Result};
 const DIRECT: u32 = 4;
 /// Most rows that F32 and BF16 matrices are read for four at a time.
 const FEW: u32 = 8;
+/// Rows that the kernel without tensor cores takes at once.
+const PLAIN: u32 = 8;
 /// Warps of a tensor-core kernel's block, each with columns of its own.
 const WARPS: u32 = 8;
 /// Dynamic shared memory that needs no permission.
@@ -57,10 +62,13 @@ struct RawProducts {
 pub(crate) fn kernels(dtype: DType) -> Vec<String> {
     let s = suffix(dtype);
     match pack::tile(dtype) {
-        None => [format!("cw_rows_{s}_1"), format!("cw_rows_{s}_4"), format!("cw_tiled_{s}")].into(),
+        None => ["cw_rows_{s}_1", "cw_rows_{s}_4", "cw_tiled_{s}", "cw_tf32_{s}"]
+            .map(|name| name.replace("{s}", s))
+            .into(),
         Some(_) => {
             let mma = ["direct", "x2", "x8"].map(|how| format!("cw_mma_{s}_{how}"));
-            mma.into_iter().chain([format!("cw_unpack_{s}")]).collect()
+            let plain = [1, 8].map(|n| format!("cw_plain_{s}_{n}"));
+            mma.into_iter().chain(plain).chain([format!("cw_unpack_{s}")]).collect()
         }
     }
 }
@@ -140,6 +148,14 @@ impl CudaOps {
             tiles += p.weight.rows.div_ceil(16);
         }
         raw.tiles = tiles as i32;
+        if self.math == Math::Plain {
+            let at_once = if n == 1 { 1 } else { PLAIN };
+            let name = format!("cw_plain_{}_{at_once}", suffix(weight.dtype));
+            let groups = n.div_ceil(at_once);
+            let grid_x = tiles.min((self.resident(&name, WARPS * 32, 0)? / groups).max(1));
+            // SAFETY: the arguments are those of the kernel; the caller's pointers hold what the trait says.
+            return unsafe { self.launch(&name, [grid_x, groups, 1], WARPS * 32, 0, args![raw, x]) };
+        }
         let name = |how: &str| format!("cw_mma_{}_{how}", suffix(weight.dtype));
         if n <= DIRECT {
             let slot = (width / 32 + 1) * 128 * n;
@@ -178,7 +194,8 @@ impl CudaOps {
         let wide = i32::from(x.is_multiple_of(16) && w.cols.is_multiple_of(4));
         if n > FEW {
             let (all, grid) = (n as i32, [w.rows.div_ceil(64), n.div_ceil(64), 1]);
-            let name = format!("cw_tiled_{s}");
+            let tf32 = self.math == Math::Fast && self.has_tf32 && n >= library::LEAST_ROWS_PLAIN;
+            let name = format!("cw_{}_{s}", if tf32 { "tf32" } else { "tiled" });
             let args = args![w.ptr, x, bias, p.out, rows, cols, stride, all, add];
             self.moves(|| bytes::products(n, &[*p], pack::packed_bytes));
             // SAFETY: as in `tile_products`.

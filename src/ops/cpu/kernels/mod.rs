@@ -8,9 +8,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+mod plain;
 mod scalar;
 
 use super::isa::Isa;
+use crate::ops::Math;
 use crate::quant::DType;
 
 /// Rows of activations that a kernel takes at most.
@@ -62,6 +66,34 @@ pub fn kernels(isa: Isa, dtype: DType) -> Kernels {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2::kernels(dtype),
         _ => scalar::kernels(dtype),
+    }
+}
+
+/// What a product's activations are turned into before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing: f32 as they are.
+    Floats,
+    /// [`super::activations::Block`]s of 8 bits.
+    Blocks,
+    /// bf16, a row padded to an even number.
+    Bf16,
+}
+
+/// The kernels for weights of `dtype` by the rules of `math`, and what they take.
+pub fn chosen(isa: Isa, dtype: DType, math: Math) -> (Kernels, Takes) {
+    match math {
+        Math::Plain => (plain::kernels(isa, dtype), Takes::Floats),
+        #[cfg(target_arch = "x86_64")]
+        Math::Fast
+            if isa >= Isa::Avx512
+                && super::isa::has_bf16()
+                && let Some(kernels) = bf16::kernels(dtype) =>
+        {
+            (kernels, Takes::Bf16)
+        }
+        _ if takes_blocks(dtype) => (kernels(isa, dtype), Takes::Blocks),
+        _ => (kernels(isa, dtype), Takes::Floats),
     }
 }
 

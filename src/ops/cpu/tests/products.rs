@@ -3,7 +3,7 @@
 use super::super::testing::{Buffer, DTYPES, Random, Threads, bits, random_weights};
 use super::super::{Isa, activations, kernels, matmul, pack};
 use super::levels;
-use crate::ops::{Product, Weight};
+use crate::ops::{Math, Product, Weight};
 use crate::quant::{DType, dequantize, quantize};
 
 /// A matrix in both layouts.
@@ -37,11 +37,15 @@ impl Matrix {
 }
 
 fn multiply(isa: Isa, threads: usize, x: &[f32], products: &[Product]) {
+    multiply_by(isa, Math::Exact, threads, x, products);
+}
+
+fn multiply_by(isa: Isa, math: Math, threads: usize, x: &[f32], products: &[Product]) {
     let cols = products[0].weight.cols as usize;
     let (n, x) = (x.len() / cols, Buffer::of(x));
     let scratch = Buffer::new(matmul::scratch_bytes(n, cols));
     // SAFETY: all buffers are as long as the product needs.
-    unsafe { matmul::matmul(isa, &Threads(threads), x.ptr(), n, products, scratch.ptr()) };
+    unsafe { matmul::matmul(isa, math, &Threads(threads), x.ptr(), n, products, scratch.ptr()) };
 }
 
 fn product(isa: Isa, threads: usize, x: &[f32], w: &Matrix) -> Vec<f32> {
@@ -235,4 +239,73 @@ fn quantized_models_stay_close_to_the_float_product() {
         let size: f64 = want.iter().map(|w| w * w).sum();
         assert!((error / size).sqrt() < bound, "{dtype:?}: {}", (error / size).sqrt());
     }
+}
+
+fn product_by(isa: Isa, math: Math, threads: usize, x: &[f32], w: &Matrix) -> Vec<f32> {
+    let out = Buffer::new(x.len() / w.cols * w.rows * 4);
+    multiply_by(isa, math, threads, x, &[w.product(&out)]);
+    out.floats()
+}
+
+/// The error of `got` against f64, over the sum of magnitudes, where nothing but the weights is rounded.
+fn loss(x: &[f32], w: &Matrix, got: &[f32]) -> f64 {
+    let mut row = vec![0.0; w.cols];
+    let mut worst = 0.0f64;
+    for (r, stored) in w.stored.chunks_exact(w.stored.len() / w.rows).enumerate() {
+        dequantize(w.dtype, stored, &mut row).unwrap();
+        for (t, x) in x.chunks_exact(w.cols).enumerate() {
+            let terms = || row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+            let (sum, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
+            worst = worst.max((f64::from(got[t * w.rows + r]) - sum).abs() / size);
+        }
+    }
+    worst
+}
+
+#[test]
+fn plain_products_keep_every_bit_of_the_activations_at_every_level() {
+    let mut random = Random::new(71);
+    for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K] {
+        let w = Matrix::random(&mut random, dtype, 37, 768);
+        let x: Vec<f32> = (0..7 * 768).map(|_| random.normal()).collect();
+        let want = product_by(Isa::Scalar, Math::Plain, 1, &x, &w);
+        assert!(loss(&x, &w, &want) < 1e-6, "{dtype:?}: {:.1e}", loss(&x, &w, &want));
+        let rounded = loss(&x, &w, &product(Isa::highest(), 1, &x, &w));
+        assert!(rounded > 1e-5, "{dtype:?}: 8-bit activations should show, {rounded:.1e}");
+        for isa in levels() {
+            assert_eq!(bits(&product_by(isa, Math::Plain, 3, &x, &w)), bits(&want), "{dtype:?} {isa:?}");
+            let one = product_by(isa, Math::Plain, 1, &x[768..2 * 768], &w);
+            assert_eq!(bits(&one), bits(&want[37..2 * 37]), "{dtype:?} {isa:?}: one row alone");
+        }
+    }
+}
+
+#[test]
+fn fast_products_round_f32_to_bf16_where_the_processor_has_it() {
+    if !crate::ops::cpu::isa::has_bf16() {
+        return;
+    }
+    let mut random = Random::new(72);
+    for (dtype, cols) in [(DType::F32, 771), (DType::BF16, 771), (DType::F32, 64), (DType::BF16, 1)] {
+        let w = Matrix::random(&mut random, dtype, 37, cols);
+        let x: Vec<f32> = (0..7 * cols).map(|_| random.normal()).collect();
+        let isa = Isa::highest();
+        let fast = product_by(isa, Math::Fast, 1, &x, &w);
+        let (fast_loss, exact_loss) = (loss(&x, &w, &fast), loss(&x, &w, &product(isa, 1, &x, &w)));
+        assert!(exact_loss < 1e-6 && fast_loss < 8e-3, "{dtype:?}: {exact_loss:.1e} {fast_loss:.1e}");
+        assert!(fast_loss > 1e-5, "{dtype:?}: nothing was rounded, {fast_loss:.1e}");
+        assert_eq!(bits(&product_by(isa, Math::Fast, 3, &x, &w)), bits(&fast), "{dtype:?}: threads");
+        let one = product_by(isa, Math::Fast, 1, &x[cols..2 * cols], &w);
+        assert_eq!(bits(&one), bits(&fast[37..2 * 37]), "{dtype:?}: one row alone");
+        // Lower levels have no such instruction and stay exact.
+        let low = product_by(Isa::Avx2, Math::Fast, 1, &x, &w);
+        assert_eq!(bits(&low), bits(&product(Isa::Avx2, 1, &x, &w)));
+    }
+    // What quantized weights take stays what it was.
+    let w = Matrix::random(&mut random, DType::Q8_0, 16, 256);
+    let x: Vec<f32> = (0..256).map(|_| random.normal()).collect();
+    assert_eq!(
+        bits(&product_by(Isa::highest(), Math::Fast, 1, &x, &w)),
+        bits(&product(Isa::highest(), 1, &x, &w))
+    );
 }

@@ -95,7 +95,7 @@ fn only_the_cpu_and_only_levels_it_has_are_accepted() {
         let device = CpuDevice::open().unwrap();
         let stream = device.node_create(&[0]).unwrap().stream_create(0).unwrap();
         let crew = std::sync::Arc::new(super::Threads(1));
-        assert!(CpuOps::with_level(Isa::Avx512Vnni, crew, stream).is_err());
+        assert!(CpuOps::with_level(Isa::Avx512Vnni, crate::ops::Math::Exact, crew, stream).is_err());
     }
 }
 

@@ -684,7 +684,7 @@ cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
                                    const char *llm,
                                    struct cw_array **array);
 
-// Frees the handle, and with the last handle to this array (cw_array_clone) gives its memory back; refused when it
+// Frees the handle, and with the last handle to this array (cw_array_share) gives its memory back; refused when it
 // belongs to another tenant than llm.
 //
 // llm must be NUL-terminated. Nobody may use the array's memory any more.
@@ -703,7 +703,7 @@ CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint6
 //
 // other must be valid for a write.
 CW_API
-cw_status cw_array_clone(const struct cw_array *array,
+cw_status cw_array_share(const struct cw_array *array,
                          struct cw_array **other);
 
 // The device that addresses the array: CW_DEVICE_* and its index among devices of its kind.

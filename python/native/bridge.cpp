@@ -7,6 +7,7 @@
 #include "gil.hpp"
 #include "offer.hpp"
 #include "shared.hpp"
+#include "task_context.hpp"
 #include "values.hpp"
 
 #include <cogniware/core/bridge.h>
@@ -226,6 +227,109 @@ void bind_figures(Class& cls) {
             "The device, its driver and its memory, as text.");
 }
 
+// Arrays that other processes open.
+template <class Class, class Self = Bridge>
+auto bind_shared_arrays(Class& cls, int)
+    -> decltype(std::declval<Self&>().createSharedMemoryArray(std::size_t(), std::string()), void()) {
+    cls.def(
+           "create_shared_memory_array",
+           [](Self& self, std::size_t size, const Text& llm_id) {
+               MemoryArray array;
+               {
+                   const py::gil_scoped_release release;
+                   array = or_raise([&] { return self.createSharedMemoryArray(size, llm_id); });
+               }
+               return to_numpy(array);
+           },
+           py::arg("size"), py::arg("llm_id"),
+           "allocate_memory_array whose memory other processes can open by get_shared_memory_name.")
+        .def(
+            "open_shared_memory_array",
+            [](Self& self, const Text& name, const Text& llm_id) {
+                MemoryArray array;
+                {
+                    const py::gil_scoped_release release;
+                    array = or_raise([&] { return self.openSharedMemoryArray(name, llm_id); });
+                }
+                return to_numpy(array);
+            },
+            py::arg("name"), py::arg("llm_id"),
+            "The shared array of another process, by its name there or the number of a descriptor that this process got (as\n"
+            "text). The LLM is charged all of it.")
+        .def(
+            "destroy_shared_memory_array",
+            [](Self& self, const py::array& array, const Text& llm_id) {
+                const MemoryArray owned = to_memory_array(array);
+                const py::gil_scoped_release release;
+                return self.destroySharedMemoryArray(owned, llm_id);
+            },
+            py::arg("array"), py::arg("llm_id"),
+            "Gives it up here, as deallocate_memory_array does. Other processes keep what they opened.")
+        .def(
+            "get_shared_memory_pointer",
+            [](const Self& self, const py::array& array) {
+                const MemoryArray owned = to_memory_array(array);
+                void* pointer = self.getSharedMemoryPointer(owned);
+                return reinterpret_cast<std::uintptr_t>(raised_if_empty(std::move(pointer), pointer == nullptr));
+            },
+            py::arg("array"), "Its address for host and device alike.")
+        .def(
+            "get_shared_memory_name",
+            [](const Self& self, const py::array& array) {
+                const MemoryArray owned = to_memory_array(array);
+                return or_raise([&] { return self.getSharedMemoryName(owned); });
+            },
+            py::arg("array"), "What a process of the same user opens it by while this process has it.")
+        .def(
+            "get_shared_memory_descriptor",
+            [](const Self& self, const py::array& array) {
+                int fd = self.getSharedMemoryDescriptor(to_memory_array(array));
+                return raised_if_empty(std::move(fd), fd < 0);
+            },
+            py::arg("array"), "A descriptor of it to pass on; yours to close.");
+}
+
+template <class Class>
+void bind_shared_arrays(Class&, long) {}
+
+// A Python function as a type of task.
+struct TaskType {
+    Callable function;
+
+    std::string operator()(cogniware::TaskContext& context, const std::string& llm_id, const TextMap& parameters) const {
+        std::string text;
+        function.run([&](const py::object& call) {
+            const SeenContext seen(context);
+            const py::object result = call(seen.get(), llm_id, parameters);
+            if (!result.is_none()) {
+                text = py::str(result);
+            }
+        });
+        return text;
+    }
+};
+
+template <class Class, class Self = Bridge>
+auto bind_task_types(Class& cls, int)
+    -> decltype(std::declval<Self&>().registerTaskType(std::string(), std::declval<TaskType>()), void()) {
+    cls.def(
+        "register_task_type",
+        [](Self& self, const Text& name, const py::object& function) {
+            if (PyCallable_Check(function.ptr()) == 0) {
+                throw py::type_error("argument `function`: must be callable with a TaskContext, an id and a dict");
+            }
+            const TaskType type{Callable(function)};
+            const py::gil_scoped_release release;
+            return self.registerTaskType(name, type);
+        },
+        py::arg("name"), py::arg("function"),
+        "Adds a type of task: schedule_task with this name then runs function(context, llm_id, parameters) with the GIL; what\n"
+        "it returns is the task's result. False when the name is taken.");
+}
+
+template <class Class>
+void bind_task_types(Class&, long) {}
+
 template <class Class>
 void bind_settings(Class& cls) {
     offer_settings<Bridge, const Text&>(
@@ -297,6 +401,8 @@ void bind_bridge(py::module_& module) {
         .def("is_initialized", method(&Bridge::isInitialized), NoGil());
     bind_llms(cls);
     bind_arrays(cls);
+    bind_shared_arrays(cls, 0);
+    bind_task_types(cls, 0);
     bind_nodes(cls);
     bind_tasks(cls);
     bind_text(cls);

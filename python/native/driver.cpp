@@ -23,9 +23,15 @@ void bind_switches(Class& cls) {
     COGNIWARE_OFFER_SWITCH("enable_direct_hardware_access", enableDirectHardwareAccess, "The same.");
     COGNIWARE_OFFER_SWITCH("disable_direct_hardware_access", disableDirectHardwareAccess,
                            "Work goes by the standard way. Quotas hold.");
-    COGNIWARE_OFFER_SWITCH("optimize_for_multiple_llms", optimizeForMultipleLLMs,
-                           "The compute nodes and the gate suit many tenants side by side.");
-    COGNIWARE_OFFER_SWITCH("optimize_for_single_llm", optimizeForSingleLLM, "They suit one wide tenant.");
+    offer<Driver, int>(
+        cls, "optimize_for_multiple_llms", [](auto& self, int llms) COGNIWARE_WHEN(self.optimizeForMultipleLLMs(llms)),
+        py::arg("llms") = 4,
+        "Cuts the current device's processors into slices of the same size (1 to 16), one an LLM. Nodes that are held keep\n"
+        "their units until they are given back.");
+    COGNIWARE_OFFER_SWITCH("optimize_for_single_llm", optimizeForSingleLLM,
+                           "One node of all processors; no unit is kept idle for anybody.");
+    COGNIWARE_OFFER_SWITCH("reset_llm_optimization", resetLLMOptimization,
+                           "Back to one node a core or group of SMs.");
     COGNIWARE_OFFER_SWITCH("enable_tensor_core_optimization", enableTensorCoreOptimization,
                            "Products may use tensor cores, with their precision.");
     COGNIWARE_OFFER_SWITCH("disable_tensor_core_optimization", disableTensorCoreOptimization,
@@ -43,10 +49,32 @@ void bind_switches(Class& cls) {
 
 template <class Class>
 void bind_modules_and_installation(Class& cls) {
+    offer<Driver, const Text&, const Text&>(
+        cls, "load_kernel_module",
+        [](auto& self, const Text& path, const Text& parameters)
+            COGNIWARE_WHEN(parameters.empty() ? self.loadKernelModule(path) : self.loadKernelModule(path, parameters)),
+        py::arg("path"), py::arg("parameters") = "",
+        "Loads a kernel module (.ko, needs root; `parameters` as \"name=value name=value\"), or GPU code (PTX, a cubin, a fatbin)\n"
+        "as a module on the current device, by the file's content.");
     offer<Driver, const Text&>(
-        cls, "load_kernel_module", [](auto& self, const Text& path) COGNIWARE_WHEN(self.loadKernelModule(path)),
-        py::arg("path"), "Loads a kernel module (.ko), or GPU code (.ptx, .cubin, .fatbin), by the file's content.");
-    COGNIWARE_OFFER_SWITCH("unload_kernel_module", unloadKernelModule, "Unloads the one that was loaded last.");
+        cls, "unload_kernel_module",
+        [](auto& self, const Text& name)
+            COGNIWARE_WHEN(name.empty() ? self.unloadKernelModule() : self.unloadKernelModule(name)),
+        py::arg("name") = "", "Unloads the module that was loaded last, or the one of this name or path.");
+    offer<Driver>(
+        cls, "get_loaded_modules", [](auto& self) COGNIWARE_WHEN_FULL(self.getLoadedModules()),
+        "By path: kind and name of what load_kernel_module loaded.");
+    offer<Driver, const Text&>(
+        cls, "get_module_functions",
+        [](auto& self, const Text& module_name) COGNIWARE_WHEN_FULL(self.getModuleFunctions(module_name)),
+        py::arg("module") = "", "The functions of the last GPU module, or of the one of this name, and what each takes.");
+    offer_settings<Driver>(
+        cls, "set_install_configuration", "settings",
+        [](auto& self, const TextMap& settings) COGNIWARE_WHEN(self.setInstallConfiguration(settings)),
+        py::arg("settings"), "Sets keys, all or none; `install_root` is the folder that stands for \"/\".");
+    offer<Driver>(
+        cls, "get_install_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getInstallConfiguration()),
+        "What is in force.");
     COGNIWARE_OFFER_SWITCH("patch_kernel_module", patchKernelModule, "Writes the parameters of NVIDIA's module.");
     COGNIWARE_OFFER_SWITCH("install_custom_driver", installCustomDriver,
                            "Installs the library's files and the modules' configuration; all or nothing.");

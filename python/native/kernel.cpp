@@ -11,7 +11,6 @@
 #include <cogniware/core/kernel.h>
 
 #include <map>
-#include <mutex>
 #include <vector>
 
 namespace cogniware_python {
@@ -281,6 +280,125 @@ void bind_settings(Class& cls) {
         py::arg("llm_id"), "Ends that.");
 }
 
+// An id, a descriptor or a handle, of which `none` is the one for a failure.
+template <class Number>
+Number number_or_raise(Number number, Number none) {
+    return raised_if_empty(std::move(number), number == none);
+}
+
+// Host memory as an argument: where it starts and its bytes.
+struct HostRange {
+    HostRange(const char* argument, const py::buffer& buffer, bool writable)
+        : bytes(static_cast<std::size_t>(buffer.request(writable).size * buffer.request().itemsize)),
+          range(argument, buffer, bytes, writable) {}
+
+    std::size_t bytes;
+    Range range;
+};
+
+template <class Class>
+void bind_kinds_of_partitions(Class& cls) {
+    offer<Kernel, std::size_t, MemoryPartitionType, const Text&>(
+        cls, "create_partition",
+        [](auto& self, std::size_t size, MemoryPartitionType type, const Text& llm_id)
+            -> decltype(self.createPartition(size, type, llm_id)) {
+            return number_or_raise(self.createPartition(size, type, llm_id), -1);
+        },
+        py::arg("size"), py::arg("type"), py::arg("llm_id"), "create_memory_partition that returns the new partition's id.");
+    offer<Kernel, int>(
+        cls, "export_memory_partition",
+        [](auto& self, int id)
+            -> decltype(self.exportMemoryPartition(id)) { return number_or_raise(self.exportMemoryPartition(id), -1); },
+        py::arg("partition_id"), "A file descriptor of SHARED memory for another process; yours to close.");
+    offer<Kernel, int, std::size_t, const Text&>(
+        cls, "import_memory_partition",
+        [](auto& self, int fd, std::size_t size, const Text& llm_id)
+            -> decltype(self.importMemoryPartition(fd, size, llm_id)) {
+            return number_or_raise(self.importMemoryPartition(fd, size, llm_id), -1);
+        },
+        py::arg("fd"), py::arg("size"), py::arg("llm_id"),
+        "Maps what another process exported, `size` being the partition's there; returns its id here. The descriptor stays\n"
+        "yours.");
+    offer<Kernel, int>(
+        cls, "get_texture_object",
+        [](auto& self, int id)
+            -> decltype(self.getTextureObject(id)) { return number_or_raise(self.getTextureObject(id), {}); },
+        py::arg("partition_id"), "What kernels read a TEXTURE partition by (a cudaTextureObject_t on a GPU).");
+    offer<Kernel, int, std::size_t, std::size_t, bool, std::size_t>(
+        cls, "bind_texture",
+        [](auto& self, int id, std::size_t width, std::size_t height, bool linear, std::size_t pitch)
+            -> decltype(self.bindTexture(id, width, height, linear, pitch)) {
+            return number_or_raise(self.bindTexture(id, width, height, linear, pitch), {});
+        },
+        py::arg("partition_id"), py::arg("width"), py::arg("height") = 1, py::arg("linear") = true, py::arg("pitch") = 0,
+        "Binds a TEXTURE partition anew as `height` rows of `width` floats, read with or without a linear filter. `pitch`:\n"
+        "bytes from row to row; 0 for the least.");
+    offer<Kernel, int, const std::vector<float>&>(
+        cls, "sample_texture",
+        [](auto& self, int id, const std::vector<float>& places) COGNIWARE_WHEN_FULL(self.sampleTexture(id, places)),
+        py::arg("partition_id"), py::arg("places"),
+        "Reads a TEXTURE partition at places (x and y of each in turn): element (i, j) lies at (i + 0.5, j + 0.5).");
+    offer<Kernel, std::uintptr_t, std::size_t>(
+        cls, "get_direct_pointer",
+        [](auto& self, std::uintptr_t memory, std::size_t size)
+            -> std::enable_if_t<(sizeof(self.getDirectPointer(to_address(memory), size)) > 0), std::uintptr_t> {
+            return reinterpret_cast<std::uintptr_t>(
+                number_or_raise<void*>(self.getDirectPointer(to_address(memory), size), nullptr));
+        },
+        py::arg("memory"), py::arg("size") = 1,
+        "Where the host reads and writes `size` bytes of an allocation, once direct memory access is enabled for its LLM.");
+}
+
+// Bytes in and out of a partition.
+template <class Class, class Self = Kernel>
+auto bind_partition_bytes(Class& cls, int)
+    -> decltype(std::declval<Self&>().writeMemoryPartition(0, nullptr, std::size_t(), std::size_t()), void()) {
+    cls.def(
+        "write_memory_partition",
+        [](Self& self, int partition_id, const py::buffer& data, std::size_t offset) {
+            const HostRange from("data", data, false);
+            const py::gil_scoped_release release;
+            return self.writeMemoryPartition(partition_id, from.range.address(), from.bytes, offset);
+        },
+        py::arg("partition_id"), py::arg("data"), py::arg("offset") = 0,
+        "Writes all of an object with the buffer protocol and waits. CONSTANT memory is written once.");
+    cls.def(
+        "read_memory_partition",
+        [](const Self& self, int partition_id, const py::buffer& data, std::size_t offset) {
+            const HostRange to("data", data, true);
+            const py::gil_scoped_release release;
+            return self.readMemoryPartition(partition_id, to.range.address(), to.bytes, offset);
+        },
+        py::arg("partition_id"), py::arg("data"), py::arg("offset") = 0, "Fills all of such an object from there.");
+}
+
+template <class Class>
+void bind_partition_bytes(Class&, long) {}
+
+template <class Class>
+void bind_cache_and_math(Class& cls) {
+    offer<Kernel, const Text&>(
+        cls, "get_math_mode",
+        [](auto& self, const Text& llm_id)
+            -> decltype(self.getMathMode(llm_id)) { return number_or_raise(self.getMathMode(llm_id), -1); },
+        py::arg("llm_id"), "How the tenant's products are computed: CW_MATH_PLAIN (0), CW_MATH_EXACT or CW_MATH_FAST.");
+    offer<Kernel, const Text&, std::uintptr_t, std::size_t>(
+        cls, "set_cache_window",
+        [](auto& self, const Text& llm_id, std::uintptr_t memory, std::size_t bytes)
+            COGNIWARE_WHEN(self.setCacheWindow(llm_id, to_address(memory), bytes)),
+        py::arg("llm_id"), py::arg("memory"), py::arg("bytes"),
+        "Names the memory that persists in the slices of L2 that the tenant holds. 0 bytes leave the choice to Cogniware.");
+    offer<Kernel, const Text&>(
+        cls, "get_cache_window",
+        [](auto& self, const Text& llm_id)
+            -> std::enable_if_t<(sizeof(self.getCacheWindow(llm_id)) > 0), std::pair<std::uintptr_t, std::size_t>> {
+            const auto window = self.getCacheWindow(llm_id);
+            cogniware::detail::check(window.first == nullptr ? cw_last_status() : CW_OK);
+            return {reinterpret_cast<std::uintptr_t>(window.first), window.second};
+        },
+        py::arg("llm_id"), "First byte and bytes of that memory; (0, 0) when nothing persists.");
+}
+
 template <class Class>
 void bind_profiling(Class& cls) {
     offer<Kernel>(
@@ -313,6 +431,9 @@ void bind_kernel(py::module_& module) {
     bind_tenants_and_figures(cls);
     bind_settings(cls);
     bind_profiling(cls);
+    bind_kinds_of_partitions(cls);
+    bind_partition_bytes(cls, 0);
+    bind_cache_and_math(cls);
 }
 
 }  // namespace cogniware_python

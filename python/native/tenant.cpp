@@ -6,6 +6,7 @@
 #include "dlpack.hpp"
 #include "error.hpp"
 #include "gil.hpp"
+#include "task_context.hpp"
 #include "values.hpp"
 
 #include <cogniware/core/kernel_types.h>
@@ -144,18 +145,6 @@ void bind_buffer(py::module_& module) {
 
 // --- tasks ---
 
-// What a running task's function sees. Of no use afterwards.
-struct PyContext {
-    cogniware::TaskContext* context = nullptr;
-
-    cogniware::TaskContext& live() const {
-        if (context == nullptr) {
-            throw cogniware::Error(CW_ERROR_INVALID_ARGUMENT, "the task has ended");
-        }
-        return *context;
-    }
-};
-
 void bind_task(py::module_& module) {
     py::class_<PyContext, std::shared_ptr<PyContext>>(
         module, "TaskContext", "What the function of a running task sees of its task. Valid only inside that function.")
@@ -210,13 +199,8 @@ std::function<void(cogniware::TaskContext&)> work_of(const py::object& function)
     const Callable callable(function);
     return [callable](cogniware::TaskContext& context) {
         callable.run([&](const py::object& call) {
-            const auto seen = std::make_shared<PyContext>();
-            seen->context = &context;
-            struct Close {
-                PyContext& seen;
-                ~Close() { seen.context = nullptr; }
-            } const close{*seen};
-            const py::object result = call(seen);
+            const SeenContext seen(context);
+            const py::object result = call(seen.get());
             if (!result.is_none()) {
                 context.set_result(py::str(result));
             }

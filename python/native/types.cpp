@@ -49,6 +49,23 @@ void representation(Class& cls, const char* name, std::vector<std::string> attri
     });
 }
 
+// Fields that only newer headers have.
+template <class Struct, class Class>
+auto bind_detail(Class& cls, int) -> decltype(std::declval<Struct>().detail, void()) {
+    cls.def_readwrite("detail", &Struct::detail, "What it is on this device, in words.");
+}
+
+template <class Struct, class Class>
+void bind_detail(Class&, long) {}
+
+template <class Struct, class Class>
+auto bind_texture(Class& cls, int) -> decltype(std::declval<Struct>().textureObject, void()) {
+    cls.def_readwrite("texture_object", &Struct::textureObject, "What kernels read TEXTURE memory by; 0 for other types.");
+}
+
+template <class Struct, class Class>
+void bind_texture(Class&, long) {}
+
 void bind_enumerations(py::module_& module) {
     py::native_enum<ComputeNodeType>(module, "ComputeNodeType", "enum.Enum", "What a compute node is made of.")
         .value("TENSOR_CORE", ComputeNodeType::TENSOR_CORE)
@@ -123,6 +140,7 @@ void bind_node(py::module_& module) {
                 }
             },
             "The application's: names and addresses (a copy).");
+    bind_detail<ComputeNode>(cls, 0);
     time(cls, "last_used", &ComputeNode::lastUsed, "When work last ran, in UTC; None: never.");
     representation(cls, "ComputeNode", {"node_id", "type", "is_allocated", "allocated_cores"});
 }
@@ -142,6 +160,7 @@ void bind_partition(py::module_& module) {
             "host_ptr", [](const MemoryPartition& self) { return from_address(self.hostPtr); },
             "The same memory for the host; None where it cannot reach it.")
         .def_readwrite("owner_llm", &MemoryPartition::ownerLLM, "The tenant.");
+    bind_texture<MemoryPartition>(cls, 0);
     time(cls, "allocated_at", &MemoryPartition::allocatedAt, "When it was made, in UTC.");
     representation(cls, "MemoryPartition", {"partition_id", "type", "size", "owner_llm"});
 }

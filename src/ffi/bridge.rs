@@ -244,7 +244,7 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     })
 }
 
-/// Frees the handle, and with the last handle to this array (`cw_array_clone`) gives its memory back; refused when it
+/// Frees the handle, and with the last handle to this array (`cw_array_share`) gives its memory back; refused when it
 /// belongs to another tenant than `llm`.
 ///
 /// # Safety
@@ -284,21 +284,6 @@ pub unsafe extern "C" fn cw_array_data(
     })
 }
 
-/// Another handle to the same array, for a view that must stay valid whatever becomes of the first one: the tenant is
-/// charged for the memory until the last handle has been freed or deallocated. Free it with `cw_array_free`.
-///
-/// # Safety
-/// `other` must be valid for a write.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_array_clone(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
-    guard("cw_array_clone", || {
-        // SAFETY: the caller's promise.
-        let other = unsafe { out("other", other)? };
-        *other = ARRAYS.insert(ARRAYS.get("array", array)?);
-        Ok(())
-    })
-}
-
 /// The device that addresses the array: `CW_DEVICE_*` and its index among devices of its kind.
 ///
 /// # Safety
@@ -324,6 +309,21 @@ pub unsafe extern "C" fn cw_array_device(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
     guard(call!("cw_array_free", array), || ARRAYS.remove("array", array).map(drop))
+}
+
+/// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
+/// `cw_bridge_array_deallocate` of the first.
+///
+/// # Safety
+/// `other` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_share(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
+    guard("cw_array_share", || {
+        // SAFETY: the caller's promise.
+        let other = unsafe { out("other", other)? };
+        *other = ARRAYS.insert(ARRAYS.get("array", array)?);
+        Ok(())
+    })
 }
 
 /// The array's address for host and device alike.

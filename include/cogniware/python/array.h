@@ -21,7 +21,7 @@ struct KeptArray {
     explicit KeptArray(const MemoryArray& from) : array(from), data(array.data()), size(array.size()) {
         if (array.get() != nullptr) {
             cw_array* other = nullptr;
-            check(cw_array_clone(array.get(), &other));
+            check(cw_array_share(array.get(), &other));
             handle.reset(other);
         }
     }

@@ -26,7 +26,8 @@ void bind_device(py::module_& module) {
             }
             return devices;
         },
-        "Every device as {name: GPUDeviceInfo}, the default one first. The name (\"cpu\", \"cuda:0\") is what Tenant takes.");
+        "Every device as {name: GPUDeviceInfo}, the default one first. The name (\"cpu\", \"cuda:0\") is what Tenant "
+        "takes.");
 }
 
 }  // namespace cogniware_python

@@ -92,8 +92,9 @@ void check_stream(const View& view, const py::object& stream) {
     const auto number = stream.cast<std::int64_t>();
     if (gpu(view.device)) {
         if (number == 0 || number < -1) {
-            throw py::value_error("argument `stream`: " + std::to_string(number) +
-                                  " is not allowed for CUDA: 1 is the legacy default stream, 2 the thread's own, -1 none");
+            throw py::value_error(
+                "argument `stream`: " + std::to_string(number) +
+                " is not allowed for CUDA: 1 is the legacy default stream, 2 the thread's own, -1 none");
         }
     } else if (number != -1) {
         throw py::value_error("argument `stream`: must be None for memory of the host");
@@ -373,9 +374,10 @@ void bind_dlpack(py::module_& module) {
             "strides", [](const DeviceArray& self) { return py::tuple(py::cast(self.view.strides)); }, "In elements.")
         .def_property_readonly(
             "dtype", [](const DeviceArray& self) { return to_numpy_dtype(self.view.dtype); }, "A numpy dtype.")
-        .def_property_readonly("size", [](const DeviceArray& self) { return self.view.elements(); }, "Elements.")
         .def_property_readonly(
-            "nbytes", [](const DeviceArray& self) { return self.view.elements() * self.view.item_bytes(); })
+            "size", [](const DeviceArray& self) { return self.view.elements(); }, "Elements.")
+        .def_property_readonly("nbytes",
+                               [](const DeviceArray& self) { return self.view.elements() * self.view.item_bytes(); })
         .def_property_readonly(
             "data_ptr", [](const DeviceArray& self) { return from_address(self.view.data); }, "The device address.")
         .def("__dlpack_device__",
@@ -383,23 +385,22 @@ void bind_dlpack(py::module_& module) {
         .def(
             "__dlpack__",
             [](const DeviceArray& self, const py::object& stream, const py::object& max_version,
-               const py::object& dl_device, const py::object& copy) {
-                return to_capsule(self.view, false, stream, max_version, dl_device, copy);
-            },
+               const py::object& dl_device,
+               const py::object& copy) { return to_capsule(self.view, false, stream, max_version, dl_device, copy); },
             py::kw_only(), py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
             py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
         .def_property_readonly("__cuda_array_interface__",
                                [](const DeviceArray& self) { return cuda_array_interface(self.view); })
         .def("__repr__", text_of);
-    module.def(
-        "from_dlpack", from_dlpack, py::arg("source"),
-        "The memory of another library's tensor, without a copy: a numpy array for host memory, a DeviceArray for a GPU's.\n"
-        "`source` has __dlpack__, or is such a capsule (legacy or versioned), which it consumes.");
+    module.def("from_dlpack", from_dlpack, py::arg("source"),
+               "The memory of another library's tensor, without a copy: a numpy array for host memory, a DeviceArray "
+               "for a GPU's.\n"
+               "`source` has __dlpack__, or is such a capsule (legacy or versioned), which it consumes.");
     // For cogniware_core.MemoryArray, which is written in Python.
     module.def(
         "_export_array",
-        [](const py::array& array, const py::object& stream, const py::object& max_version,
-           const py::object& dl_device, const py::object& copy, int kind, int ordinal) {
+        [](const py::array& array, const py::object& stream, const py::object& max_version, const py::object& dl_device,
+           const py::object& copy, int kind, int ordinal) {
             View view;
             view.dtype = to_dl(array.dtype());
             view.data = const_cast<void*>(array.data());

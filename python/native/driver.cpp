@@ -23,15 +23,14 @@ void bind_switches(Class& cls) {
     COGNIWARE_OFFER_SWITCH("enable_direct_hardware_access", enableDirectHardwareAccess, "The same.");
     COGNIWARE_OFFER_SWITCH("disable_direct_hardware_access", disableDirectHardwareAccess,
                            "Work goes by the standard way. Quotas hold.");
-    offer<Driver, int>(
-        cls, "optimize_for_multiple_llms", [](auto& self, int llms) COGNIWARE_WHEN(self.optimizeForMultipleLLMs(llms)),
-        py::arg("llms") = 4,
-        "Cuts the current device's processors into slices of the same size (1 to 16), one an LLM. Nodes that are held keep\n"
-        "their units until they are given back.");
+    offer<Driver, int>(cls, "optimize_for_multiple_llms",
+                       [](auto& self, int llms) COGNIWARE_WHEN(self.optimizeForMultipleLLMs(llms)), py::arg("llms") = 4,
+                       "Cuts the current device's processors into slices of the same size (1 to 16), one an LLM. Nodes "
+                       "that are held keep\n"
+                       "their units until they are given back.");
     COGNIWARE_OFFER_SWITCH("optimize_for_single_llm", optimizeForSingleLLM,
                            "One node of all processors; no unit is kept idle for anybody.");
-    COGNIWARE_OFFER_SWITCH("reset_llm_optimization", resetLLMOptimization,
-                           "Back to one node a core or group of SMs.");
+    COGNIWARE_OFFER_SWITCH("reset_llm_optimization", resetLLMOptimization, "Back to one node a core or group of SMs.");
     COGNIWARE_OFFER_SWITCH("enable_tensor_core_optimization", enableTensorCoreOptimization,
                            "Products may use tensor cores, with their precision.");
     COGNIWARE_OFFER_SWITCH("disable_tensor_core_optimization", disableTensorCoreOptimization,
@@ -54,57 +53,51 @@ void bind_modules_and_installation(Class& cls) {
         [](auto& self, const Text& path, const Text& parameters)
             COGNIWARE_WHEN(parameters.empty() ? self.loadKernelModule(path) : self.loadKernelModule(path, parameters)),
         py::arg("path"), py::arg("parameters") = "",
-        "Loads a kernel module (.ko, needs root; `parameters` as \"name=value name=value\"), or GPU code (PTX, a cubin, a fatbin)\n"
+        "Loads a kernel module (.ko, needs root; `parameters` as \"name=value name=value\"), or GPU code (PTX, a "
+        "cubin, a fatbin)\n"
         "as a module on the current device, by the file's content.");
     offer<Driver, const Text&>(
         cls, "unload_kernel_module",
         [](auto& self, const Text& name)
             COGNIWARE_WHEN(name.empty() ? self.unloadKernelModule() : self.unloadKernelModule(name)),
         py::arg("name") = "", "Unloads the module that was loaded last, or the one of this name or path.");
-    offer<Driver>(
-        cls, "get_loaded_modules", [](auto& self) COGNIWARE_WHEN_FULL(self.getLoadedModules()),
-        "By path: kind and name of what load_kernel_module loaded.");
+    offer<Driver>(cls, "get_loaded_modules", [](auto& self) COGNIWARE_WHEN_FULL(self.getLoadedModules()),
+                  "By path: kind and name of what load_kernel_module loaded.");
     offer<Driver, const Text&>(
         cls, "get_module_functions",
         [](auto& self, const Text& module_name) COGNIWARE_WHEN_FULL(self.getModuleFunctions(module_name)),
-        py::arg("module") = "", "The functions of the last GPU module, or of the one of this name, and what each takes.");
+        py::arg("module") = "",
+        "The functions of the last GPU module, or of the one of this name, and what each takes.");
     offer_settings<Driver>(
         cls, "set_install_configuration", "settings",
         [](auto& self, const TextMap& settings) COGNIWARE_WHEN(self.setInstallConfiguration(settings)),
         py::arg("settings"), "Sets keys, all or none; `install_root` is the folder that stands for \"/\".");
-    offer<Driver>(
-        cls, "get_install_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getInstallConfiguration()),
-        "What is in force.");
+    offer<Driver>(cls, "get_install_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getInstallConfiguration()),
+                  "What is in force.");
     COGNIWARE_OFFER_SWITCH("patch_kernel_module", patchKernelModule, "Writes the parameters of NVIDIA's module.");
     COGNIWARE_OFFER_SWITCH("install_custom_driver", installCustomDriver,
                            "Installs the library's files and the modules' configuration; all or nothing.");
     COGNIWARE_OFFER_SWITCH("uninstall_custom_driver", uninstallCustomDriver, "Puts back byte for byte what was there.");
     COGNIWARE_OFFER_SWITCH("verify_driver_installation", verifyDriverInstallation,
                            "False when something differs; last_error() names it.");
-    offer<Driver>(
-        cls, "get_installation_report",
-        [](auto& self) COGNIWARE_WHEN_FULL(self.getInstallationReport()), "What was done, or what differs.");
+    offer<Driver>(cls, "get_installation_report", [](auto& self) COGNIWARE_WHEN_FULL(self.getInstallationReport()),
+                  "What was done, or what differs.");
 }
 
 template <class Class>
 void bind_figures(Class& cls) {
-    offer<Driver>(
-        cls, "get_performance_stats", [](auto& self) COGNIWARE_WHEN_FULL(self.getPerformanceStats()),
-        "Figures with their unit in the name.");
+    offer<Driver>(cls, "get_performance_stats", [](auto& self) COGNIWARE_WHEN_FULL(self.getPerformanceStats()),
+                  "Figures with their unit in the name.");
     COGNIWARE_OFFER_SWITCH("run_diagnostics", runDiagnostics, "Tests the current device; False when a part failed.");
-    offer<Driver>(
-        cls, "get_diagnostic_results", [](auto& self) COGNIWARE_WHEN_FULL(self.getDiagnosticResults()),
-        "Of the last run: name -> \"passed\", \"failed\" or \"skipped\"; name.detail; name.seconds.");
-    offer<Driver>(
-        cls, "get_supported_gpus", [](auto& self) COGNIWARE_WHEN_FULL(self.getSupportedGPUs()),
-        "The GPUs that the embedded kernels run on, one a text.");
-    offer_settings<Driver>(
-        cls, "set_configuration", "config",
-        [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setConfiguration(config)), py::arg("config"),
-        "Changes keys, all of them or none. Unknown ones are refused by name.");
-    offer<Driver>(
-        cls, "get_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getConfiguration()),
-        "Every key with what is in force for it.");
+    offer<Driver>(cls, "get_diagnostic_results", [](auto& self) COGNIWARE_WHEN_FULL(self.getDiagnosticResults()),
+                  "Of the last run: name -> \"passed\", \"failed\" or \"skipped\"; name.detail; name.seconds.");
+    offer<Driver>(cls, "get_supported_gpus", [](auto& self) COGNIWARE_WHEN_FULL(self.getSupportedGPUs()),
+                  "The GPUs that the embedded kernels run on, one a text.");
+    offer_settings<Driver>(cls, "set_configuration", "config",
+                           [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setConfiguration(config)),
+                           py::arg("config"), "Changes keys, all of them or none. Unknown ones are refused by name.");
+    offer<Driver>(cls, "get_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getConfiguration()),
+                  "Every key with what is in force for it.");
 }
 
 }  // namespace
@@ -112,7 +105,8 @@ void bind_figures(Class& cls) {
 void bind_driver(py::module_& module) {
     py::class_<Driver, std::shared_ptr<Driver>> cls(
         module, "AdvancedCustomizedDriver",
-        "What is known of the installed drivers, and the kernel manager above them. Methods that return bool never raise\n"
+        "What is known of the installed drivers, and the kernel manager above them. Methods that return bool never "
+        "raise\n"
         "an Error: False leaves its reason in last_error(). Usable from any thread.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def(py::init<>())
@@ -128,7 +122,8 @@ void bind_driver(py::module_& module) {
         .def(
             "get_driver_info", [](const Driver& self) { return or_raise([&] { return self.getDriverInfo(); }); },
             NoGil(),
-            "\"driver_initialized\" (\"true\" or \"false\"), versions and devices, as text. Answers before initialize() too.");
+            "\"driver_initialized\" (\"true\" or \"false\"), versions and devices, as text. Answers before "
+            "initialize() too.");
     bind_switches(cls);
     bind_modules_and_installation(cls);
     bind_figures(cls);

@@ -105,7 +105,8 @@ void bind_history(py::module_& module) {
             }
             return list;
         },
-        "The errors that the process keeps (the newest 256 unless set otherwise), the newest first: dicts with sequence, time,\n"
+        "The errors that the process keeps (the newest 256 unless set otherwise), the newest first: dicts with "
+        "sequence, time,\n"
         "status, category, message, advice, call, function, driver_code, os_code.");
     module.def("clear_error_history", &cogniware::clear_error_history, NoGil(),
                "Forgets all errors and sets their counts to 0.");
@@ -121,7 +122,8 @@ void bind_history(py::module_& module) {
             cogniware::set_logger(level, std::move(function));
         },
         py::arg("level"), py::arg("logger"),
-        "Calls logger(level, target, message) with records of `level` and more important ones, on the threads that do the work,\n"
+        "Calls logger(level, target, message) with records of `level` and more important ones, on the threads that do "
+        "the work,\n"
         "with the GIL. None, or LogLevel.OFF, turns logging off, which is the default.");
     module.def("write_log", &cogniware::write_log, py::arg("level"), py::arg("target"), py::arg("message"), NoGil(),
                "Writes a record of the application into the same log.");
@@ -131,9 +133,10 @@ void bind_history(py::module_& module) {
 
 void bind_error(py::module_& module) {
     py::register_exception_translator(translate);
-    module.def("last_error", &cogniware::last_error,
-               "What went wrong in this thread's last call of Cogniware: what failed, which argument, and what would help.\n"
-               "Empty after a call that succeeded. Methods that return False leave their reason here.");
+    module.def(
+        "last_error", &cogniware::last_error,
+        "What went wrong in this thread's last call of Cogniware: what failed, which argument, and what would help.\n"
+        "Empty after a call that succeeded. Methods that return False leave their reason here.");
     module.def("last_status", &cw_last_status,
                "The status of this thread's last call of Cogniware as a number of Status; 0 after one that succeeded.");
     module.def(

@@ -8,12 +8,12 @@
 #include <cogniware/detail/read_options.hpp>
 #include <cogniware/generation.hpp>
 
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cmath>
 #include <limits>
-#include <sys/eventfd.h>
 #include <system_error>
-#include <unistd.h>
 
 namespace cogniware_python {
 namespace {
@@ -55,11 +55,10 @@ const char* finish_name(std::int32_t finish) {
 template <class T, class Call>
 std::vector<T> list_of(const PyGeneration& self, Call call) {
     cw_status status = CW_OK;
-    auto list = cogniware::detail::read_list<T>(
-        [&](T* elements, std::size_t capacity, std::size_t* count) {
-            return call(self.get(), elements, capacity, count);
-        },
-        &status);
+    auto list =
+        cogniware::detail::read_list<T>([&](T* elements, std::size_t capacity,
+                                            std::size_t* count) { return call(self.get(), elements, capacity, count); },
+                                        &status);
     cogniware::detail::check(status);
     return list;
 }
@@ -249,16 +248,16 @@ cogniware::GenerateOptions to_options(const py::dict& keywords) {
 void bind_generation(py::module_& module) {
     py::class_<PyGeneration> cls(
         module, "Generation",
-        "Text that is being generated. Iterate over it (`for token in generation`, or `async for`): each Token is a str with\n"
-        "the token's id and log-probability. Ctrl-C, `break` followed by the object's end, or cancel() end the work. Usable\n"
+        "Text that is being generated. Iterate over it (`for token in generation`, or `async for`): each Token is a "
+        "str with\n"
+        "the token's id and log-probability. Ctrl-C, `break` followed by the object's end, or cancel() end the work. "
+        "Usable\n"
         "from any thread; waiting releases the GIL. As a context manager it cancels at the end of the block.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def("__iter__", [](const py::object& self) { return self; })
         .def("__next__", &PyGeneration::next)
         .def("__aiter__",
-             [](const py::object& self) {
-                 return py::module_::import("cogniware_core._async").attr("tokens")(self);
-             })
+             [](const py::object& self) { return py::module_::import("cogniware_core._async").attr("tokens")(self); })
         .def("__await__",
              [](const py::object& self) {
                  return py::module_::import("cogniware_core._async").attr("result")(self).attr("__await__")();
@@ -266,7 +265,8 @@ void bind_generation(py::module_& module) {
         .def("__enter__", [](const py::object& self) { return self; })
         .def("__exit__", [](const PyGeneration& self, const py::args&) { self.cancel(); })
         .def("wait", &PyGeneration::wait, py::arg("timeout") = py::none(),
-             "Waits for the end, at most `timeout` seconds (None: without end); False when it has not come by then. Raises the\n"
+             "Waits for the end, at most `timeout` seconds (None: without end); False when it has not come by then. "
+             "Raises the\n"
              "error with which it ended. Being cancelled is no error.")
         .def(
             "result",
@@ -281,15 +281,14 @@ void bind_generation(py::module_& module) {
         .def_property_readonly("done", &PyGeneration::done, "It has ended, however.")
         .def_property_readonly("text", &text_of, "The whole text. Raises BusyError before the end, as do those below.")
         .def_property_readonly(
-            "tokens",
-            [](const PyGeneration& self) { return list_of<std::uint32_t>(self, cw_generation_tokens); },
+            "tokens", [](const PyGeneration& self) { return list_of<std::uint32_t>(self, cw_generation_tokens); },
             "The ids of the tokens.")
         .def_property_readonly(
             "logprobs", [](const PyGeneration& self) { return list_of<float>(self, cw_generation_logprobs); },
             "Their log-probabilities, when `logprobs` was asked for.")
-        .def_property_readonly(
-            "stats", &stats_of,
-            "Counts, the finish reason (stop, stop_string, length, cancelled, error), the seed, and timings in milliseconds.")
+        .def_property_readonly("stats", &stats_of,
+                               "Counts, the finish reason (stop, stop_string, length, cancelled, error), the seed, and "
+                               "timings in milliseconds.")
         .def("_wakeup", [](const PyGeneration& self) { return self.pieces().wakeup(); })
         .def("_clear_wakeup", [](const PyGeneration& self) { self.pieces().clear_wakeup(); })
         .def("_drain",

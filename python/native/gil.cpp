@@ -74,8 +74,8 @@ Deadline::Deadline(const py::object& seconds) : endless_(seconds.is_none()) {
         }
         // More than a century would overflow the clock.
         const std::chrono::duration<double> wanted(std::min(std::max(given, 0.0), 3.0e9));
-        end_ = std::chrono::steady_clock::now() +
-               std::chrono::duration_cast<std::chrono::steady_clock::duration>(wanted);
+        end_ =
+            std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(wanted);
     }
 }
 

@@ -65,8 +65,8 @@ void bind_devices_and_nodes(Class& cls) {
             "get_available_compute_nodes",
             [](const Kernel& self) { return or_raise([&] { return self.getAvailableComputeNodes(); }); }, NoGil(),
             "The compute nodes of the current device that nobody holds.")
-        .def("allocate_compute_node", method(&Kernel::allocateComputeNode), py::arg("node_id"), py::arg("llm_id"), NoGil(),
-             "Gives a free node to a tenant. False when it is held or unknown.")
+        .def("allocate_compute_node", method(&Kernel::allocateComputeNode), py::arg("node_id"), py::arg("llm_id"),
+             NoGil(), "Gives a free node to a tenant. False when it is held or unknown.")
         .def("deallocate_compute_node", method(&Kernel::deallocateComputeNode), py::arg("node_id"), NoGil(),
              "Takes a node back from whoever holds it. False when nobody does.")
         .def(
@@ -117,7 +117,8 @@ void bind_memory(Class& cls) {
                 return reinterpret_cast<std::uintptr_t>(raised_if_empty(std::move(memory), memory == nullptr));
             },
             py::arg("size"), py::arg("llm_id"),
-            "`size` bytes of the tenant's memory, as an address: on a GPU a device address, for copies and kernels only.\n"
+            "`size` bytes of the tenant's memory, as an address: on a GPU a device address, for copies and kernels "
+            "only.\n"
             "Yours until deallocate_memory or the tenant's end. Raises QuotaExceededError beyond the tenant's limit.")
         .def(
             "deallocate_memory",
@@ -135,8 +136,10 @@ void bind_memory(Class& cls) {
                 return self.copyMemory(to.address(), from.address(), size);
             },
             py::arg("destination"), py::arg("source"), py::arg("size"),
-            "Copies `size` bytes between host memory and memory of one tenant, in any direction, and waits. Each end is an\n"
-            "address (int; the range is yours to keep valid) or an object with the buffer protocol (its size is checked).")
+            "Copies `size` bytes between host memory and memory of one tenant, in any direction, and waits. Each end "
+            "is an\n"
+            "address (int; the range is yours to keep valid) or an object with the buffer protocol (its size is "
+            "checked).")
         .def(
             "copy_memory_async",
             [](Kernel& self, const py::object& destination, const py::object& source, std::size_t size,
@@ -155,7 +158,8 @@ void bind_memory(Class& cls) {
                 return queued;
             },
             py::arg("destination"), py::arg("source"), py::arg("size"), py::arg("stream"),
-            "The same, queued on a stream of create_stream. Objects are held until synchronize_stream or destroy_stream.");
+            "The same, queued on a stream of create_stream. Objects are held until synchronize_stream or "
+            "destroy_stream.");
 }
 
 template <class Class>
@@ -164,7 +168,8 @@ void bind_tasks(Class& cls) {
            "schedule_task",
            [](Kernel& self, const ComputeTask& task) { return or_raise([&] { return self.scheduleTask(task); }); },
            py::arg("task"), NoGil(),
-           "Runs task.task_function on a thread of Cogniware, with the GIL, once its needs are met. Returns the task's id.")
+           "Runs task.task_function on a thread of Cogniware, with the GIL, once its needs are met. Returns the task's "
+           "id.")
         .def("cancel_task", method(&Kernel::cancelTask), py::arg("task_id"), NoGil(),
              "What has not started never will. False when the task had ended or is unknown.")
         .def(
@@ -176,12 +181,12 @@ void bind_tasks(Class& cls) {
             py::arg("task_id"), NoGil(),
             "What is known of a task: waiting, running, or one of the last few thousand that ended.")
         .def("wait_for_task", &wait_for_task<Kernel>, py::arg("task_id"), py::arg("timeout") = py::none(),
-             "Waits for a task's end, at most `timeout` seconds (None: without end); False when it has not ended by then or is\n"
+             "Waits for a task's end, at most `timeout` seconds (None: without end); False when it has not ended by "
+             "then or is\n"
              "unknown. Looks for Ctrl-C meanwhile.")
         .def(
-            "get_active_tasks",
-            [](const Kernel& self) { return or_raise([&] { return self.getActiveTasks(); }); }, NoGil(),
-            "Tasks that have not ended, of all tenants.");
+            "get_active_tasks", [](const Kernel& self) { return or_raise([&] { return self.getActiveTasks(); }); },
+            NoGil(), "Tasks that have not ended, of all tenants.");
 }
 
 template <class Class>
@@ -193,7 +198,8 @@ void bind_streams(Class& cls) {
                return from_stream(raised_if_empty(std::move(stream), stream == nullptr));
            },
            py::arg("llm_id"), NoGil(),
-           "An ordered queue on the tenant's node, as an int: a cudaStream_t on a GPU; on the CPU a value that only these\n"
+           "An ordered queue on the tenant's node, as an int: a cudaStream_t on a GPU; on the CPU a value that only "
+           "these\n"
            "methods understand.")
         .def(
             "synchronize_stream",
@@ -243,17 +249,15 @@ void bind_tenants_and_figures(Class& cls) {
         .def("destroy_virtual_compute_node", method(&Kernel::destroyVirtualComputeNode), py::arg("llm_id"), NoGil(),
              "Takes them back. False when there is none.")
         .def(
-            "get_active_llms",
-            [](const Kernel& self) { return or_raise([&] { return self.getActiveLLMs(); }); }, NoGil(),
-            "The ids of all tenants.")
+            "get_active_llms", [](const Kernel& self) { return or_raise([&] { return self.getActiveLLMs(); }); },
+            NoGil(), "The ids of all tenants.")
         .def(
             "get_performance_metrics",
             [](const Kernel& self) { return or_raise([&] { return self.getPerformanceMetrics(); }); }, NoGil(),
             "Figures with their unit in the name: seconds, shares from 0 to 1, counts.")
         .def(
-            "get_resource_usage",
-            [](const Kernel& self) { return or_raise([&] { return self.getResourceUsage(); }); }, NoGil(),
-            "Bytes and counts in use.");
+            "get_resource_usage", [](const Kernel& self) { return or_raise([&] { return self.getResourceUsage(); }); },
+            NoGil(), "Bytes and counts in use.");
 }
 
 template <class Class>
@@ -263,21 +267,22 @@ void bind_settings(Class& cls) {
         [](auto& self, const Text& llm_id, const TextMap& requirements)
             COGNIWARE_WHEN(self.optimizeForLLM(llm_id, requirements)),
         py::arg("llm_id"), py::arg("requirements"),
-        "Gives a tenant what an LLM requires, all of it or nothing: memory_priority, compute_priority, stream_priority,\n"
+        "Gives a tenant what an LLM requires, all of it or nothing: memory_priority, compute_priority, "
+        "stream_priority,\n"
         "max_memory (MiB), max_cores, weight, enable_profiling. Unknown keys are refused by name.");
     offer<Kernel, const Text&, float>(
         cls, "set_task_weightage",
         [](auto& self, const Text& task_id, float weight) COGNIWARE_WHEN(self.setTaskWeightage(task_id, weight)),
         py::arg("task_id"), py::arg("weight"),
         "The weight of the task's work from now on, 1 is normal. False when it has ended or is unknown.");
-    offer<Kernel, const Text&>(
-        cls, "enable_direct_memory_access",
-        [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.enableDirectMemoryAccess(llm_id)),
-        py::arg("llm_id"), "The host reads and writes the tenant's new allocations without copies.");
-    offer<Kernel, const Text&>(
-        cls, "disable_direct_memory_access",
-        [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.disableDirectMemoryAccess(llm_id)),
-        py::arg("llm_id"), "Ends that.");
+    offer<Kernel, const Text&>(cls, "enable_direct_memory_access",
+                               [](auto& self, const Text& llm_id) COGNIWARE_WHEN(self.enableDirectMemoryAccess(llm_id)),
+                               py::arg("llm_id"),
+                               "The host reads and writes the tenant's new allocations without copies.");
+    offer<Kernel, const Text&>(cls, "disable_direct_memory_access",
+                               [](auto& self, const Text& llm_id)
+                                   COGNIWARE_WHEN(self.disableDirectMemoryAccess(llm_id)),
+                               py::arg("llm_id"), "Ends that.");
 }
 
 // An id, a descriptor or a handle, of which `none` is the one for a failure.
@@ -300,38 +305,44 @@ template <class Class>
 void bind_kinds_of_partitions(Class& cls) {
     offer<Kernel, std::size_t, MemoryPartitionType, const Text&>(
         cls, "create_partition",
-        [](auto& self, std::size_t size, MemoryPartitionType type, const Text& llm_id)
-            -> decltype(self.createPartition(size, type, llm_id)) {
+        [](auto& self, std::size_t size, MemoryPartitionType type,
+           const Text& llm_id) -> decltype(self.createPartition(size, type, llm_id)) {
             return number_or_raise(self.createPartition(size, type, llm_id), -1);
         },
-        py::arg("size"), py::arg("type"), py::arg("llm_id"), "create_memory_partition that returns the new partition's id.");
+        py::arg("size"), py::arg("type"), py::arg("llm_id"),
+        "create_memory_partition that returns the new partition's id.");
     offer<Kernel, int>(
         cls, "export_memory_partition",
-        [](auto& self, int id)
-            -> decltype(self.exportMemoryPartition(id)) { return number_or_raise(self.exportMemoryPartition(id), -1); },
+        [](auto& self, int id) -> decltype(self.exportMemoryPartition(id)) {
+            return number_or_raise(self.exportMemoryPartition(id), -1);
+        },
         py::arg("partition_id"), "A file descriptor of SHARED memory for another process; yours to close.");
     offer<Kernel, int, std::size_t, const Text&>(
         cls, "import_memory_partition",
-        [](auto& self, int fd, std::size_t size, const Text& llm_id)
-            -> decltype(self.importMemoryPartition(fd, size, llm_id)) {
+        [](auto& self, int fd, std::size_t size,
+           const Text& llm_id) -> decltype(self.importMemoryPartition(fd, size, llm_id)) {
             return number_or_raise(self.importMemoryPartition(fd, size, llm_id), -1);
         },
         py::arg("fd"), py::arg("size"), py::arg("llm_id"),
-        "Maps what another process exported, `size` being the partition's there; returns its id here. The descriptor stays\n"
+        "Maps what another process exported, `size` being the partition's there; returns its id here. The descriptor "
+        "stays\n"
         "yours.");
     offer<Kernel, int>(
         cls, "get_texture_object",
-        [](auto& self, int id)
-            -> decltype(self.getTextureObject(id)) { return number_or_raise(self.getTextureObject(id), {}); },
+        [](auto& self, int id) -> decltype(self.getTextureObject(id)) {
+            return number_or_raise(self.getTextureObject(id), {});
+        },
         py::arg("partition_id"), "What kernels read a TEXTURE partition by (a cudaTextureObject_t on a GPU).");
     offer<Kernel, int, std::size_t, std::size_t, bool, std::size_t>(
         cls, "bind_texture",
-        [](auto& self, int id, std::size_t width, std::size_t height, bool linear, std::size_t pitch)
-            -> decltype(self.bindTexture(id, width, height, linear, pitch)) {
+        [](auto& self, int id, std::size_t width, std::size_t height, bool linear,
+           std::size_t pitch) -> decltype(self.bindTexture(id, width, height, linear, pitch)) {
             return number_or_raise(self.bindTexture(id, width, height, linear, pitch), {});
         },
-        py::arg("partition_id"), py::arg("width"), py::arg("height") = 1, py::arg("linear") = true, py::arg("pitch") = 0,
-        "Binds a TEXTURE partition anew as `height` rows of `width` floats, read with or without a linear filter. `pitch`:\n"
+        py::arg("partition_id"), py::arg("width"), py::arg("height") = 1, py::arg("linear") = true,
+        py::arg("pitch") = 0,
+        "Binds a TEXTURE partition anew as `height` rows of `width` floats, read with or without a linear filter. "
+        "`pitch`:\n"
         "bytes from row to row; 0 for the least.");
     offer<Kernel, int, const std::vector<float>&>(
         cls, "sample_texture",
@@ -346,7 +357,8 @@ void bind_kinds_of_partitions(Class& cls) {
                 number_or_raise<void*>(self.getDirectPointer(to_address(memory), size), nullptr));
         },
         py::arg("memory"), py::arg("size") = 1,
-        "Where the host reads and writes `size` bytes of an allocation, once direct memory access is enabled for its LLM.");
+        "Where the host reads and writes `size` bytes of an allocation, once direct memory access is enabled for its "
+        "LLM.");
 }
 
 // Bytes in and out of a partition.
@@ -379,15 +391,17 @@ template <class Class>
 void bind_cache_and_math(Class& cls) {
     offer<Kernel, const Text&>(
         cls, "get_math_mode",
-        [](auto& self, const Text& llm_id)
-            -> decltype(self.getMathMode(llm_id)) { return number_or_raise(self.getMathMode(llm_id), -1); },
+        [](auto& self, const Text& llm_id) -> decltype(self.getMathMode(llm_id)) {
+            return number_or_raise(self.getMathMode(llm_id), -1);
+        },
         py::arg("llm_id"), "How the tenant's products are computed: CW_MATH_PLAIN (0), CW_MATH_EXACT or CW_MATH_FAST.");
     offer<Kernel, const Text&, std::uintptr_t, std::size_t>(
         cls, "set_cache_window",
         [](auto& self, const Text& llm_id, std::uintptr_t memory, std::size_t bytes)
             COGNIWARE_WHEN(self.setCacheWindow(llm_id, to_address(memory), bytes)),
         py::arg("llm_id"), py::arg("memory"), py::arg("bytes"),
-        "Names the memory that persists in the slices of L2 that the tenant holds. 0 bytes leave the choice to Cogniware.");
+        "Names the memory that persists in the slices of L2 that the tenant holds. 0 bytes leave the choice to "
+        "Cogniware.");
     offer<Kernel, const Text&>(
         cls, "get_cache_window",
         [](auto& self, const Text& llm_id)
@@ -404,8 +418,8 @@ void bind_profiling(Class& cls) {
     offer<Kernel>(
         cls, "enable_profiling", [](auto& self) COGNIWARE_WHEN(self.enableProfiling()),
         "Records kernels, copies, steps, tasks and waits of every LLM; get_performance_metrics has their figures.");
-    offer<Kernel>(
-        cls, "disable_profiling", [](auto& self) COGNIWARE_WHEN(self.disableProfiling()), "The figures stay.");
+    offer<Kernel>(cls, "disable_profiling", [](auto& self) COGNIWARE_WHEN(self.disableProfiling()),
+                  "The figures stay.");
     bind_profiler<Kernel>(cls);
 }
 
@@ -415,13 +429,16 @@ void bind_kernel(py::module_& module) {
     py::class_<Kernel, std::shared_ptr<Kernel>> cls(
         module, "AdvancedCustomizedKernel",
         "Devices, compute nodes, memory, tasks and streams. An `llm_id` names a tenant; one that nobody registered is\n"
-        "opened with default limits on first use. Sizes are bytes. Methods that return bool never raise an Error: False\n"
-        "means that nothing was done, and last_error() says why; the others raise Error. Usable from any thread; calls\n"
+        "opened with default limits on first use. Sizes are bytes. Methods that return bool never raise an Error: "
+        "False\n"
+        "means that nothing was done, and last_error() says why; the others raise Error. Usable from any thread; "
+        "calls\n"
         "release the GIL.\n\n"
         "Making one makes a kernel manager of its own; KernelDriverManager.get_kernel() gives the process-wide one.",
         py::release_gil_before_calling_cpp_dtor());
     cls.def(py::init<>())
-        .def("initialize", method(&Kernel::initialize), NoGil(), "Finds the devices; the default one becomes the current one.")
+        .def("initialize", method(&Kernel::initialize), NoGil(),
+             "Finds the devices; the default one becomes the current one.")
         .def("shutdown", method(&Kernel::shutdown), NoGil(), "Ends what was made through this manager.")
         .def("is_initialized", method(&Kernel::isInitialized), NoGil());
     bind_devices_and_nodes(cls);

@@ -39,26 +39,21 @@ void bind_system(py::module_& module) {
             "get_system_resource_usage",
             [](const System& self) { return or_raise([&] { return self.getSystemResourceUsage(); }); }, NoGil(),
             "Bytes and counts in use.");
-    offer<System>(
-        cls, "enable_system_profiling", [](auto& self) COGNIWARE_WHEN(self.enableSystemProfiling()),
-        "Records the work of every LLM from now on.");
-    offer<System>(
-        cls, "disable_system_profiling", [](auto& self) COGNIWARE_WHEN(self.disableSystemProfiling()),
-        "The figures stay.");
+    offer<System>(cls, "enable_system_profiling", [](auto& self) COGNIWARE_WHEN(self.enableSystemProfiling()),
+                  "Records the work of every LLM from now on.");
+    offer<System>(cls, "disable_system_profiling", [](auto& self) COGNIWARE_WHEN(self.disableSystemProfiling()),
+                  "The figures stay.");
     offer_settings<System>(
         cls, "set_kernel_configuration", "config",
         [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setKernelConfiguration(config)), py::arg("config"),
         "Changes keys of the kernel's configuration, all of them or none. Unknown ones are refused by name.");
-    offer<System>(
-        cls, "get_kernel_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getKernelConfiguration()),
-        "Every key with what is in force for it.");
-    offer_settings<System>(
-        cls, "set_driver_configuration", "config",
-        [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setDriverConfiguration(config)), py::arg("config"),
-        "The same for the driver's.");
-    offer<System>(
-        cls, "get_driver_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getDriverConfiguration()),
-        "Every key with what is in force for it.");
+    offer<System>(cls, "get_kernel_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getKernelConfiguration()),
+                  "Every key with what is in force for it.");
+    offer_settings<System>(cls, "set_driver_configuration", "config",
+                           [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setDriverConfiguration(config)),
+                           py::arg("config"), "The same for the driver's.");
+    offer<System>(cls, "get_driver_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getDriverConfiguration()),
+                  "Every key with what is in force for it.");
     bind_profiler<System>(cls);
 }
 
@@ -116,9 +111,8 @@ void bind_bridge_manager(py::module_& module) {
         cls, "set_bridge_configuration", "config",
         [](auto& self, const TextMap& config) COGNIWARE_WHEN(self.setBridgeConfiguration(config)), py::arg("config"),
         "Changes keys of the bridge's configuration, all of them or none. Unknown ones are refused by name.");
-    offer<Manager>(
-        cls, "get_bridge_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getBridgeConfiguration()),
-        "Every key with what is in force for it.");
+    offer<Manager>(cls, "get_bridge_configuration", [](auto& self) COGNIWARE_WHEN_FULL(self.getBridgeConfiguration()),
+                   "Every key with what is in force for it.");
 }
 
 }  // namespace

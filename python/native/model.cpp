@@ -39,11 +39,11 @@ py::array_t<float> embed(const PyModel& self, const std::vector<std::string>& te
 }  // namespace
 
 void bind_model(py::module_& module) {
-    py::class_<PyModel, std::shared_ptr<PyModel>> cls(
-        module, "Model",
-        "Weights and architecture, loaded into a tenant, which it keeps. Usable from any thread: several generations run\n"
-        "together as one batch. Failures raise Error.",
-        py::release_gil_before_calling_cpp_dtor());
+    py::class_<PyModel, std::shared_ptr<PyModel>> cls(module, "Model",
+                                                      "Weights and architecture, loaded into a tenant, which it keeps. "
+                                                      "Usable from any thread: several generations run\n"
+                                                      "together as one batch. Failures raise Error.",
+                                                      py::release_gil_before_calling_cpp_dtor());
     const auto start = [](const std::shared_ptr<PyModel>& self, const Text& prompt, const py::kwargs& options) {
         const cogniware::GenerateOptions how = to_options(options);
         const py::gil_scoped_release release;
@@ -56,15 +56,20 @@ void bind_model(py::module_& module) {
                 return std::make_shared<PyModel>(std::move(tenant), file, map);
             }),
             py::arg("tenant").none(false), py::arg("path") = "", py::arg("options") = py::none(),
-            "Loads a GGUF file, a Hugging Face folder, or (with an empty path) the small model that ships with Cogniware.\n"
+            "Loads a GGUF file, a Hugging Face folder, or (with an empty path) the small model that ships with "
+            "Cogniware.\n"
             "`options`: \"context\" and \"max_sequences\" (numbers), \"kv_type\" (\"f16\" or \"f32\").")
-        .def("info", [](const PyModel& self) { return self.model.info(); }, NoGil(),
-             "Architecture, sizes and format, as text.")
+        .def(
+            "info", [](const PyModel& self) { return self.model.info(); }, NoGil(),
+            "Architecture, sizes and format, as text.")
         .def("generate", start, py::arg("prompt"),
-             "Starts generating and returns at once: a Generation, to iterate over (`for` or `async for`) or to wait for.\n"
+             "Starts generating and returns at once: a Generation, to iterate over (`for` or `async for`) or to wait "
+             "for.\n"
              "Options: max_tokens, temperature (0: always the likeliest token), top_k, top_p, min_p, repeat_penalty,\n"
-             "presence_penalty, frequency_penalty, seed, stop (a str or a list of them), chat (the prompt is a user's message,\n"
-             "put through the model's chat template), system (the system message of a chat), ignore_eos, logprobs. Unknown ones\n"
+             "presence_penalty, frequency_penalty, seed, stop (a str or a list of them), chat (the prompt is a user's "
+             "message,\n"
+             "put through the model's chat template), system (the system message of a chat), ignore_eos, logprobs. "
+             "Unknown ones\n"
              "are refused by name.")
         .def(
             "agenerate",
@@ -86,7 +91,8 @@ void bind_model(py::module_& module) {
             [](const PyModel& self, const std::vector<std::uint32_t>& ids) { return self.model.detokenize(ids); },
             py::arg("ids"), NoGil(), "The text of tokens.")
         .def("embed", &embed, py::arg("texts"), py::arg("pooling") = "", py::arg("normalize") = true,
-             "One vector a text: a float32 array of shape (len(texts), dim). `pooling`: \"mean\", \"cls\", \"last\" or empty for\n"
+             "One vector a text: a float32 array of shape (len(texts), dim). `pooling`: \"mean\", \"cls\", \"last\" or "
+             "empty for\n"
              "the model's own.")
         .def_property_readonly("tenant", [](const PyModel& self) { return self.tenant; });
 }

@@ -18,7 +18,8 @@ template <class Self, class... Arguments, class Class, class Call, class... Extr
 void offer(Class& cls, const char* name, Call call, const Extra&... extra) {
     if constexpr (std::is_invocable_v<Call, Self&, Arguments...>) {
         cls.def(
-            name, [call](Self& self, Arguments... arguments) { return call(self, std::forward<Arguments>(arguments)...); },
+            name,
+            [call](Self& self, Arguments... arguments) { return call(self, std::forward<Arguments>(arguments)...); },
             extra..., NoGil());
     } else {
         static_cast<void>(cls);
@@ -50,15 +51,13 @@ void offer_settings(Class& cls, const char* name, const char* argument, Call cal
 }  // namespace cogniware_python
 
 // The body of a method that is there when `expression` compiles.
-#define COGNIWARE_WHEN(...)             \
-    ->decltype(__VA_ARGS__) {           \
-        return __VA_ARGS__;             \
-    }
+#define COGNIWARE_WHEN(...) \
+    ->decltype(__VA_ARGS__) { return __VA_ARGS__; }
 
 // The same for what raises an error when it comes out empty.
-#define COGNIWARE_WHEN_FULL(...)                              \
-    ->decltype(__VA_ARGS__) {                                 \
-        return or_raise([&] { return __VA_ARGS__; });         \
+#define COGNIWARE_WHEN_FULL(...)                      \
+    ->decltype(__VA_ARGS__) {                         \
+        return or_raise([&] { return __VA_ARGS__; }); \
     }
 
 #endif

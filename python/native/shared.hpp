@@ -30,18 +30,15 @@ bool wait_for_task(const Self&, const Text& task_id, const py::object& timeout) 
 // What the profiler adds to the classes.
 template <class Self, class Class>
 void bind_profiler(Class& cls) {
-    offer<Self>(
-        cls, "reset_profiling", [](auto& self) COGNIWARE_WHEN(self.resetProfiling()),
-        "Forgets all figures and trace events, of everybody.");
-    offer<Self, const Text&>(
-        cls, "export_trace", [](auto& self, const Text& path) COGNIWARE_WHEN(self.exportTrace(path)),
-        py::arg("path"), "Writes a trace for Perfetto or chrome://tracing.");
-    offer<Self>(
-        cls, "export_prometheus", [](auto& self) COGNIWARE_WHEN_FULL(self.exportPrometheus()),
-        "Figures of tenants, tasks, devices and the profiler as Prometheus text.");
-    offer<Self>(
-        cls, "profiling_summary", [](auto& self) COGNIWARE_WHEN_FULL(self.profilingSummary()),
-        "A table for people, of all tenants.");
+    offer<Self>(cls, "reset_profiling", [](auto& self) COGNIWARE_WHEN(self.resetProfiling()),
+                "Forgets all figures and trace events, of everybody.");
+    offer<Self, const Text&>(cls, "export_trace",
+                             [](auto& self, const Text& path) COGNIWARE_WHEN(self.exportTrace(path)), py::arg("path"),
+                             "Writes a trace for Perfetto or chrome://tracing.");
+    offer<Self>(cls, "export_prometheus", [](auto& self) COGNIWARE_WHEN_FULL(self.exportPrometheus()),
+                "Figures of tenants, tasks, devices and the profiler as Prometheus text.");
+    offer<Self>(cls, "profiling_summary", [](auto& self) COGNIWARE_WHEN_FULL(self.profilingSummary()),
+                "A table for people, of all tenants.");
 }
 
 }  // namespace cogniware_python

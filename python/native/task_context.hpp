@@ -7,12 +7,14 @@
 #include <cogniware/error.hpp>
 
 #include <memory>
+#include <string>
 
 namespace cogniware_python {
 
 // What a running task's function sees. Of no use afterwards.
 struct PyContext {
     cogniware::TaskContext* context = nullptr;
+    std::string result;  // what was set last
 
     cogniware::TaskContext& live() const {
         if (context == nullptr) {

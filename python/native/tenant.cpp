@@ -89,7 +89,8 @@ void bind_buffer(py::module_& module) {
     py::class_<PyBuffer>(
         module, "Buffer",
         "Bytes of a tenant's memory, aligned to 256. On the CPU device the object has the buffer protocol\n"
-        "(`memoryview(buffer)`, `numpy.frombuffer(buffer, numpy.float32)`); on a GPU __cuda_array_interface__; DLPack on\n"
+        "(`memoryview(buffer)`, `numpy.frombuffer(buffer, numpy.float32)`); on a GPU __cuda_array_interface__; DLPack "
+        "on\n"
         "both. What shows the memory keeps it alive and charged: free() gives it back with the last of them.",
         py::buffer_protocol(), py::release_gil_before_calling_cpp_dtor())
         .def_buffer([](PyBuffer& self) {
@@ -117,7 +118,8 @@ void bind_buffer(py::module_& module) {
                 return device_array(std::move(view));
             },
             py::arg("dtype") = "uint8", py::arg("shape") = py::none(),
-            "The memory as elements of a numpy dtype, of this shape (None: one row), without a copy: a numpy array on the CPU,\n"
+            "The memory as elements of a numpy dtype, of this shape (None: one row), without a copy: a numpy array on "
+            "the CPU,\n"
             "a DeviceArray on a GPU.")
         .def(
             "free", [](PyBuffer& self) { self.memory.reset(); }, NoGil(),
@@ -152,18 +154,23 @@ void bind_task(py::module_& module) {
             "cancelled", [](const PyContext& self) { return ending() || self.live().is_cancelled(); },
             "Somebody asked for the end of the task, or the interpreter is ending: long work should look and return.")
         .def(
-            "set_result", [](const PyContext& self, const Text& text) { self.live().set_result(text); },
+            "set_result",
+            [](PyContext& self, const Text& text) {
+                self.live().set_result(text);
+                self.result = text;
+            },
             py::arg("text"), "The text that the task's result will be.");
     py::class_<Task>(module, "Task", "A handle to a task. Dropping it leaves the task alone. Usable from any thread.",
                      py::release_gil_before_calling_cpp_dtor())
         .def_static(
             "find", [](const Text& task_id) { return Task::find(task_id); }, py::arg("task_id"), NoGil(),
-                    "The task with this id: waiting, running, or one of the last few thousand that ended.")
+            "The task with this id: waiting, running, or one of the last few thousand that ended.")
         .def_property_readonly("task_id", &Task::id)
         .def_property_readonly(
             "status", [](const Task& self) { return cogniware::detail::state_name(self.info().state); },
             "\"pending\", \"running\", \"completed\", \"failed\" or \"cancelled\".")
-        .def_property_readonly("text", &Task::result, "The text that it set, or that of its error; empty before the end.")
+        .def_property_readonly("text", &Task::result,
+                               "The text that it set, or that of its error; empty before the end.")
         .def(
             "wait",
             [](const Task& self, const py::object& timeout) {
@@ -171,7 +178,8 @@ void bind_task(py::module_& module) {
                     Deadline(timeout), [&](std::chrono::milliseconds slice) { return self.wait_for(slice); }, [] {});
             },
             py::arg("timeout") = py::none(),
-            "Waits for the end, at most `timeout` seconds (None: without end); False when it has not come by then. Looks for\n"
+            "Waits for the end, at most `timeout` seconds (None: without end); False when it has not come by then. "
+            "Looks for\n"
             "Ctrl-C meanwhile, which leaves the task alone.")
         .def(
             "result",
@@ -187,7 +195,8 @@ void bind_task(py::module_& module) {
                 }
                 return self.result();
             },
-            py::arg("timeout") = py::none(), "Waits like wait() and returns the text; raises the error with which it ended.")
+            py::arg("timeout") = py::none(),
+            "Waits like wait() and returns the text; raises the error with which it ended.")
         .def("cancel", &Task::cancel, NoGil(), "What has not started never will; a running function is told.");
 }
 
@@ -309,8 +318,10 @@ void bind_tenant_memory(Class& cls) {
                 }
             },
             py::arg("destination"), py::arg("source"), py::arg("bytes"), py::arg("stream") = py::none(),
-            "Copies between host memory and memory of this tenant, in any direction, and waits; with a Stream it is queued\n"
-            "there, and what it uses is held until Stream.synchronize(). Each end is a Buffer, an object with the buffer\n"
+            "Copies between host memory and memory of this tenant, in any direction, and waits; with a Stream it is "
+            "queued\n"
+            "there, and what it uses is held until Stream.synchronize(). Each end is a Buffer, an object with the "
+            "buffer\n"
             "protocol, or an address.")
         .def(
             "fill",
@@ -331,12 +342,14 @@ void bind_tenant(py::module_& module) {
     bind_stream(module);
     py::class_<PyTenant, std::shared_ptr<PyTenant>> cls(
         module, "Tenant",
-        "An account on a device with a hard memory quota, processors of its own, and figures. It is closed by close(), at the\n"
-        "end of a `with` block, or with its object: tasks end as cancelled, nodes and streams go back, and memory with the\n"
+        "An account on a device with a hard memory quota, processors of its own, and figures. It is closed by close(), "
+        "at the\n"
+        "end of a `with` block, or with its object: tasks end as cancelled, nodes and streams go back, and memory with "
+        "the\n"
         "last array that shows it. Usable from any thread; calls release the GIL. Failures raise Error.",
         py::release_gil_before_calling_cpp_dtor());
-    cls.def(py::init([](const Text& id, const Text& device, std::uint64_t memory_limit,
-                        std::uint64_t memory_floor, double weight, std::uint32_t processors, TaskPriority priority) {
+    cls.def(py::init([](const Text& id, const Text& device, std::uint64_t memory_limit, std::uint64_t memory_floor,
+                        double weight, std::uint32_t processors, TaskPriority priority) {
                 cogniware::TenantOptions options;
                 options.device = device;
                 options.memory_limit = memory_limit;
@@ -349,8 +362,10 @@ void bind_tenant(py::module_& module) {
             py::arg("id"), py::kw_only(), py::arg("device") = "", py::arg("memory_limit") = 0,
             py::arg("memory_floor") = 0, py::arg("weight") = 1.0, py::arg("processors") = 0,
             py::arg("priority") = TaskPriority::NORMAL, NoGil(),
-            "`device`: \"cpu\", \"cuda\", \"cuda:1\", \"auto\"; empty: COGNIWARE_DEVICE, else auto. `memory_limit`: the most bytes it may\n"
-            "hold (0: a quarter of the device); `memory_floor`: bytes set aside for it. `weight`: of its share where processors\n"
+            "`device`: \"cpu\", \"cuda\", \"cuda:1\", \"auto\"; empty: COGNIWARE_DEVICE, else auto. `memory_limit`: "
+            "the most bytes it may\n"
+            "hold (0: a quarter of the device); `memory_floor`: bytes set aside for it. `weight`: of its share where "
+            "processors\n"
             "are contended. `processors`: cores or SMs of its own node (0: a quarter of the device).")
         .def_readonly("id", &PyTenant::id)
         .def(
@@ -378,8 +393,8 @@ void bind_tenant(py::module_& module) {
             "What is allocated: a list of dicts with address, bytes, tag and age_ms, oldest first.")
         .def(
             "schedule",
-            [](PyTenant& self, const py::object& work, const Text& task_id, TaskPriority priority,
-               std::uint32_t cores, std::uint64_t memory) {
+            [](PyTenant& self, const py::object& work, const Text& task_id, TaskPriority priority, std::uint32_t cores,
+               std::uint64_t memory) {
                 auto body = work_of(work);
                 cogniware::TaskOptions options;
                 options.id = task_id;
@@ -391,8 +406,10 @@ void bind_tenant(py::module_& module) {
             },
             py::arg("work"), py::kw_only(), py::arg("task_id") = "", py::arg("priority") = TaskPriority::NORMAL,
             py::arg("cores") = 0, py::arg("memory") = 0,
-            "Runs work(context) on a thread of Cogniware, with the GIL, once its needs are met: `cores` or SMs, and `memory`\n"
-            "bytes free within the limit. What it returns (if not None) becomes the task's text; what it raises ends the task\n"
+            "Runs work(context) on a thread of Cogniware, with the GIL, once its needs are met: `cores` or SMs, and "
+            "`memory`\n"
+            "bytes free within the limit. What it returns (if not None) becomes the task's text; what it raises ends "
+            "the task\n"
             "as failed with the exception's text.")
         .def(
             "stream",
@@ -400,19 +417,25 @@ void bind_tenant(py::module_& module) {
                 return std::make_unique<PyStream>(self, priority);
             },
             py::arg("priority") = 0, NoGil(), "A Stream on this tenant's node. Lower priority runs first; 0 is normal.")
-        .def("take_node", [](PyTenant& self, std::uint32_t node) { self.tenant.take_node(node); }, py::arg("node"),
-             NoGil(), "A free node of the device's ladder becomes this tenant's.")
-        .def("make_node", [](PyTenant& self, std::uint32_t processors) { return self.tenant.make_node(processors); },
-             py::arg("processors"), NoGil(), "Makes a node of so many cores or SMs for this tenant; returns its id.")
-        .def("give_node_back", [](PyTenant& self, std::uint32_t node) { self.tenant.give_node_back(node); },
-             py::arg("node"), NoGil())
-        .def("set_memory_limit", [](PyTenant& self, std::uint64_t bytes) { self.tenant.set_memory_limit(bytes); },
-             py::arg("bytes"), NoGil())
-        .def("set_weight", [](PyTenant& self, double weight) { self.tenant.set_weight(weight); }, py::arg("weight"),
-             NoGil())
-        .def("set_priority",
-             [](PyTenant& self, TaskPriority priority) { self.tenant.set_priority(to_priority(priority)); },
-             py::arg("priority"), NoGil());
+        .def(
+            "take_node", [](PyTenant& self, std::uint32_t node) { self.tenant.take_node(node); }, py::arg("node"),
+            NoGil(), "A free node of the device's ladder becomes this tenant's.")
+        .def(
+            "make_node", [](PyTenant& self, std::uint32_t processors) { return self.tenant.make_node(processors); },
+            py::arg("processors"), NoGil(), "Makes a node of so many cores or SMs for this tenant; returns its id.")
+        .def(
+            "give_node_back", [](PyTenant& self, std::uint32_t node) { self.tenant.give_node_back(node); },
+            py::arg("node"), NoGil())
+        .def(
+            "set_memory_limit", [](PyTenant& self, std::uint64_t bytes) { self.tenant.set_memory_limit(bytes); },
+            py::arg("bytes"), NoGil())
+        .def(
+            "set_weight", [](PyTenant& self, double weight) { self.tenant.set_weight(weight); }, py::arg("weight"),
+            NoGil())
+        .def(
+            "set_priority",
+            [](PyTenant& self, TaskPriority priority) { self.tenant.set_priority(to_priority(priority)); },
+            py::arg("priority"), NoGil());
     bind_tenant_memory(cls);
 }
 

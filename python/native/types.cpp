@@ -31,7 +31,7 @@ void set_function(ComputeTask& task, const py::object& function) {
 }
 
 template <class Struct, class Class>
-void time(Class& cls, const char* name, std::chrono::system_clock::time_point Struct::*member, const char* doc) {
+void time(Class& cls, const char* name, std::chrono::system_clock::time_point Struct::* member, const char* doc) {
     cls.def_property(
         name, [member](const Struct& self) { return from_time(self.*member); },
         [member](Struct& self, const py::object& value) { self.*member = to_time(value); }, doc);
@@ -60,7 +60,8 @@ void bind_detail(Class&, long) {}
 
 template <class Struct, class Class>
 auto bind_texture(Class& cls, int) -> decltype(std::declval<Struct>().textureObject, void()) {
-    cls.def_readwrite("texture_object", &Struct::textureObject, "What kernels read TEXTURE memory by; 0 for other types.");
+    cls.def_readwrite("texture_object", &Struct::textureObject,
+                      "What kernels read TEXTURE memory by; 0 for other types.");
 }
 
 template <class Struct, class Class>
@@ -166,9 +167,9 @@ void bind_partition(py::module_& module) {
 }
 
 void bind_task(py::module_& module) {
-    py::class_<ComputeTask> cls(
-        module, "ComputeTask",
-        "A task: what to do when it is given to schedule_task, and what is known of it when get_task_status returns it.");
+    py::class_<ComputeTask> cls(module, "ComputeTask",
+                                "A task: what to do when it is given to schedule_task, and what is known of it when "
+                                "get_task_status returns it.");
     cls.def(py::init([](const Text& task_id, const Text& llm_id, TaskPriority priority, std::size_t required_memory,
                         std::size_t required_cores, const py::object& task_function) {
                 ComputeTask task;
@@ -195,7 +196,8 @@ void bind_task(py::module_& module) {
                 return target == nullptr ? py::object(py::none()) : target->function.function();
             },
             set_function,
-            "Called without arguments on a thread of Cogniware, with the GIL. What it raises ends the task as failed with\n"
+            "Called without arguments on a thread of Cogniware, with the GIL. What it raises ends the task as failed "
+            "with\n"
             "the exception's text. None in what get_task_status returns.")
         .def_readwrite("is_completed", &ComputeTask::isCompleted, "It ended well.")
         .def_readwrite("result", &ComputeTask::result, "Empty until it ended; the error's text when it failed.");

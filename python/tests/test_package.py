@@ -49,6 +49,18 @@ def test_every_method_of_the_headers_is_there(header):
     # Methods begin at the class's own indentation with their result's type.
     methods = set(re.findall(r"^    (?:static |explicit )?[A-Za-z][\w:<>,&* ]*? [*&]?(\w+)\([^;]*?\)[^;{]*\{", body, re.M))
     methods -= {name} | NOT_IN_PYTHON
+    assert len(methods) >= 4, methods
+    missing = sorted(m for m in methods if not hasattr(cls, snake(m)))
+    assert not missing, f"{name}: {missing}"
+
+
+@pytest.mark.parametrize("name, cls", DOCUMENTED.values())
+def test_every_documented_method_is_there(name, cls):
+    page = HERE.parent.parent / "docs" / "api.md"
+    if not page.exists():
+        pytest.skip("only in the source tree")
+    section = page.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    methods = set(re.findall(r"^\| `(\w+)` \|", section, re.M)) - NOT_IN_PYTHON
     assert len(methods) > 5, methods
     missing = sorted(m for m in methods if not hasattr(cls, snake(m)))
     assert not missing, f"{name}: {missing}"

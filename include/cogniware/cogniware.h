@@ -19,6 +19,7 @@
  * - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
  *   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
  * - A panic never crosses the border: it becomes CW_ERROR_PANIC.
+ * - In a process that was forked from one that used Cogniware every function answers CW_ERROR_UNSUPPORTED.
  */
 
 #ifndef COGNIWARE_COGNIWARE_H
@@ -207,6 +208,9 @@ typedef struct cw_array cw_array;
 // A scheduled task.
 typedef struct cw_task cw_task;
 
+// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+typedef struct cw_kernel cw_kernel;
+
 // What is known about a device. Fields that have no meaning on a device, or cannot be read, are 0; see the Rust
 // DeviceInfo for what each means on the CPU device.
 typedef struct cw_device_info {
@@ -292,9 +296,6 @@ typedef struct cw_device_info {
 
 // A driver manager.
 typedef struct cw_driver cw_driver;
-
-// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
-typedef struct cw_kernel cw_kernel;
 
 // One compute node of a device; see CW_NODE_* for what each kind gives.
 typedef struct cw_node_info {
@@ -485,7 +486,19 @@ typedef struct cw_task_info {
     uint64_t started_us;
     // Microseconds since 1970 when it ended; 0 for not yet.
     uint64_t finished_us;
+    // The weight of its work within its tenant's; 1 is normal.
+    double weight;
+    // Measured device time of its work so far, in nanoseconds; that of a function's own code (on the CPU device) when
+    // it has ended.
+    uint64_t device_time_ns;
 } cw_task_info;
+
+// The work of a kind of task: llm names the tenant, params are the task's parameters, both borrowed for the call.
+// Otherwise like cw_task_function.
+typedef cw_status (*cw_task_type_function)(void *user_data,
+                                           struct cw_task_context *context,
+                                           const char *llm,
+                                           const struct cw_map *params);
 
 // What a tenant asks for. Fill with cw_tenant_config_default, then change what matters.
 typedef struct cw_tenant_config {
@@ -650,8 +663,8 @@ cw_status cw_bridge_llm_config(const struct cw_bridge *bridge,
                                const char *llm,
                                struct cw_map **config);
 
-// Changes how an LLM generates, its weight, priority and max_memory. What can't change while it is registered is
-// refused by name.
+// Changes how an LLM generates, its weight, priority, max_memory and max_cores, all of it or nothing. What can't
+// change while it is registered is refused by name.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -753,16 +766,20 @@ cw_status cw_bridge_available_nodes(const struct cw_bridge *bridge,
 // Gives a free compute node to tenant llm (opened with default limits when there is none).
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
 // Takes a compute node back from tenant llm, which must hold it.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
-// Schedules work of an LLM (registered with defaults when nobody did): inference (params: how to generate; the
-// task's result is the text), embedding or tokenize (params: text; the result is a JSON array). params also
-// knows task_type, task_id and priority. Free the task.
+// Schedules work of an LLM. Types: inference (params: how to generate; the task's result is the text), embedding
+// and tokenize (params: text; the result is a JSON array), each for an LLM that is registered with defaults when
+// nobody did; memory_copy (source, destination: addresses in its memory or arrays; bytes), matrix_multiply (a
+// m × k, b k × n, c m × n: addresses of row-major f32 in its memory; m, n, k; transpose: none, a, b,
+// ab; dtype: f32), whose results are JSON figures; and those of cw_bridge_task_type_register. params also knows
+// task_type, task_id, priority and weight. What the task reads and writes must live until it has ended. Free
+// the task.
 //
 // Texts must be NUL-terminated, task valid for a write.
 CW_API
@@ -811,6 +828,57 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 //
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
+
+// Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
+// device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
+// default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
+// tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
+// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown.
+CW_API
+cw_status cw_kernel_configure(struct cw_kernel *kernel,
+                              const struct cw_map *config);
+
+// Every configuration key of a kernel manager with what is in force for it: what was set, else the default. Free the
+// map.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_kernel_configuration(const struct cw_kernel *kernel,
+                                  struct cw_map **config);
+
+// Gives tenant llm (opened with default limits when there is none) what it requires, all of it or nothing:
+// memory_priority (how much of its limit is set aside for it: all for critical, half for high, else nothing),
+// compute_priority (its priority at the gate), stream_priority (of its model's stream, and of streams made from
+// now on), max_memory (MiB), max_cores, weight, enable_profiling (true or false). Priorities are
+// critical, high, normal, low, background. Unknown keys are refused by name.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_optimize(struct cw_kernel *kernel,
+                             const char *llm,
+                             const struct cw_map *requirements);
+
+// Changes configuration keys of a bridge; the others stay, an empty value brings a key's default back. Keys:
+// max_llms, default_model (a name or a path), default_ and any key of cw_bridge_llm_register (its value for
+// registrations that do not give it), cache_models (of how many models the weights stay in memory after their last
+// LLM was unregistered). All of it or nothing. May be called before cw_bridge_initialize, and survives
+// cw_bridge_shutdown.
+CW_API
+cw_status cw_bridge_configure(struct cw_bridge *bridge,
+                              const struct cw_map *config);
+
+// Every configuration key of a bridge with what is in force for it. Free the map.
+//
+// config must be valid for a write.
+CW_API cw_status cw_bridge_configuration(const struct cw_bridge *bridge, struct cw_map **config);
+
+// Gives an LLM what it requires; see cw_kernel_optimize.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_optimize(struct cw_bridge *bridge,
+                             const char *llm,
+                             const struct cw_map *requirements);
 
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
@@ -1024,10 +1092,10 @@ cw_status cw_kernel_node_info_at(const struct cw_kernel *kernel,
 // Gives a free compute node to the tenant llm, which is opened with default limits when there is none.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node, const char *llm);
+CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, int32_t node, const char *llm);
 
 // Takes a compute node of the current device back from whoever holds it.
-CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
+CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, int32_t node);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1077,6 +1145,11 @@ CW_API
 cw_status cw_kernel_active_tasks(const struct cw_kernel *kernel,
                                  const char *llm,
                                  struct cw_map **tasks);
+
+// Changes the weight of the task with this id; see cw_task_set_weight.
+//
+// id must be NUL-terminated.
+CW_API cw_status cw_kernel_task_set_weight(struct cw_kernel *kernel, const char *id, double weight);
 
 // Makes a stream of tenant llm: the CUstream on a CUDA device; on the CPU a value that only these functions
 // understand. Never NULL.
@@ -1662,6 +1735,20 @@ CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t len
 // The buffer as the contract says.
 CW_API cw_status cw_task_tenant(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
 
+// What kind of work the task is (function, or a type of cw_bridge_task_schedule), to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_type(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
+// Changes the weight of the task's work (0.001 to 1000; 1 is normal), from now on. With 0.8 it gets 0.8 of the share
+// of contended processors that work of weight 1 of the same tenant would: at the gate, and beside other generations
+// of its model. A function's own code is weighed on the CPU device, by its thread's nice value; only a privileged
+// process can give back what was taken there, others get CW_ERROR_UNSUPPORTED. Before it starts, a task of more weight
+// comes before those of its tenant and priority that have not waited for so much longer. Refused when it has ended.
+CW_API
+cw_status cw_task_set_weight(const struct cw_task *task,
+                             double weight);
+
 // The task's result, or the text of its error; empty while it has not ended.
 //
 // The buffer as the contract says.
@@ -1679,6 +1766,37 @@ cw_status cw_task_cancel(const struct cw_task *task);
 
 // Frees the handle; the task goes on. NULL is ignored.
 CW_API cw_status cw_task_free(struct cw_task *task);
+
+// Adds a kind of task under name: cw_bridge_task_schedule with this type then runs function as a task of the
+// LLM, with the task's parameters (those that every kind takes left out). It may run on several threads at a time.
+// The task's result is what it gives to cw_task_set_result. Names that exist are refused. drop runs once: when the
+// kind was unregistered, or the bridge shut down, and the last of its tasks has ended; at once when this call fails.
+//
+// name must be NUL-terminated; the function callable with user_data from any thread.
+CW_API
+cw_status cw_bridge_task_type_register(struct cw_bridge *bridge,
+                                       const char *name,
+                                       cw_task_type_function function,
+                                       void *user_data,
+                                       cw_drop_function drop);
+
+// Takes a kind of task away that was registered. Its tasks that are scheduled already go on.
+//
+// name must be NUL-terminated.
+CW_API cw_status cw_bridge_task_type_unregister(struct cw_bridge *bridge, const char *name);
+
+// The kinds of tasks that there are, each with own or registered. Free the map.
+//
+// types must be valid for a write.
+CW_API cw_status cw_bridge_task_types(const struct cw_bridge *bridge, struct cw_map **types);
+
+// Tasks that have not ended, of LLM llm or (with NULL) of all: their ids, each with its state. Free the map.
+//
+// llm must be null or NUL-terminated, tasks valid for a write.
+CW_API
+cw_status cw_bridge_active_tasks(const struct cw_bridge *bridge,
+                                 const char *llm,
+                                 struct cw_map **tasks);
 
 // Fills a configuration with defaults: a quarter of the device each of memory and processors, normal standing.
 //

@@ -4,7 +4,22 @@ use crate::device::{DeviceKind, HostMemory};
 use crate::memory::Charge;
 use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Arrays in host memory by their address: how many bytes, and whose. Those in a space are known to it.
+static HOSTED: Lazy<Mutex<BTreeMap<u64, (u64, String)>>> = Lazy::new(Mutex::default);
+
+/// Whether the range lies in one host array of tenant `id`.
+pub(super) fn covers(id: &str, address: u64, bytes: u64) -> bool {
+    let hosted = HOSTED.lock();
+    let below = hosted.range(..=address).next_back();
+    below.is_some_and(|(start, (size, owner))| {
+        owner == id && address - start <= *size && bytes <= size - (address - start)
+    })
+}
 
 /// An array of f32, zero at first. On the CPU device it is memory of the tenant's space; on a GPU it is pinned host
 /// memory that the GPU addresses directly, charged to the tenant. Its memory goes back when the last reference is
@@ -37,6 +52,7 @@ impl Array {
         }
         let charge = tenant.account().charge(bytes, "array")?;
         let memory = tenant.device().host_memory(bytes)?;
+        HOSTED.lock().insert(memory.address(), (bytes, tenant.id().to_owned()));
         Ok(Array { tenant, count, address: memory.address(), host: Some((memory, charge)) })
     }
 
@@ -111,7 +127,9 @@ impl Array {
 
 impl Drop for Array {
     fn drop(&mut self) {
-        if self.host.is_none() {
+        if self.host.is_some() {
+            HOSTED.lock().remove(&self.address);
+        } else {
             // Ours until now; nobody else can have freed it.
             let _ = self.tenant.space().free(self.address);
         }

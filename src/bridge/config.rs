@@ -3,15 +3,11 @@
 use crate::compute::Priority;
 use crate::llm::{ModelOptions, Sampling};
 use crate::quant::DType;
+use crate::tenant::keys;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-/// Configurations and parameters: keys to values.
-pub type Map = BTreeMap<String, String>;
-
-const MIB: u64 = 1 << 20;
+pub use crate::tenant::keys::{Map, check_keys};
 
 /// Keys that say where and how an LLM lives. They are read when it is registered.
 pub const TENANT_KEYS: [&str; 10] = [
@@ -26,6 +22,9 @@ pub const TENANT_KEYS: [&str; 10] = [
     "max_sequences",
     "kv_type",
 ];
+
+/// Of [`TENANT_KEYS`] those that can be changed while the LLM is registered.
+pub const LIVE_KEYS: [&str; 4] = ["max_memory", "max_cores", "weight", "priority"];
 
 /// Keys that say how it generates. They can be given at registration, changed later, and overridden by each task.
 pub const GENERATION_KEYS: [&str; 15] = [
@@ -88,18 +87,6 @@ pub struct Generating {
     pub logprobs: Option<u32>,
 }
 
-/// Refuses keys that are not in `known`, by name.
-pub fn check_keys(map: &Map, known: &[&[&str]]) -> Result<()> {
-    match map.keys().find(|key| !known.iter().any(|list| list.contains(&key.as_str()))) {
-        None => Ok(()),
-        Some(key) => {
-            let mut list: Vec<_> = known.concat();
-            list.sort_unstable();
-            Err(Error::argument(key, "is no known key").advise(format!("known are: {}", list.join(", "))))
-        }
-    }
-}
-
 /// Reads [`TENANT_KEYS`].
 pub fn placement(map: &Map) -> Result<Placement> {
     let kv = match map.get("kv_type").map(String::as_str) {
@@ -108,23 +95,18 @@ pub fn placement(map: &Map) -> Result<Placement> {
         Some("f32") => Some(DType::F32),
         Some(other) => return Err(Error::argument("kv_type", format!("{other:?} is not f16 or f32"))),
     };
-    let memory_limit = match number::<u64>(map, "max_memory")? {
-        None => None,
-        Some(0) => return Err(Error::argument("max_memory", "must not be 0 (it is in MiB)")),
-        Some(mib) => Some(mib.checked_mul(MIB).ok_or_else(|| Error::argument("max_memory", "is too large"))?),
-    };
     let text = |key: &str| map.get(key).filter(|v| !v.is_empty()).cloned();
     Ok(Placement {
         model_type: text("model_type").unwrap_or_default(),
         model_path: text("model_path").map(PathBuf::from),
         device: text("device"),
-        memory_limit,
-        processors: number(map, "max_cores")?.unwrap_or(0),
-        weight: weight(map)?,
+        memory_limit: keys::mib(map, "max_memory")?,
+        processors: keys::number(map, "max_cores")?.unwrap_or(0),
+        weight: keys::weight(map, "weight")?,
         priority: map.get("priority").map(|p| Priority::from_name(p)).transpose()?,
         options: ModelOptions {
-            context: number(map, "context")?,
-            max_sequences: number(map, "max_sequences")?,
+            context: keys::number(map, "context")?,
+            max_sequences: keys::number(map, "max_sequences")?,
             kv,
             ..ModelOptions::default()
         },
@@ -135,59 +117,32 @@ pub fn placement(map: &Map) -> Result<Placement> {
 pub fn generating(map: &Map) -> Result<Generating> {
     let default = Sampling::default();
     let sampling = Sampling {
-        temperature: number(map, "temperature")?.unwrap_or(default.temperature),
-        top_k: number(map, "top_k")?.unwrap_or(default.top_k),
-        top_p: number(map, "top_p")?.unwrap_or(default.top_p),
-        min_p: number(map, "min_p")?.unwrap_or(default.min_p),
-        repeat_penalty: number(map, "repeat_penalty")?.unwrap_or(default.repeat_penalty),
-        presence_penalty: number(map, "presence_penalty")?.unwrap_or(default.presence_penalty),
-        frequency_penalty: number(map, "frequency_penalty")?.unwrap_or(default.frequency_penalty),
-        seed: number(map, "seed")?,
+        temperature: keys::number(map, "temperature")?.unwrap_or(default.temperature),
+        top_k: keys::number(map, "top_k")?.unwrap_or(default.top_k),
+        top_p: keys::number(map, "top_p")?.unwrap_or(default.top_p),
+        min_p: keys::number(map, "min_p")?.unwrap_or(default.min_p),
+        repeat_penalty: keys::number(map, "repeat_penalty")?.unwrap_or(default.repeat_penalty),
+        presence_penalty: keys::number(map, "presence_penalty")?.unwrap_or(default.presence_penalty),
+        frequency_penalty: keys::number(map, "frequency_penalty")?.unwrap_or(default.frequency_penalty),
+        seed: keys::number(map, "seed")?,
         ..default
     };
     sampling.check(u32::MAX)?;
-    let max_tokens = number(map, "max_tokens")?;
+    let max_tokens = keys::number(map, "max_tokens")?;
     if max_tokens == Some(0) {
         return Err(Error::argument("max_tokens", "must not be 0"));
     }
     let stop = map.get("stop").map_or("", String::as_str);
     Ok(Generating {
         prompt: map.get("prompt").cloned(),
-        chat: flag(map, "chat")?,
+        chat: keys::flag(map, "chat")?.unwrap_or(false),
         system: map.get("system").cloned(),
         max_tokens,
         sampling,
         stop: stop.lines().filter(|s| !s.is_empty()).map(str::to_owned).collect(),
-        ignore_eos: flag(map, "ignore_eos")?,
-        logprobs: number(map, "logprobs")?,
+        ignore_eos: keys::flag(map, "ignore_eos")?.unwrap_or(false),
+        logprobs: keys::number(map, "logprobs")?,
     })
-}
-
-fn weight(map: &Map) -> Result<Option<f64>> {
-    match number::<f64>(map, "weight")? {
-        Some(w) if !(w.is_finite() && w > 0.0) => {
-            Err(Error::argument("weight", format!("{w} is not a finite number above 0")))
-        }
-        other => Ok(other),
-    }
-}
-
-fn number<T: FromStr>(map: &Map, key: &str) -> Result<Option<T>> {
-    let Some(text) = map.get(key) else { return Ok(None) };
-    let kind = match std::any::type_name::<T>() {
-        "u32" => "whole number from 0 to 4294967295",
-        "u64" => "whole number of 0 or more",
-        _ => "number",
-    };
-    text.trim().parse().map(Some).map_err(|_| Error::argument(key, format!("{text:?} is no {kind}")))
-}
-
-fn flag(map: &Map, key: &str) -> Result<bool> {
-    match map.get(key).map(String::as_str) {
-        None | Some("false" | "0") => Ok(false),
-        Some("true" | "1") => Ok(true),
-        Some(other) => Err(Error::argument(key, format!("{other:?} is not true or false"))),
-    }
 }
 
 #[cfg(test)]

@@ -3,21 +3,25 @@
 
 mod array;
 pub mod config;
-mod inference;
+mod copying;
+mod multiply;
 mod nodes;
 mod profile;
 mod report;
+mod settings;
+mod task;
 
 pub use array::Array;
-pub use inference::request;
+pub use settings::BRIDGE_KEYS;
+pub use task::{TASK_TYPES, TaskFunction, request};
 
-use crate::compute::{Nodes, Priority, Task};
+use crate::compute::Nodes;
 use crate::device::{self, Device};
 use crate::llm::{Model, model_path};
 use crate::system::System;
-use crate::tenant::{self, Tenant, TenantConfig};
+use crate::tenant::{self, Requirements, Tenant, TenantConfig, Wishes};
 use crate::{Error, Result, Status};
-use config::{GENERATION_KEYS, Generating, Map, Placement, TENANT_KEYS};
+use config::{GENERATION_KEYS, Generating, LIVE_KEYS, Map, Placement, TENANT_KEYS};
 use once_cell::sync::Lazy;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -64,11 +68,15 @@ pub struct Bridge {
     state: RwLock<Option<State>>,
     /// Registrations run one at a time, and not under the state's lock: loading a model takes long.
     registering: Mutex<()>,
+    config: Mutex<settings::Config>,
+    cache: Mutex<settings::Cache>,
 }
 
 struct State {
     since: Instant,
     llms: BTreeMap<String, Arc<Llm>>,
+    /// Kinds of tasks that the application registered.
+    types: BTreeMap<String, TaskFunction>,
     /// Tenants that exist only because somebody used their id here.
     opened: Vec<Weak<Tenant>>,
 }
@@ -96,12 +104,13 @@ impl Bridge {
         state.get_or_insert_with(|| State {
             since: Instant::now(),
             llms: BTreeMap::new(),
+            types: BTreeMap::new(),
             opened: Vec::new(),
         });
         Ok(())
     }
 
-    /// Unregisters every LLM: what they generate ends as cancelled. Does nothing when it is not initialised.
+    /// Unregisters every LLM and every kind of task: what they do ends as cancelled. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
         let Some(state) = self.state.write().take() else { return };
         for llm in state.llms.into_values() {
@@ -112,6 +121,7 @@ impl Bridge {
             // Closed by somebody else already: nothing left to do.
             let _ = tenant::close_this(&tenant);
         }
+        drop(self.trim_cache(0));
     }
 
     /// Between `initialize` and `shutdown`.
@@ -120,16 +130,20 @@ impl Bridge {
     }
 
     /// Registers an LLM: opens its tenant (or takes over the one with this id) and loads its model. Keys are
-    /// [`TENANT_KEYS`] and [`GENERATION_KEYS`]; others are refused by name. On failure nothing is left behind.
+    /// [`TENANT_KEYS`] and [`GENERATION_KEYS`]; others are refused by name. What is not given is as the bridge's
+    /// configuration says ([`Bridge::configure`]). On failure nothing is left behind.
     pub fn register(&self, id: &str, config: &Map) -> Result<Arc<Llm>> {
         config::check_keys(config, &[&TENANT_KEYS, &GENERATION_KEYS])?;
+        let config = &self.with_defaults(config);
         config::generating(config)?;
         let placement = config::placement(config)?;
         let path = model_path(&placement.model_type, placement.model_path.as_deref())?;
         let _one = self.registering.lock();
-        if self.read(|s| Ok(s.llms.contains_key(id)))? {
-            return Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered")));
-        }
+        let registered = self.read(|s| match s.llms.contains_key(id) {
+            true => Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered"))),
+            false => Ok(s.llms.len()),
+        })?;
+        self.admits(registered)?;
         let device = match &placement.device {
             Some(name) => Some(device::open(device::parse_choice("device", name)?)?),
             None => None,
@@ -140,7 +154,7 @@ impl Bridge {
             Some(tenant) => tenant,
             None => {
                 let device = device.clone().map_or_else(|| self.device(), Ok)?;
-                let default = TenantConfig::default_on(&device)?;
+                let default = self.tenant_defaults(&device)?;
                 let memory_limit = placement.memory_limit.unwrap_or(default.memory_limit);
                 tenant::open(id, &device, &TenantConfig { memory_limit, ..default })?
             }
@@ -149,8 +163,14 @@ impl Bridge {
         let adopted = tenant.adopt();
         let own_tenant = made || adopted;
         let before = Standing::of(&tenant);
-        let loaded = standing(&tenant, &placement, device.as_ref())
-            .and_then(|()| Model::load(&tenant, &path, &placement.options, None));
+        let load = || match Model::load(&tenant, &path, &placement.options, None) {
+            // Weights that are only kept give way.
+            Err(e) if e.status() == Status::OutOfMemory && !self.trim_cache(0).is_empty() => {
+                Model::load(&tenant, &path, &placement.options, None)
+            }
+            other => other,
+        };
+        let loaded = standing(&tenant, &placement, device.as_ref()).and_then(|()| load());
         let noted = loaded.and_then(|model| {
             let (tenant, config) = (tenant.clone(), Mutex::new(config.clone()));
             let llm = Arc::new(Llm { tenant, model, config, own_tenant });
@@ -176,6 +196,7 @@ impl Bridge {
     /// Unregisters an LLM: what it generates ends as cancelled, its model is dropped, its tenant closed.
     pub fn unregister(&self, id: &str) -> Result<()> {
         let llm = self.write(|s| s.llms.remove(id).ok_or_else(|| not_registered(id)))?;
+        self.keep_weights(&llm);
         llm.end();
         Ok(())
     }
@@ -197,29 +218,49 @@ impl Bridge {
         }
     }
 
-    /// Changes how an LLM generates, and its weight, priority and memory limit; other keys take effect only at
-    /// registration and are refused.
+    /// Changes how an LLM generates, and its weight, priority, memory limit and cores, all of it or nothing; other keys
+    /// take effect only at registration and are refused. Tasks that run go on as they began; its model moves to another
+    /// node or stream between two steps.
     pub fn update(&self, id: &str, changes: &Map) -> Result<()> {
         let llm = self.llm(id)?;
-        if let Some(fixed) = changes.keys().find(|k| {
-            TENANT_KEYS.contains(&k.as_str()) && !["weight", "priority", "max_memory"].contains(&k.as_str())
-        }) {
+        if let Some(fixed) =
+            changes.keys().find(|k| TENANT_KEYS.contains(&k.as_str()) && !LIVE_KEYS.contains(&k.as_str()))
+        {
             return Err(Error::argument(fixed, "cannot be changed while the LLM is registered")
                 .advise("unregister it, then register it with the new value"));
         }
         config::check_keys(changes, &[&TENANT_KEYS, &GENERATION_KEYS])?;
         config::generating(changes)?;
         let placement = config::placement(changes)?;
-        if let Some(limit) = placement.memory_limit {
-            llm.tenant.account().set_limit(limit)?;
+        // Two updates at a time would undo each other's halves.
+        let mut config = llm.config.lock();
+        let before = Standing::of(&llm.tenant);
+        standing(&llm.tenant, &placement, None).inspect_err(|_| {
+            // Back to what was allowed a moment ago.
+            let _ = before.restore(&llm.tenant);
+        })?;
+        config.extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
+        Ok(())
+    }
+
+    /// Gives an LLM's tenant what it requires; see [`Tenant::optimize`]. What a registration knows too shows in its
+    /// configuration. Opened with default limits when there is no such tenant.
+    pub fn optimize(&self, id: &str, requirements: &Map) -> Result<()> {
+        let wanted = Requirements::read(requirements)?;
+        self.tenant(id)?.optimize(&wanted)?;
+        if let Ok(llm) = self.llm(id) {
+            let mut config = llm.config.lock();
+            for (key, shown) in [
+                ("max_memory", "max_memory"),
+                ("max_cores", "max_cores"),
+                ("weight", "weight"),
+                ("compute_priority", "priority"),
+            ] {
+                if let Some(value) = requirements.get(key) {
+                    config.insert(shown.to_owned(), value.clone());
+                }
+            }
         }
-        if let Some(weight) = placement.weight {
-            llm.tenant.share().set_weight(weight)?;
-        }
-        if let Some(priority) = placement.priority {
-            llm.tenant.share().set_priority(priority as u8)?;
-        }
-        llm.config.lock().extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
         Ok(())
     }
 
@@ -231,7 +272,7 @@ impl Bridge {
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, id: &str) -> Result<Arc<Tenant>> {
         self.read(|_| Ok(()))?;
-        tenant::find_or_open(id, || self.device(), |opened| self.write(|s| s.note(opened)))
+        tenant::find_or_open(id, || self.wishes(), |opened| self.write(|s| s.note(opened)))
     }
 
     /// An array of `count` f32 in the tenant's memory.
@@ -246,29 +287,6 @@ impl Bridge {
         Ok(nodes.into_iter().filter(|n| n.owner.is_none()).map(|n| n.id).collect())
     }
 
-    /// Schedules work of an LLM; its result is text. Types: `inference` (parameters: [`GENERATION_KEYS`]; the result
-    /// is the text), `embedding` (`text`; JSON array of numbers), `tokenize` (`text`; JSON array of ids). Every type
-    /// takes `task_type` (must be the type itself), `task_id` and `priority`. An LLM that nobody registered is
-    /// registered with defaults.
-    pub fn schedule(&self, id: &str, kind: &str, parameters: &Map) -> Result<Task> {
-        let mut own = parameters.clone();
-        if let Some(named) = own.remove("task_type")
-            && named != kind
-        {
-            return Err(Error::argument(
-                "task_type",
-                format!("is {named:?} while the task's type is {kind:?}"),
-            ));
-        }
-        let priority = own.remove("priority").map_or(Ok(Priority::Normal), |p| Priority::from_name(&p))?;
-        let task_id = own.remove("task_id");
-        // Before anything is registered for it.
-        inference::check(kind, &own)?;
-        let llm = self.llm_or_default(id)?;
-        let body = inference::body(&llm, kind, &own)?;
-        llm.tenant.schedule(task_id, kind, priority, 0, 0, body)
-    }
-
     /// The device on which tenants are opened: the process-wide kernel's current one when it is initialised, else the
     /// default device.
     pub fn device(&self) -> Result<Arc<dyn Device>> {
@@ -276,6 +294,17 @@ impl Bridge {
             Ok((_, device)) => Ok(device),
             Err(_) => device::default_device(),
         }
+    }
+
+    /// What a tenant gets that nobody opened with other wishes: as the process-wide kernel's configuration says.
+    fn tenant_defaults(&self, device: &Arc<dyn Device>) -> Result<TenantConfig> {
+        System::global().kernel().tenant_defaults(device)
+    }
+
+    fn wishes(&self) -> Result<Wishes> {
+        let device = self.device()?;
+        let defaults = self.tenant_defaults(&device)?;
+        Ok((device, defaults))
     }
 
     fn read<T>(&self, f: impl FnOnce(&State) -> Result<T>) -> Result<T> {
@@ -318,7 +347,7 @@ fn standing(tenant: &Tenant, placement: &Placement, device: Option<&Arc<dyn Devi
         tenant.set_processors(placement.processors).map_err(|e| e.within("max_cores"))?;
     }
     placement.weight.map_or(Ok(()), |w| tenant.share().set_weight(w))?;
-    placement.priority.map_or(Ok(()), |p| tenant.share().set_priority(p as u8))
+    placement.priority.map_or(Ok(()), |p| tenant.set_priority(p as u8))
 }
 
 /// What a registration changes of a tenant that was there before.
@@ -342,7 +371,7 @@ impl Standing {
 
     fn restore(&self, tenant: &Tenant) -> Result<()> {
         tenant.share().set_weight(self.weight)?;
-        tenant.share().set_priority(self.priority)?;
+        tenant.set_priority(self.priority)?;
         tenant.set_processors(self.processors)?;
         tenant.account().set_limit(self.limit)
     }

@@ -130,8 +130,8 @@ impl Gate {
         units.iter().filter_map(|&u| state.units.get(u as usize)?.last_used).max()
     }
 
-    fn leave(&self, me: Waiting, time: Duration) {
-        me.share.charge(time);
+    fn leave(&self, me: Waiting, time: Duration, weight: f64) {
+        me.share.charge(time, weight);
         let mut state = self.state.lock();
         state.running.retain(|r| r.ticket != me.ticket);
         let until = Instant::now() + self.grace();
@@ -226,9 +226,15 @@ pub struct Permit {
 
 impl Permit {
     /// Charges `device` time and leaves.
-    pub fn finish(mut self, device: Duration) {
+    pub fn finish(self, device: Duration) {
+        self.finish_as(device, 1.0);
+    }
+
+    /// The same for work of its own weight within the tenant's (see [`super::Effort`]): it counts against the tenant's
+    /// share as `device` over `weight`. The figure of device time used stays what was measured.
+    pub fn finish_as(mut self, device: Duration, weight: f64) {
         if let Some(me) = self.me.take() {
-            self.gate.leave(me, device);
+            self.gate.leave(me, device, weight);
         }
     }
 }
@@ -236,7 +242,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(me) = self.me.take() {
-            self.gate.leave(me, self.since.elapsed());
+            self.gate.leave(me, self.since.elapsed(), 1.0);
         }
     }
 }
@@ -271,7 +277,7 @@ mod tests {
                 for &u in &done.units {
                     state.units[u as usize].busy = false;
                 }
-                done.share.charge(MS);
+                done.share.charge(MS, 1.0);
                 let i = shares.iter().position(|(s, _)| Arc::ptr_eq(s, &done.share)).unwrap();
                 steps[i] += 1;
                 ticket += 1;
@@ -396,7 +402,7 @@ mod tests {
     fn units_are_not_kept_for_a_tenant_that_stays_away() {
         let gate = Arc::new(Gate::with_units(2));
         let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 2));
-        b.charge(Duration::from_secs(1));
+        b.charge(Duration::from_secs(1), 1.0);
         let wide = gate.enter(&a, &[0, 1], &|| false).unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| gate.enter(&b, &[0], &|| false).unwrap());

@@ -9,4 +9,6 @@ pub use gate::{GRACE, Gate, Permit};
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
 pub use share::Share;
 pub(crate) use tasks::serve;
-pub use tasks::{Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState, Tasks};
+pub use tasks::{
+    Effort, Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskLimits, TaskSpec, TaskState, Tasks,
+};

@@ -110,10 +110,11 @@ impl Share {
         self.admissions.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn charge(&self, time: Duration) {
+    /// Adds measured time of work that has `weight` within the tenant's.
+    pub(super) fn charge(&self, time: Duration, weight: f64) {
         self.used_ns.fetch_add(time.as_nanos() as u64, Relaxed);
         let mut rank = self.rank.lock();
-        rank.virtual_time += time.as_secs_f64() / rank.weight;
+        rank.virtual_time += time.as_secs_f64() / (rank.weight * weight);
     }
 }
 

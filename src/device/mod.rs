@@ -6,6 +6,7 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod fork;
 mod health;
 mod info;
 mod path;
@@ -18,6 +19,11 @@ pub use path::{Count, Direction, Path};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
+
+/// Whether this process is a fork of one that had used this function.
+pub(crate) fn is_forked() -> bool {
+    fork::generation() != 0
+}
 
 use crate::Result;
 use crate::telemetry::profiler::Track;

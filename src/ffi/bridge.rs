@@ -5,7 +5,7 @@ use super::handle::Table;
 use super::map::{export, import};
 use super::text::text;
 use super::types::{cw_array, cw_bridge, cw_map, cw_model, cw_status, cw_task};
-use super::{model, task};
+use super::{model, node, task};
 use crate::Result;
 use crate::bridge::{Array, Bridge};
 use crate::tenant;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 static BRIDGES: Table<cw_bridge, Bridge> = Table::new(8, "cw_bridge");
 static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
 
+/// The bridge behind a handle.
 pub(super) fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     BRIDGES.get("bridge", bridge)
 }
@@ -153,8 +154,8 @@ pub unsafe extern "C" fn cw_bridge_llm_config(
     })
 }
 
-/// Changes how an LLM generates, its weight, priority and `max_memory`. What can't change while it is registered is
-/// refused by name.
+/// Changes how an LLM generates, its `weight`, `priority`, `max_memory` and `max_cores`, all of it or nothing. What can't
+/// change while it is registered is refused by name.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated.
@@ -407,13 +408,13 @@ pub unsafe extern "C" fn cw_bridge_available_nodes(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_node_allocate(
     bridge: *mut cw_bridge,
-    node: u32,
+    node: i32,
     llm: *const c_char,
 ) -> cw_status {
     guard(call!("cw_bridge_node_allocate", bridge, node, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        get(bridge)?.tenant(llm)?.take_node(node)
+        get(bridge)?.tenant(llm)?.take_node(node::number(node)?)
     })
 }
 
@@ -424,20 +425,24 @@ pub unsafe extern "C" fn cw_bridge_node_allocate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_node_deallocate(
     bridge: *mut cw_bridge,
-    node: u32,
+    node: i32,
     llm: *const c_char,
 ) -> cw_status {
     guard(call!("cw_bridge_node_deallocate", bridge, node, llm), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        tenant::find(llm)?.give_node(node)
+        tenant::find(llm)?.give_node(node::number(node)?)
     })
 }
 
-/// Schedules work of an LLM (registered with defaults when nobody did): `inference` (`params`: how to generate; the
-/// task's result is the text), `embedding` or `tokenize` (`params`: `text`; the result is a JSON array). `params` also
-/// knows `task_type`, `task_id` and `priority`. Free the task.
+/// Schedules work of an LLM. Types: `inference` (`params`: how to generate; the task's result is the text), `embedding`
+/// and `tokenize` (`params`: `text`; the result is a JSON array), each for an LLM that is registered with defaults when
+/// nobody did; `memory_copy` (`source`, `destination`: addresses in its memory or arrays; `bytes`), `matrix_multiply` (`a`
+/// m × k, `b` k × n, `c` m × n: addresses of row-major f32 in its memory; `m`, `n`, `k`; `transpose`: `none`, `a`, `b`,
+/// `ab`; `dtype`: `f32`), whose results are JSON figures; and those of `cw_bridge_task_type_register`. `params` also knows
+/// `task_type`, `task_id`, `priority` and `weight`. What the task reads and writes must live until it has ended. Free
+/// the task.
 ///
 /// # Safety
 /// Texts must be NUL-terminated, `task` valid for a write.

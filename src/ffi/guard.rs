@@ -13,6 +13,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) fn guard<'a>(what: impl Into<Call<'a>>, body: impl FnOnce() -> Result<()>) -> cw_status {
     let what = what.into();
     let name = what.name;
+    if crate::device::is_forked() {
+        // Before anything that could wait: a lock that another thread held at the fork stays locked here for good.
+        return set_last(Some(forked(name)));
+    }
     let error = match catch_unwind(AssertUnwindSafe(|| {
         planted(name);
         body()
@@ -55,6 +59,14 @@ fn planted(name: &str) {
 
 #[cfg(not(debug_assertions))]
 fn planted(_: &str) {}
+
+#[cold]
+fn forked(name: &str) -> Error {
+    Error::unsupported(format!(
+        "{name}: this process was forked from one that had used Cogniware, whose threads and devices are not here"
+    ))
+    .advise("use Cogniware in the parent only, start the child with exec, or fork before the first use")
+}
 
 /// The caller's place for an output.
 ///

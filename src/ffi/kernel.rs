@@ -198,13 +198,13 @@ pub unsafe extern "C" fn cw_kernel_node_info_at(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_node_allocate(
     kernel: *mut cw_kernel,
-    node: u32,
+    node: i32,
     llm: *const c_char,
 ) -> cw_status {
     guard(call!("cw_kernel_node_allocate", kernel, node, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        get(kernel)?.allocate_node(node, llm)
+        get(kernel)?.allocate_node(node::number(node)?, llm)
     })
 }
 
@@ -213,8 +213,10 @@ pub unsafe extern "C" fn cw_kernel_node_allocate(
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_kernel_node_deallocate(kernel: *mut cw_kernel, node: u32) -> cw_status {
-    guard(call!("cw_kernel_node_deallocate", kernel, node), || get(kernel)?.deallocate_node(node))
+pub unsafe extern "C" fn cw_kernel_node_deallocate(kernel: *mut cw_kernel, node: i32) -> cw_status {
+    guard(call!("cw_kernel_node_deallocate", kernel, node), || {
+        get(kernel)?.deallocate_node(node::number(node)?)
+    })
 }
 
 /// Allocates `bytes` of the memory of tenant `llm`.
@@ -320,6 +322,23 @@ pub unsafe extern "C" fn cw_kernel_active_tasks(
         let active = get(kernel)?.active_tasks(llm)?;
         *tasks = export(active.into_iter().map(|t| (t.id, t.state.name().to_owned())).collect());
         Ok(())
+    })
+}
+
+/// Changes the weight of the task with this id; see `cw_task_set_weight`.
+///
+/// # Safety
+/// `id` must be NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_kernel_task_set_weight(
+    kernel: *mut cw_kernel,
+    id: *const c_char,
+    weight: f64,
+) -> cw_status {
+    guard(call!("cw_kernel_task_set_weight", kernel, id, weight), || {
+        // SAFETY: the caller's promise.
+        let id = unsafe { text("id", id)? };
+        get(kernel)?.set_task_weight(id, weight)
     })
 }
 

@@ -19,6 +19,19 @@ pub(super) fn export(map: Map) -> *mut cw_map {
     MAPS.insert(Arc::new(Mutex::new(map)))
 }
 
+/// Lends a map to a function of the application for the time of its call.
+pub(super) fn lend<T>(map: Map, call: impl FnOnce(*const cw_map) -> T) -> T {
+    struct Lent(*mut cw_map);
+    impl Drop for Lent {
+        fn drop(&mut self) {
+            // The application may have freed it against the contract; then it is gone, which is all that is wanted.
+            let _ = MAPS.remove("map", self.0);
+        }
+    }
+    let lent = Lent(export(map));
+    call(lent.0)
+}
+
 /// A copy of the caller's map; null counts as empty.
 pub(super) fn import(argument: &str, map: *const cw_map) -> Result<Map> {
     if map.is_null() {

@@ -12,6 +12,7 @@
 //! - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
 //!   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
 //! - A panic never crosses the border: it becomes `CW_ERROR_PANIC`.
+//! - In a process that was forked from one that used Cogniware every function answers `CW_ERROR_UNSUPPORTED`.
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -22,6 +23,7 @@ compile_error!(
 mod arguments;
 mod bridge;
 mod callback;
+mod config;
 mod device;
 mod driver;
 mod driver_tuning;
@@ -41,6 +43,7 @@ mod profiler;
 mod stream;
 mod system;
 mod task;
+mod task_type;
 mod tenant;
 mod text;
 mod types;

@@ -108,3 +108,8 @@ pub unsafe extern "C" fn cw_node_make(tenant: *mut cw_tenant, processors: u32, n
 pub unsafe extern "C" fn cw_node_give_back(tenant: *mut cw_tenant, node: u32) -> cw_status {
     guard(call!("cw_node_give_back", tenant, node), || tenant::get(tenant)?.give_node(node))
 }
+
+/// A node's number as the application says it.
+pub(super) fn number(node: i32) -> crate::Result<u32> {
+    u32::try_from(node).map_err(|_| crate::Error::not_found(format!("compute node {node} does not exist")))
+}

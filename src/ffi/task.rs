@@ -94,22 +94,30 @@ pub(super) unsafe fn schedule(
     }
     let body = Box::new(move |context: &TaskContext| {
         let user = user;
-        let mut running = Running { context, result: String::new() };
         // SAFETY: the caller's promise; the context lives until the function returns.
-        let status = unsafe { function(user.data, (&raw mut running).cast()) };
-        if status == CW_OK {
-            return Ok(running.result);
-        }
-        let text = match running.result {
-            text if text.is_empty() => format!("the task's function returned {status}"),
-            text => text,
-        };
-        let kind = if status == Status::Cancelled as i32 { Status::Cancelled } else { Status::Callback };
-        Err(Error::new(kind, text))
+        running(context, |task| unsafe { function(user.data, task) })
     });
     let scheduled = tenant.schedule(id, "function", priority, memory, cores, body)?;
     *task = export(scheduled);
     Ok(())
+}
+
+/// Calls a function of the application for a task that runs: its text becomes the result, or says what is wrong.
+pub(super) fn running(
+    context: &TaskContext,
+    function: impl FnOnce(*mut cw_task_context) -> cw_status,
+) -> Result<String> {
+    let mut running = Running { context, result: String::new() };
+    let status = function((&raw mut running).cast());
+    if status == CW_OK {
+        return Ok(running.result);
+    }
+    let text = match running.result {
+        text if text.is_empty() => format!("the task's function returned {status}"),
+        text => text,
+    };
+    let kind = if status == Status::Cancelled as i32 { Status::Cancelled } else { Status::Callback };
+    Err(Error::new(kind, text))
 }
 
 /// Gives a task a handle.
@@ -195,6 +203,8 @@ pub unsafe extern "C" fn cw_task_get_info(task: *const cw_task, info: *mut cw_ta
             created_us: micros(Some(known.created)),
             started_us: micros(known.started),
             finished_us: micros(known.finished),
+            weight: known.weight,
+            device_time_ns: known.device_time.as_nanos() as u64,
         };
         Ok(())
     })
@@ -232,6 +242,36 @@ pub unsafe extern "C" fn cw_task_tenant(
         // SAFETY: the caller's promise.
         unsafe { write_text(&TASKS.get("task", task)?.info().tenant, buffer, length, needed) }
     })
+}
+
+/// What kind of work the task is (`function`, or a type of `cw_bridge_task_schedule`), to the caller's buffer.
+///
+/// # Safety
+/// The buffer as the contract says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_task_type(
+    task: *const cw_task,
+    buffer: *mut c_char,
+    length: usize,
+    needed: *mut usize,
+) -> cw_status {
+    guard(call!("cw_task_type", task, buffer, length, needed), || {
+        // SAFETY: the caller's promise.
+        unsafe { write_text(&TASKS.get("task", task)?.info().kind, buffer, length, needed) }
+    })
+}
+
+/// Changes the weight of the task's work (0.001 to 1000; 1 is normal), from now on. With 0.8 it gets 0.8 of the share
+/// of contended processors that work of weight 1 of the same tenant would: at the gate, and beside other generations
+/// of its model. A function's own code is weighed on the CPU device, by its thread's nice value; only a privileged
+/// process can give back what was taken there, others get `CW_ERROR_UNSUPPORTED`. Before it starts, a task of more weight
+/// comes before those of its tenant and priority that have not waited for so much longer. Refused when it has ended.
+///
+/// # Safety
+/// Always safe; marked so like every exported function that takes a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_task_set_weight(task: *const cw_task, weight: f64) -> cw_status {
+    guard(call!("cw_task_set_weight", task, weight), || TASKS.get("task", task)?.set_weight(weight))
 }
 
 /// The task's result, or the text of its error; empty while it has not ended.

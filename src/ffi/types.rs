@@ -229,6 +229,17 @@ pub type cw_token_function = Option<
 pub type cw_task_function =
     Option<unsafe extern "C" fn(user_data: *mut c_void, context: *mut cw_task_context) -> cw_status>;
 
+/// The work of a kind of task: `llm` names the tenant, `params` are the task's parameters, both borrowed for the call.
+/// Otherwise like `cw_task_function`.
+pub type cw_task_type_function = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        context: *mut cw_task_context,
+        llm: *const c_char,
+        params: *const cw_map,
+    ) -> cw_status,
+>;
+
 /// A function called with the user data it was given together with.
 pub type cw_function = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
@@ -448,6 +459,11 @@ pub struct cw_task_info {
     pub started_us: u64,
     /// Microseconds since 1970 when it ended; 0 for not yet.
     pub finished_us: u64,
+    /// The weight of its work within its tenant's; 1 is normal.
+    pub weight: f64,
+    /// Measured device time of its work so far, in nanoseconds; that of a function's own code (on the CPU device) when
+    /// it has ended.
+    pub device_time_ns: u64,
 }
 
 /// What is known of a memory partition.

@@ -1,19 +1,22 @@
 //! The kernel manager: devices, nodes, partitions, memory, streams and tasks of tenants that are named by their id.
 //! What the C++ class `AdvancedCustomizedKernel` mirrors. It is thin: it finds the tenant and calls the rooms below.
 
+mod config;
 mod memory;
 mod partition;
 mod profile;
 mod report;
 mod stream;
 
+pub use config::KERNEL_KEYS;
 pub use partition::{Partition, PartitionType};
 pub use profile::prometheus;
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};
 use crate::telemetry::profiler::Hold;
-use crate::tenant::{self, Tenant};
+use crate::tenant::keys::Map;
+use crate::tenant::{self, Requirements, Tenant};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -29,6 +32,8 @@ pub struct Kernel {
     state: RwLock<Option<State>>,
     /// Slices are made and given back one at a time.
     slicing: Mutex<()>,
+    /// Locked before the state where both are.
+    config: Mutex<config::Config>,
 }
 
 struct State {
@@ -63,12 +68,13 @@ struct Slice {
 }
 
 impl Kernel {
-    /// Finds the devices; the default device (`COGNIWARE_DEVICE`) becomes the current one. Does nothing when it was
-    /// done already.
+    /// Finds the devices; the one that is configured, else the default device (`COGNIWARE_DEVICE`), becomes the current
+    /// one. Does nothing when it was done already.
     pub fn initialize(&self) -> Result<()> {
+        let config = self.config.lock();
         let mut state = self.state.write();
         if state.is_none() {
-            *state = Some(State {
+            let mut begun = State {
                 since: Instant::now(),
                 devices: device::list()?,
                 current: 0,
@@ -78,7 +84,9 @@ impl Kernel {
                 slices: BTreeMap::new(),
                 opened: Vec::new(),
                 profiling: None,
-            });
+            };
+            self.begin(&config, &mut begun)?;
+            *state = Some(begun);
         }
         Ok(())
     }
@@ -86,7 +94,10 @@ impl Kernel {
     /// Ends everything that was made here: tasks of its tenants are cancelled, streams, partitions and slices given
     /// back, tenants that nobody registered are closed. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
+        let config = self.config.lock();
         let Some(state) = self.state.write().take() else { return };
+        self.finish(&config, &state);
+        drop(config);
         // Who was registered meanwhile is not ours any more.
         let opened = state.opened.iter().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
         let opened: Vec<_> = opened.collect();
@@ -138,7 +149,11 @@ impl Kernel {
     /// The tenant with this id; opened with default limits on the current device when there is none.
     pub fn tenant(&self, llm: &str) -> Result<Arc<Tenant>> {
         let (_, device) = self.current_device()?;
-        tenant::find_or_open(llm, || Ok(device), |opened| self.write(|s| s.note(opened)))
+        let wishes = || {
+            let defaults = self.tenant_defaults(&device)?;
+            Ok((device, defaults))
+        };
+        tenant::find_or_open(llm, wishes, |opened| self.write(|s| s.note(opened)))
     }
 
     /// The current device's compute nodes.
@@ -238,6 +253,18 @@ impl Kernel {
         self.read(|_| Ok(()))?;
         let name = |t: &Tenant| format!("{}:{}", t.device().kind(), t.device().ordinal());
         Ok(tenant::list().iter().map(|t| (t.id().to_owned(), name(t))).collect())
+    }
+
+    /// Gives a tenant what an LLM requires; see [`Requirements`] and [`Tenant::optimize`]. Opened with default limits
+    /// when there is none.
+    pub fn optimize(&self, llm: &str, requirements: &Map) -> Result<()> {
+        let wanted = Requirements::read(requirements)?;
+        self.tenant(llm)?.optimize(&wanted)
+    }
+
+    /// Changes the weight of a task; see [`Task::set_weight`].
+    pub fn set_task_weight(&self, id: &str, weight: f64) -> Result<()> {
+        self.task(id)?.set_weight(weight)
     }
 
     /// Tasks that have not ended, of one tenant or of all.

@@ -16,7 +16,7 @@ impl Kernel {
     /// it is a number that only these methods understand. Never 0.
     pub fn create_stream(&self, llm: &str) -> Result<u64> {
         let tenant = self.tenant(llm)?;
-        let stream = tenant.open_stream(0)?;
+        let stream = tenant.open_stream(tenant.stream_priority())?;
         let native = tenant.stream(stream)?.raw() as u64;
         let noted = self.write(|s| {
             // Streams without a native handle get an odd number, which is no address of an object.

@@ -1,9 +1,11 @@
 //! Embeddings: a text as one vector.
 
 use super::config::Pooling;
-use super::engine::Want;
+use super::engine::{Canceller, Want};
 use super::model::Model;
+use crate::compute::Effort;
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// How vectors are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,21 @@ impl Model {
     /// everything else that the model does. Any model can: an encoder gives its last layer, a decoder what its last
     /// norm yields.
     pub fn embed<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Vec<Vec<f32>>> {
+        self.embed_tokens(&self.ids_of(texts, options)?, options)
+    }
+
+    /// The same for work of its own weight that can be cancelled: `started` gets what does so.
+    pub fn embed_watched<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        options: &EmbedOptions,
+        effort: &Arc<Effort>,
+        started: impl FnOnce(Vec<Canceller>),
+    ) -> Result<Vec<Vec<f32>>> {
+        self.vectors(&self.ids_of(texts, options)?, options, effort, started)
+    }
+
+    fn ids_of<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Vec<Vec<u32>>> {
         let mut ids = Vec::with_capacity(texts.len());
         for (at, text) in texts.iter().enumerate() {
             let mut tokens = self.tokenizer()?.encode(text.as_ref(), true, false)?;
@@ -37,18 +54,32 @@ impl Model {
             }
             ids.push(tokens);
         }
-        self.embed_tokens(&ids, options)
+        Ok(ids)
     }
 
     /// The same for token ids, taken as they are.
     pub fn embed_tokens(&self, ids: &[Vec<u32>], options: &EmbedOptions) -> Result<Vec<Vec<f32>>> {
+        self.vectors(ids, options, &Arc::default(), |_| ())
+    }
+
+    fn vectors(
+        &self,
+        ids: &[Vec<u32>],
+        options: &EmbedOptions,
+        effort: &Arc<Effort>,
+        started: impl FnOnce(Vec<Canceller>),
+    ) -> Result<Vec<Vec<f32>>> {
         let pooling = options.pooling.or(self.config().pooling).unwrap_or(Pooling::Mean);
         let normalize = options.normalize.unwrap_or(self.config().normalize);
         let sequences = ids
             .iter()
-            .map(|ids| self.bare(Want::Pooled(pooling), ids.clone()))
+            .map(|ids| {
+                let mut sequence = self.bare(Want::Pooled(pooling), ids.clone())?;
+                sequence.effort = effort.clone();
+                Ok(sequence)
+            })
             .collect::<Result<Vec<_>>>()?;
-        let mut vectors = self.values(sequences)?;
+        let mut vectors = self.values_watched(sequences, started)?;
         if normalize {
             vectors.iter_mut().for_each(|vector| scale_to_unit(vector));
         }

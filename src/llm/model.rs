@@ -2,7 +2,8 @@
 
 use super::config::ModelConfig;
 use super::engine::{
-    Answer, Generation, ModelStats, Net, Pages, Sequence, SessionLink, Shared, Want, Worker, WorkerParts,
+    Answer, Canceller, Generation, ModelStats, Net, Pages, Sequence, SessionLink, Shared, Want, Worker,
+    WorkerParts,
 };
 use super::file::ModelFile;
 use super::net::decoder::{Decoder, StepLimits};
@@ -21,7 +22,7 @@ use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub struct Model {
     load: LoadStats,
     parameters: u64,
     shared: Arc<Shared>,
+    /// The weights, while anybody holds them.
+    weights: Weak<memory::Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -196,6 +199,11 @@ impl Model {
         }
     }
 
+    /// The image of its weights, for who wants to keep it beyond the model; `None` once nobody holds it.
+    pub fn weights(&self) -> Option<Arc<memory::Shared>> {
+        self.weights.upgrade()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -231,6 +239,9 @@ impl Model {
         if request.max_tokens == Some(0) {
             return Err(Error::argument("max_tokens", "must not be 0"));
         }
+        if request.stop.iter().any(String::is_empty) {
+            return Err(Error::argument("stop", "holds an empty text, before which every answer would end"));
+        }
         if self.tokenizer.is_none() && !request.stop.is_empty() {
             return Err(Error::argument("stop", "the model has no tokenizer, so its answer has no text"));
         }
@@ -248,7 +259,9 @@ impl Model {
             logprobs: Vec::new(),
         };
         let want = Want::Tokens(Box::new(answer));
-        Ok(Sequence::new(self.shared.ticket(), want, tokens, self.context as usize))
+        let mut sequence = Sequence::new(self.shared.ticket(), want, tokens, self.context as usize);
+        sequence.effort = request.effort.unwrap_or_default();
+        Ok(sequence)
     }
 
     pub(crate) fn start(&self, mut sequence: Sequence, session: Option<SessionLink>) -> Result<Generation> {
@@ -272,14 +285,24 @@ impl Model {
 
     /// Runs sequences that are only read, and waits for what they yield.
     pub(crate) fn values(&self, sequences: Vec<Sequence>) -> Result<Vec<Vec<f32>>> {
+        self.values_watched(sequences, |_| ())
+    }
+
+    /// The same; `started` gets what cancels them.
+    pub(crate) fn values_watched(
+        &self,
+        sequences: Vec<Sequence>,
+        started: impl FnOnce(Vec<Canceller>),
+    ) -> Result<Vec<Vec<f32>>> {
         let handles: Vec<Generation> =
             sequences.iter().map(|s| Generation::new(Arc::clone(&s.ticket))).collect();
         self.shared.submit(sequences)?;
+        started(handles.iter().map(Generation::canceller).collect());
         handles
             .iter()
             .map(|handle| match handle.wait()? {
                 Output { finish: super::Finish::Cancelled, .. } => {
-                    Err(Error::new(Status::Cancelled, "the model was closed"))
+                    Err(Error::new(Status::Cancelled, "it was cancelled, or the model was closed"))
                 }
                 output => Ok(output.values),
             })
@@ -347,6 +370,7 @@ fn load(
         .map(|t| (0..config.vocab).filter(|id| t.is_end(*id)).collect())
         .unwrap_or_default();
     let engine = Arc::new(Shared::default());
+    let held = Arc::downgrade(weights.image());
     let worker = Worker::new(WorkerParts {
         shared: Arc::clone(&engine),
         tenant: Arc::clone(tenant),
@@ -375,6 +399,7 @@ fn load(
         load,
         parameters: file.parameters(),
         shared: engine,
+        weights: held,
         thread: Mutex::new(Some(thread)),
         config,
     }))

@@ -1,8 +1,10 @@
 //! What is asked of a model, and what comes back.
 
+use crate::compute::Effort;
 use crate::llm::sampling::Sampling;
 use crate::llm::template::Message;
 use crate::{Error, Result};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the model continues.
@@ -58,6 +60,8 @@ pub struct Request {
     pub on_token: Option<OnToken>,
     /// Called with the outcome.
     pub on_done: Option<OnDone>,
+    /// Its weight beside others and where its device time is counted; `None` for weight 1.
+    pub effort: Option<Arc<Effort>>,
 }
 
 impl Request {
@@ -72,6 +76,7 @@ impl Request {
             logprobs: None,
             on_token: None,
             on_done: None,
+            effort: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) trait Idle: Send + Sync {
 pub(super) struct Books {
     accounts: Vec<Weak<Account>>,
     physical: u64,
+    /// Bounds on `physical`, each by whoever set it.
+    caps: BTreeMap<usize, u64>,
 }
 
 /// The books of one device: every account that was opened on it, and the physical bytes of all of them. Shared images
@@ -113,6 +115,33 @@ impl Ledger {
         self.books.lock().physical
     }
 
+    /// The most physical bytes that all tenants together may have, if anybody set a bound.
+    pub fn cap(&self) -> Option<u64> {
+        self.books.lock().caps.values().min().copied()
+    }
+
+    /// Bounds the physical bytes of all tenants together on behalf of `owner` (any number that is its own); `None`
+    /// lifts its bound. The least of all bounds holds. [`Status::Busy`] when more is in use already.
+    pub fn set_cap(&self, owner: usize, bytes: Option<u64>) -> Result<()> {
+        let Some(cap) = bytes else {
+            self.books.lock().caps.remove(&owner);
+            return Ok(());
+        };
+        if self.physical() > cap {
+            self.reclaim(None);
+        }
+        let mut books = self.books.lock();
+        if books.physical > cap {
+            return Err(Error::new(
+                Status::Busy,
+                format!("argument `max_memory`: {} bytes are in use, more than {cap}", books.physical),
+            )
+            .advise("free memory or unregister an LLM first"));
+        }
+        books.caps.insert(owner, cap);
+        Ok(())
+    }
+
     /// The open accounts.
     pub fn accounts(&self) -> Vec<Arc<Account>> {
         self.books.lock().accounts.iter().filter_map(Weak::upgrade).collect()
@@ -131,6 +160,20 @@ impl Ledger {
     /// Takes physical bytes for `who`, unless they are set aside for others.
     pub(super) fn take(&self, who: Option<&Account>, bytes: u64) -> Result<()> {
         let mut books = self.books.lock();
+        let after = books.physical.saturating_add(bytes);
+        if let Some(&cap) = books.caps.values().min()
+            && after > cap
+        {
+            return Err(Error::new(
+                Status::OutOfMemory,
+                format!(
+                    "{bytes} bytes more than the {} in use pass max_memory, which allows all tenants of this device \
+                     {cap} bytes together",
+                    books.physical
+                ),
+            )
+            .advise("free memory, or raise max_memory in the kernel's configuration"));
+        }
         let mut aside = 0;
         for account in books.accounts.iter().filter_map(Weak::upgrade) {
             if !who.is_some_and(|w| std::ptr::eq(w, &*account)) {
@@ -138,7 +181,7 @@ impl Ledger {
             }
         }
         // With nothing set aside the device itself decides.
-        if aside > 0 && books.physical.saturating_add(bytes).saturating_add(aside) > self.capacity {
+        if aside > 0 && after.saturating_add(aside) > self.capacity {
             return Err(Error::new(
                 Status::OutOfMemory,
                 format!(
@@ -149,7 +192,7 @@ impl Ledger {
             )
             .advise("lower the floors of other tenants or free memory"));
         }
-        books.physical = books.physical.saturating_add(bytes);
+        books.physical = after;
         Ok(())
     }
 

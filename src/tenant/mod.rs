@@ -3,9 +3,12 @@
 
 mod cache;
 mod copy;
+pub mod keys;
+mod optimize;
 mod registry;
 
-pub use registry::{close, close_this, find, find_or_open, list, open, open_default};
+pub use optimize::{REQUIREMENT_KEYS, Requirements};
+pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
 
 use crate::compute::{Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
 use crate::device::{Device, DeviceKind, Node, Stream};
@@ -56,6 +59,8 @@ pub struct Tenant {
     space: Arc<Space>,
     share: Arc<Share>,
     implicit: AtomicBool,
+    /// Of the floor: bytes that [`Tenant::optimize`] has set aside.
+    aside: Mutex<u64>,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
     made: Arc<Made>,
@@ -78,6 +83,8 @@ struct Compute {
     automatic: Option<u32>,
     node: Option<Arc<dyn Node>>,
     closed: bool,
+    /// Set by hand; else it follows from the priority.
+    stream_priority: Option<i32>,
     version: u64,
     next_stream: u64,
 }
@@ -117,6 +124,7 @@ impl Tenant {
             space,
             share,
             implicit: AtomicBool::new(false),
+            aside: Mutex::new(0),
             compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
             made,
@@ -462,9 +470,36 @@ impl Tenant {
         Error::not_found(format!("tenant {:?} has no stream {id}", self.id))
     }
 
-    /// The stream priority that goes with its task priority: normal is 0, more urgent is lower.
-    fn stream_priority(&self) -> i32 {
-        i32::from(self.share.priority()) - 2
+    /// The priority of its model's stream and of streams that are made now: what was set, else what goes with its
+    /// priority at the gate (normal is 0, more urgent is lower).
+    pub fn stream_priority(&self) -> i32 {
+        let own = self.compute.lock().stream_priority;
+        own.unwrap_or_else(|| i32::from(self.share.priority()) - 2)
+    }
+
+    /// Changes the priority of its streams, or (`None`) lets it follow from its priority at the gate. Its model moves to
+    /// a stream of the new priority between two steps; streams that exist otherwise keep theirs.
+    pub fn set_stream_priority(&self, priority: Option<i32>) {
+        let before = self.stream_priority();
+        self.compute.lock().stream_priority = priority;
+        self.move_streams(before);
+    }
+
+    /// Changes its priority at the gate, 0 (critical) to 4 (background), and with it that of its streams where no other
+    /// was set.
+    pub fn set_priority(&self, priority: u8) -> Result<()> {
+        let before = self.stream_priority();
+        self.share.set_priority(priority)?;
+        self.move_streams(before);
+        Ok(())
+    }
+
+    /// Lets running work take new streams when their priority is not what it was.
+    fn move_streams(&self, before: i32) {
+        if self.stream_priority() != before {
+            let old = self.compute.lock().changed();
+            drop(old);
+        }
     }
 
     /// The nodes it holds.

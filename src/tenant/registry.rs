@@ -27,28 +27,36 @@ pub fn open(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result
 /// The tenant with this id, opened with default limits on `device` when nobody has opened it; it is then
 /// [implicit](Tenant::is_implicit). [`Status::Busy`] while the tenant with this id is being closed.
 pub fn open_default(id: &str, device: &Arc<dyn Device>) -> Result<Arc<Tenant>> {
+    open_implicit(id, || Ok((device.clone(), TenantConfig::default_on(device)?)))
+}
+
+/// A device, and how a tenant is opened on it.
+pub type Wishes = (Arc<dyn Device>, TenantConfig);
+
+fn open_implicit(id: &str, wishes: impl FnOnce() -> Result<Wishes>) -> Result<Arc<Tenant>> {
     let mut tenants = TENANTS.lock();
     if let Some(tenant) = tenants.get(id) {
         still_open(tenant)?;
         return Ok(tenant.clone());
     }
-    let tenant = Arc::new(Tenant::new(id, device, &TenantConfig::default_on(device)?)?);
+    let (device, config) = wishes()?;
+    let tenant = Arc::new(Tenant::new(id, &device, &config)?);
     tenant.implicit.store(true, SeqCst);
     tenants.insert(id.to_owned(), tenant.clone());
     Ok(tenant)
 }
 
-/// The tenant with this id, or one opened by [`open_default`]. `note` writes an implicit one down for whoever closes it
+/// The tenant with this id, or one opened like by [`open_default`] but as `wishes` says. `note` writes an implicit one down for whoever closes it
 /// later; when it cannot, the tenant is closed again.
 pub fn find_or_open(
     id: &str,
-    device: impl FnOnce() -> Result<Arc<dyn Device>>,
+    wishes: impl FnOnce() -> Result<Wishes>,
     note: impl FnOnce(Weak<Tenant>) -> Result<()>,
 ) -> Result<Arc<Tenant>> {
     if let Ok(found) = find(id) {
         return Ok(found);
     }
-    let opened = open_default(id, &device()?)?;
+    let opened = open_implicit(id, wishes)?;
     if opened.is_implicit() {
         note(Arc::downgrade(&opened)).inspect_err(|_| {
             // Shut down meanwhile: nobody else would close it.

@@ -10,6 +10,7 @@
 #include <cogniware/detail/profiling.hpp>
 #include <cogniware/detail/read_options.hpp>
 #include <cogniware/detail/task_status.hpp>
+#include <cogniware/detail/task_type.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -124,7 +125,7 @@ public:
     }
 
     bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_bridge_node_allocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
+        return cw_bridge_node_allocate(bridge_.get(), nodeId, llmId.c_str()) == CW_OK;
     }
 
     // What is known of a node, held or free: `id`, `type`, `processors`, `memory_bytes`, `owner` and so on, as
@@ -136,7 +137,7 @@ public:
     }
 
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_bridge_node_deallocate(bridge_.get(), static_cast<std::uint32_t>(nodeId), llmId.c_str()) == CW_OK;
+        return cw_bridge_node_deallocate(bridge_.get(), nodeId, llmId.c_str()) == CW_OK;
     }
 
     // More guaranteed memory, a node and a stream for the LLM; one an LLM.
@@ -150,10 +151,19 @@ public:
         return cw_bridge_virtual_node_destroy(bridge_.get(), llmId.c_str()) == CW_OK;
     }
 
+    // Gives the LLM what it requires; see AdvancedCustomizedKernel::optimizeForLLM. getLLMConfig() shows it.
+    bool optimizeForLLM(const std::string& llmId, const Map& requirements) noexcept {
+        return detail::attempt(
+            [&] { return cw_bridge_optimize(bridge_.get(), llmId.c_str(), detail::to_c(requirements).get()); });
+    }
+
     // --- tasks ---
 
     // Types: "inference" (the prompt and how to generate are parameters, over the LLM's configuration; the result is the
-    // text), "embedding" and "tokenize" (parameter "text"). Returns the id, or nothing on an error.
+    // text); "embedding" and "tokenize" (parameter "text"); "memory_copy" (source, destination, bytes); "matrix_multiply"
+    // (a, b, c, m, n, k, transpose, dtype); those of registerTaskType(). Addresses are numbers, see address(); what they
+    // name is the LLM's memory or an array of its, and must live until the task has ended. Every type takes task_id,
+    // priority and weight. Returns the id, or nothing on an error.
     std::string scheduleTask(const std::string& llmId, const std::string& taskType, const Map& parameters) {
         cw_task* task = nullptr;
         const detail::Map map = detail::to_c(parameters);
@@ -163,10 +173,49 @@ public:
         return detail::task_id(detail::TaskHandle(task));
     }
 
+    // An address as a parameter of a task.
+    static std::string address(const void* pointer) {
+        return std::to_string(reinterpret_cast<std::uintptr_t>(pointer));
+    }
+
+    // Adds a type of task: scheduleTask() with this name then runs `function` for the LLM. False when the name is taken.
+    bool registerTaskType(const std::string& name, TaskTypeFunction function) noexcept {
+        return detail::attempt([&] {
+            if (!function) {
+                return cw_bridge_task_type_register(bridge_.get(), name.c_str(), nullptr, nullptr, nullptr);
+            }
+            return cw_bridge_task_type_register(bridge_.get(), name.c_str(), detail::TaskTypeCallback::run,
+                                                new detail::TaskTypeCallback{std::move(function)},
+                                                detail::TaskTypeCallback::drop);
+        });
+    }
+
+    // Takes a registered type away; its tasks that are scheduled already go on.
+    bool unregisterTaskType(const std::string& name) noexcept {
+        return cw_bridge_task_type_unregister(bridge_.get(), name.c_str()) == CW_OK;
+    }
+
+    // The names of all types.
+    std::vector<std::string> getTaskTypes() const {
+        return detail::keys(detail::read_map([this](cw_map** map) { return cw_bridge_task_types(bridge_.get(), map); }));
+    }
+
+    // The ids of an LLM's tasks that have not ended.
+    std::vector<std::string> getActiveTasks(const std::string& llmId) const {
+        return detail::keys(detail::read_map(
+            [&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), llmId.c_str(), map); }));
+    }
+
+    // See AdvancedCustomizedKernel::setTaskWeightage.
+    bool setTaskWeightage(const std::string& taskId, float weight) noexcept {
+        return detail::set_task_weight(taskId, static_cast<double>(weight));
+    }
+
     bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
 
-    // task_id; llm_id; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
-    // what is wrong with one that did not; created_us, started_us, finished_us: microseconds since 1970, 0 for not yet.
+    // task_id; llm_id; task_type; priority; weight; status: pending, running, completed, failed or cancelled; result: the text of one that completed; error:
+    // what is wrong with one that did not; created_us, started_us, finished_us: microseconds since 1970, 0 for not yet;
+    // device_time_us: measured device time of its work so far.
     Map getTaskStatus(const std::string& taskId) const {
         const detail::TaskHandle task = detail::find_task(taskId);
         if (!task) {
@@ -177,12 +226,16 @@ public:
         const bool good = info.state == CW_TASK_COMPLETED;
         return {{"task_id", taskId},
                 {"llm_id", detail::task_tenant(task)},
+                {"task_type", detail::task_type(task)},
+                {"priority", detail::priority_name(info.priority)},
+                {"weight", std::to_string(info.weight)},
                 {"status", detail::state_name(info.state)},
                 {"result", good ? text : std::string()},
                 {"error", good ? std::string() : text},
                 {"created_us", std::to_string(info.created_us)},
                 {"started_us", std::to_string(info.started_us)},
-                {"finished_us", std::to_string(info.finished_us)}};
+                {"finished_us", std::to_string(info.finished_us)},
+                {"device_time_us", std::to_string(info.device_time_ns / 1000)}};
     }
 
     // The text of a task that completed; empty for any other.
@@ -197,10 +250,7 @@ public:
     // Waits for a task's end, at most so long (negative: without end); false when it has not ended or is unknown.
     bool waitForTask(const std::string& taskId,
                      std::chrono::milliseconds timeout = std::chrono::milliseconds(-1)) const noexcept {
-        return detail::attempt([&] {
-            const detail::TaskHandle task = detail::find_task(taskId);
-            return task ? cw_task_wait(task.get(), timeout.count()) : cw_last_status();
-        });
+        return detail::wait_for_task(taskId, timeout.count());
     }
 
     // --- text ---
@@ -242,10 +292,15 @@ public:
 
     // --- figures ---
 
-    // Bytes, counts, whole seconds and shares: fractions are cut off. getPerformanceMetrics() of the kernel's classes has
-    // them for each LLM.
+    // Bytes, counts, whole seconds and shares: fractions are cut off; getResourceFigures() has them.
     std::map<std::string, std::size_t> getResourceUsage(const std::string& llmId) const {
         return detail::read_numbers<std::size_t>(
+            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });
+    }
+
+    // The same with fractions: device_time_seconds, device_time_share (0 to 1), wait_time_seconds.
+    std::map<std::string, double> getResourceFigures(const std::string& llmId) const {
+        return detail::read_numbers<double>(
             [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });
     }
 

@@ -72,6 +72,19 @@ public:
         return getBridge()->scheduleTask(llmId, taskType, parameters);
     }
 
+    // Changes keys of the bridge's configuration, all of them or none: max_llms, default_model (a name or a path),
+    // default_ and any key of registerLLM (such as default_max_tokens), cache_models (of how many models the weights stay
+    // in memory after unregisterLLM). An empty value brings the default back. May be called before initializeBridge().
+    bool setBridgeConfiguration(const Map& config) noexcept {
+        return detail::attempt([&] { return cw_bridge_configure(getBridge()->get(), detail::to_c(config).get()); });
+    }
+
+    // Every key with what is in force for it.
+    Map getBridgeConfiguration() const {
+        const auto bridge = getBridge();
+        return detail::read_map([&](cw_map** map) { return cw_bridge_configuration(bridge->get(), map); });
+    }
+
 private:
     PythonCppBridgeManager() = default;
 

@@ -12,6 +12,7 @@
 #include <cogniware/detail/profiling.hpp>
 #include <cogniware/detail/task_status.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -85,11 +86,11 @@ public:
     }
 
     bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_kernel_node_allocate(kernel_.get(), number(nodeId), llmId.c_str()) == CW_OK;
+        return cw_kernel_node_allocate(kernel_.get(), nodeId, llmId.c_str()) == CW_OK;
     }
 
     bool deallocateComputeNode(int nodeId) noexcept {
-        return cw_kernel_node_deallocate(kernel_.get(), number(nodeId)) == CW_OK;
+        return cw_kernel_node_deallocate(kernel_.get(), nodeId) == CW_OK;
     }
 
     // The node with this id, held or free.
@@ -215,6 +216,19 @@ public:
     // What has not started never will. False when the task had ended or is unknown.
     bool cancelTask(const std::string& taskId) noexcept { return detail::cancel_task(taskId); }
 
+    // Waits for a task's end, at most so long (negative: without end); false when it has not ended or is unknown.
+    bool waitForTask(const std::string& taskId,
+                     std::chrono::milliseconds timeout = std::chrono::milliseconds(-1)) const noexcept {
+        return detail::wait_for_task(taskId, timeout.count());
+    }
+
+    // The weight of the task's work, 0.001 to 1000; 1 is normal. With 0.8f it gets 0.8 of the share of contended
+    // processors that work of weight 1 of the same tenant would, from now on; while it waits, it also is passed by tasks
+    // of more weight. False when it has ended or is unknown.
+    bool setTaskWeightage(const std::string& taskId, float weight) noexcept {
+        return cw_kernel_task_set_weight(kernel_.get(), taskId.c_str(), static_cast<double>(weight)) == CW_OK;
+    }
+
     // What is known of a task: waiting, running, or one of the last few thousand that ended. An empty taskId: unknown.
     ComputeTask getTaskStatus(const std::string& taskId) const {
         ComputeTask task;
@@ -299,6 +313,14 @@ public:
         return cw_kernel_virtual_node_destroy(kernel_.get(), llmId.c_str()) == CW_OK;
     }
 
+    // Gives a tenant what an LLM requires, all of it or nothing: memory_priority (how much of its limit nobody else can
+    // take: all for "critical", half for "high", else nothing), compute_priority (who goes first where nodes overlap),
+    // stream_priority, max_memory (MiB), max_cores, weight, enable_profiling. Unknown keys are refused by name.
+    bool optimizeForLLM(const std::string& llmId, const std::map<std::string, std::string>& requirements) noexcept {
+        return detail::attempt(
+            [&] { return cw_kernel_optimize(kernel_.get(), llmId.c_str(), detail::to_c(requirements).get()); });
+    }
+
     // The ids of all tenants.
     std::vector<std::string> getActiveLLMs() const {
         return detail::keys(
@@ -318,9 +340,6 @@ public:
     cw_kernel* get() const noexcept { return kernel_.get(); }
 
 private:
-    // A negative id is no node's: as the largest number it is refused like any other that does not exist.
-    static std::uint32_t number(int id) noexcept { return static_cast<std::uint32_t>(id); }
-
     bool read_device(std::size_t index, cw_device_info& info) const noexcept {
         info.struct_size = sizeof info;
         return cw_kernel_device_info(kernel_.get(), index, &info) == CW_OK;

@@ -62,6 +62,18 @@ public:
 
     // The figures stay.
     bool disableSystemProfiling() noexcept { return cw_system_profiling_disable() == CW_OK; }
+    // Changes keys of the process-wide kernel's configuration, all of them or none: device, max_memory (MiB of all LLMs
+    // together), default_memory_limit (MiB), default_weight, default_priority, default_cores, task_threads, max_tasks,
+    // task_timeout (seconds). An empty value brings the default back. May be called before initializeSystem().
+    bool setKernelConfiguration(const std::map<std::string, std::string>& config) noexcept {
+        return detail::attempt([&] { return cw_kernel_configure(getKernel()->get(), detail::to_c(config).get()); });
+    }
+
+    // Every key with what is in force for it.
+    std::map<std::string, std::string> getKernelConfiguration() const {
+        const auto kernel = getKernel();
+        return detail::read_map([&](cw_map** map) { return cw_kernel_configuration(kernel->get(), map); });
+    }
 
 private:
     KernelDriverManager() = default;

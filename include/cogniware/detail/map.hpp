@@ -27,22 +27,27 @@ inline Map to_c(const TextMap& values) {
     return map;
 }
 
-// Takes the map over and frees it.
-inline TextMap from_c(cw_map* raw) {
-    const Map map(raw);
+// A copy of a map that somebody else owns.
+inline TextMap copy_of(const cw_map* map) {
     TextMap values;
     std::size_t count = 0;
-    check(cw_map_count(map.get(), &count));
+    check(cw_map_count(map, &count));
     for (std::size_t index = 0; index < count; ++index) {
         std::string key = read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
-            return cw_map_key(map.get(), index, buffer, length, needed);
+            return cw_map_key(map, index, buffer, length, needed);
         });
         std::string value = read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
-            return cw_map_get(map.get(), key.c_str(), buffer, length, needed);
+            return cw_map_get(map, key.c_str(), buffer, length, needed);
         });
         values.emplace(std::move(key), std::move(value));
     }
     return values;
+}
+
+// Takes the map over and frees it.
+inline TextMap from_c(cw_map* raw) {
+    const Map map(raw);
+    return copy_of(map.get());
 }
 
 // The map that `call(cw_map**)` makes; empty when the call fails, whose reason stays in last_error().

@@ -44,6 +44,27 @@ inline std::string task_tenant(const TaskHandle& task) {
     });
 }
 
+inline std::string task_type(const TaskHandle& task) {
+    return read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
+        return cw_task_type(task.get(), buffer, length, needed);
+    });
+}
+
+// Waits for the end of the task with this id; false when it has not ended in time or is unknown.
+inline bool wait_for_task(const std::string& id, std::int64_t milliseconds) noexcept {
+    return attempt([&] {
+        const TaskHandle task = find_task(id);
+        return task ? cw_task_wait(task.get(), milliseconds) : cw_last_status();
+    });
+}
+
+inline bool set_task_weight(const std::string& id, double weight) noexcept {
+    return attempt([&] {
+        const TaskHandle task = find_task(id);
+        return task ? cw_task_set_weight(task.get(), weight) : cw_last_status();
+    });
+}
+
 inline bool cancel_task(const std::string& id) noexcept {
     return attempt([&] {
         const TaskHandle task = find_task(id);
@@ -58,6 +79,17 @@ inline const char* state_name(std::int32_t state) noexcept {
         case CW_TASK_COMPLETED: return "completed";
         case CW_TASK_FAILED: return "failed";
         case CW_TASK_CANCELLED: return "cancelled";
+        default: return "unknown";
+    }
+}
+
+inline const char* priority_name(std::int32_t priority) noexcept {
+    switch (priority) {
+        case CW_PRIORITY_CRITICAL: return "critical";
+        case CW_PRIORITY_HIGH: return "high";
+        case CW_PRIORITY_NORMAL: return "normal";
+        case CW_PRIORITY_LOW: return "low";
+        case CW_PRIORITY_BACKGROUND: return "background";
         default: return "unknown";
     }
 }

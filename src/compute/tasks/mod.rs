@@ -3,28 +3,37 @@
 //! A task's body runs on a worker thread of the scheduler (never on a device's queue, so it may call anything in
 //! Cogniware). It starts when its tenant has the memory and the cores that it asked for, counting what other running
 //! tasks of that tenant were promised; among those that could start, the more urgent priority goes first, then the
-//! tenant whose tasks have run least (run time over weight), then the oldest.
+//! tenant whose tasks have run least (run time over weight), then the task whose waiting time times weight is most
+//! (with equal weights the oldest).
+//!
+//! A task that waits for another one ([`Task::wait`]) leaves its place to others meanwhile. Tasks that wait for each
+//! other in ways that the scheduler cannot see (a lock, a condition variable) keep their places: with more of them than
+//! [`TaskLimits::threads`] nobody goes on.
 
 mod affinity;
+mod effort;
+mod limits;
+mod nice;
 mod types;
 
+pub use effort::Effort;
+pub use limits::TaskLimits;
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
 use crate::telemetry::history;
 use crate::telemetry::profiler::{self, Kind, Place, Scope, Span};
 use crate::{Category, Error, Result, Status};
 use affinity::{pin, unpin};
+use limits::Away;
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Most worker threads at a time. A generation task mostly waits, so there are more than cores.
-const MAX_WORKERS: usize = 64;
 /// An idle worker ends after this.
 const IDLE: Duration = Duration::from_secs(2);
 /// While tasks wait for memory, what tenants freed is looked at this often.
@@ -35,6 +44,8 @@ const HISTORY: usize = 4096;
 thread_local! {
     /// The task whose body runs on this thread.
     static OWN: Cell<*const Entry> = const { Cell::new(std::ptr::null()) };
+    /// The scheduler that this thread is a worker of.
+    static POOL: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
     /// The tenant whose tasks may depend on what this thread does next.
     static SERVED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -59,6 +70,18 @@ struct Entry {
     seq: u64,
 }
 
+impl Entry {
+    fn snapshot(&self) -> TaskInfo {
+        self.complete(self.info.lock().clone())
+    }
+
+    /// What is not kept in the information itself.
+    fn complete(&self, info: TaskInfo) -> TaskInfo {
+        let effort = &self.context.effort;
+        TaskInfo { weight: effort.weight(), device_time: effort.used(), ..info }
+    }
+}
+
 impl Task {
     /// The task's id.
     pub fn id(&self) -> String {
@@ -67,7 +90,21 @@ impl Task {
 
     /// What is known of it now.
     pub fn info(&self) -> TaskInfo {
-        self.entry.info.lock().clone()
+        self.entry.snapshot()
+    }
+
+    /// Changes the weight of its work (1 is normal), from now on: its part of the device time that its tenant's share
+    /// allows (see [`Effort`]); before it starts also its place in the queue. On the CPU device a function's own code
+    /// is weighed by its thread's nice value, which only a privileged process may lower.
+    pub fn set_weight(&self, weight: f64) -> Result<()> {
+        effort::check(weight)?;
+        let info = self.entry.info.lock();
+        if info.state.is_final() {
+            let text = format!("argument `taskId`: task {:?} has ended: {}", info.id, info.state.name());
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        self.entry.context.runner.weigh(weight)?;
+        self.entry.context.effort.set_weight(weight)
     }
 
     /// Asks for its end. Work that has not started never will; a running body is told. False when it had ended.
@@ -86,6 +123,12 @@ impl Task {
     /// end: inside the task itself, and on a thread that the tenant's tasks depend on (a callback of its model).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<TaskInfo> {
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        // Declared first: taken and given back without the lock below.
+        let mut _away = None;
+        if !OWN.get().is_null() && !self.entry.info.lock().state.is_final() {
+            _away =
+                self.tasks.upgrade().filter(|s| POOL.get() == Arc::as_ptr(s)).map(Away::leave).transpose()?;
+        }
         let mut info = self.entry.info.lock();
         while !info.state.is_final() {
             if std::ptr::eq(OWN.get(), &*self.entry)
@@ -109,7 +152,7 @@ impl Task {
                 }
             }
         }
-        Ok(info.clone())
+        Ok(self.entry.complete(info.clone()))
     }
 }
 
@@ -144,6 +187,7 @@ pub struct Tasks(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    timer: Condvar,
 }
 
 #[derive(Default)]
@@ -154,8 +198,15 @@ struct State {
     history: VecDeque<(String, u64)>,
     /// Tenants with unfinished tasks, and those that ran more than these.
     tenants: BTreeMap<String, Promised>,
+    limits: TaskLimits,
     workers: usize,
     idle: usize,
+    /// Of the workers: those whose task waits for another.
+    away: usize,
+    /// When running tasks are told to end; empty without such a limit.
+    deadlines: BTreeMap<(Instant, u64), Weak<Entry>>,
+    /// The timer's thread lives.
+    timing: bool,
     /// An idle worker looks now and then whether memory has become free.
     polling: bool,
     next: u64,
@@ -181,7 +232,7 @@ static GLOBAL: Lazy<Tasks> = Lazy::new(Tasks::new);
 impl Tasks {
     /// A scheduler of its own (for tests).
     pub fn new() -> Tasks {
-        Tasks(Arc::new(Shared { state: Mutex::default(), work: Condvar::new() }))
+        Tasks(Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), timer: Condvar::new() }))
     }
 
     /// The scheduler of this process.
@@ -189,7 +240,29 @@ impl Tasks {
         &GLOBAL
     }
 
-    /// Schedules a task. Refused at once: needs that can never be met, an id that is in use.
+    /// The bounds in force.
+    pub fn limits(&self) -> TaskLimits {
+        self.0.state.lock().limits
+    }
+
+    /// Changes the bounds: threads beyond the new number end when their tasks do, tasks that run keep the timeout with
+    /// which they started.
+    pub fn set_limits(&self, limits: TaskLimits) -> Result<()> {
+        if !(1..=1024).contains(&limits.threads) {
+            return Err(Error::argument("task_threads", format!("{} is not in 1 to 1024", limits.threads)));
+        }
+        let mut state = self.0.state.lock();
+        state.limits = limits;
+        // There may be room for more now.
+        let waiting = state.pending.len().min(limits.threads);
+        for _ in 0..waiting {
+            self.0.rouse(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Schedules a task. Refused at once: needs that can never be met, an id that is in use, more than
+    /// [`TaskLimits::tasks`].
     pub fn schedule(&self, spec: TaskSpec) -> Result<Task> {
         let limit = spec.account.limit();
         if spec.memory > limit {
@@ -230,13 +303,16 @@ impl Tasks {
             finished: None,
             result: String::new(),
             status: None,
+            weight: 1.0,
+            device_time: Duration::ZERO,
         };
-        let first = state.workers == 0;
+        state.admits()?;
+        let first = state.present() == 0;
         if first {
             // With no worker the task would never run.
             self.0.spawn(&mut state)?;
         }
-        let context = TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) };
+        let context = TaskContext::new();
         let entry =
             Arc::new(Entry { info: Mutex::new(info), ended: Condvar::new(), context, seq: state.next });
         state.arrive(&spec.tenant);
@@ -263,7 +339,7 @@ impl Tasks {
         let mut entries: Vec<_> = state.known.values().cloned().collect();
         drop(state);
         entries.sort_by_key(|e| e.seq);
-        let infos = entries.into_iter().map(|e| e.info.lock().clone());
+        let infos = entries.into_iter().map(|e| e.snapshot());
         infos.filter(|i| !i.state.is_final() && tenant.is_none_or(|t| t == i.tenant)).collect()
     }
 
@@ -294,16 +370,32 @@ impl Default for Tasks {
 
 impl Shared {
     fn work(self: Arc<Self>) {
+        POOL.set(Arc::as_ptr(&self));
         let mut state = self.state.lock();
         loop {
+            if state.present() > state.limits.threads {
+                // One too many: the limit was lowered, or one that waited for another task came back.
+                state.workers -= 1;
+                if state.next().is_some() {
+                    self.work.notify_one();
+                }
+                return;
+            }
             if let Some(next) = state.take() {
                 // One worker may have been woken for several tasks: the others must not wait until this one ends.
                 if state.next().is_some() {
                     self.rouse(&mut state);
                 }
                 drop(state);
-                self.run(next);
+                let fit = self.run(next);
                 state = self.state.lock();
+                if !fit {
+                    state.workers -= 1;
+                    if state.next().is_some() {
+                        self.rouse(&mut state);
+                    }
+                    return;
+                }
                 continue;
             }
             // One worker is enough to look for memory that became free.
@@ -324,7 +416,7 @@ impl Shared {
     fn rouse(self: &Arc<Self>, state: &mut State) {
         if state.idle > 0 {
             self.work.notify_one();
-        } else if state.workers < MAX_WORKERS {
+        } else if state.present() < state.limits.threads {
             // With another worker alive the task only waits longer.
             let _ = self.spawn(state);
         }
@@ -338,9 +430,17 @@ impl Shared {
         Ok(())
     }
 
-    fn run(&self, Pending { entry, spec }: Pending) {
+    /// Runs a task. False when the thread must not run another.
+    fn run(self: &Arc<Self>, Pending { entry, spec }: Pending) -> bool {
         let begun = Instant::now();
+        self.watch(&entry);
+        // On the CPU device the body's own code is the tenant's work.
+        let on_cpu = !spec.affinity.is_empty();
         let saved = pin(&spec.affinity);
+        let cpu = nice::cpu_time();
+        if on_cpu {
+            entry.context.runner.begin(&entry.context.effort);
+        }
         OWN.set(&*entry);
         // Host work without a stream that the body does is its tenant's, and a trace shows it inside of the task.
         let span = profiler::on().then(|| seen(&entry, &spec));
@@ -350,10 +450,20 @@ impl Shared {
             drop(scope);
         }
         OWN.set(std::ptr::null());
+        let fit = entry.context.runner.end();
+        if on_cpu {
+            entry.context.effort.charge(nice::cpu_time().saturating_sub(cpu));
+        }
         unpin(saved);
         let cancelled = entry.context.is_cancelled();
+        let expired = entry.context.expired.load(SeqCst);
         let (end, result, status) = match outcome {
             Ok(Ok(result)) => (TaskState::Completed, result, None),
+            Ok(Err(e)) if expired => {
+                let text =
+                    format!("told to end after {:.3} s (task_timeout): {e}", begun.elapsed().as_secs_f64());
+                (TaskState::Failed, text, Some(Status::Timeout))
+            }
             Ok(Err(e)) if cancelled || e.status() == Status::Cancelled => {
                 (TaskState::Cancelled, e.to_string(), Some(Status::Cancelled))
             }
@@ -382,7 +492,7 @@ impl Shared {
         }
         // What the hook holds goes with the body, not with the history.
         drop(entry.context.on_cancel.lock().take());
-        let weight = spec.share.weight();
+        let weight = spec.share.weight() * entry.context.effort.weight();
         let mut state = self.state.lock();
         if let Some(promised) = state.tenants.get_mut(&spec.tenant) {
             promised.memory -= spec.memory;
@@ -392,6 +502,7 @@ impl Shared {
         state.end(&entry, end, result, status);
         drop(state);
         self.work.notify_all();
+        fit
     }
 
     /// Takes a task that has not started out of the queue.
@@ -432,10 +543,16 @@ impl State {
             p.spec.memory.saturating_add(promised(p).memory) <= free
                 && p.spec.cores.saturating_add(promised(p).cores) <= p.spec.processors.max(p.spec.cores)
         };
-        let order = |p: &Pending| (p.spec.priority, promised(p).ran, p.entry.seq);
+        let now = Instant::now();
+        // Waiting counts for more with more weight, but counts: light tasks are not passed over for good.
+        let waited = |p: &Pending| {
+            let context = &p.entry.context;
+            now.saturating_duration_since(context.born).as_secs_f64() * context.effort.weight()
+        };
+        let order = |p: &Pending| (p.spec.priority, promised(p).ran, waited(p), p.entry.seq);
         (0..self.pending.len()).filter(|&i| fits(&self.pending[i])).min_by(|&a, &b| {
             let (a, b) = (order(&self.pending[a]), order(&self.pending[b]));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(b.2.total_cmp(&a.2)).then(a.3.cmp(&b.3))
         })
     }
 

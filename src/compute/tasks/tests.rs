@@ -3,7 +3,7 @@ use crate::compute::Share;
 use crate::device::{self, DeviceChoice};
 use crate::memory::{Account, Ledger};
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::mpsc;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(20));
@@ -76,7 +76,7 @@ fn order(specs: Vec<TaskSpec>, seconds: f64) -> Vec<String> {
         let entry = Arc::new(Entry {
             info: Mutex::new(entry.info.lock().clone()),
             ended: Condvar::new(),
-            context: TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) },
+            context: TaskContext::new(),
             seq: seq as u64,
         });
         state.arrive(&spec.tenant);
@@ -345,12 +345,7 @@ fn history_is_bounded_and_drops_the_oldest_run_of_an_id() {
         let id = Some(format!("{id}-{seq}"));
         let done = tasks.schedule(TaskSpec { id, ..spec(&w, text("")) }).unwrap();
         let info = done.wait(SOON).unwrap();
-        Arc::new(Entry {
-            info: Mutex::new(info),
-            ended: Condvar::new(),
-            context: TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) },
-            seq,
-        })
+        Arc::new(Entry { info: Mutex::new(info), ended: Condvar::new(), context: TaskContext::new(), seq })
     };
     let (old, new) = (entry("again", 0), entry("again", 1));
     for again in [&old, &new] {
@@ -362,7 +357,7 @@ fn history_is_bounded_and_drops_the_oldest_run_of_an_id() {
         let filler = Entry {
             info: Mutex::new(TaskInfo { id: format!("f{seq}"), ..new.info.lock().clone() }),
             ended: Condvar::new(),
-            context: TaskContext { cancelled: AtomicBool::new(false), on_cancel: Mutex::new(None) },
+            context: TaskContext::new(),
             seq,
         };
         let filler = Arc::new(filler);

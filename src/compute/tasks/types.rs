@@ -1,12 +1,14 @@
 //! What a task asks for, and what is known of it.
 
+use super::effort::Effort;
+use super::nice::Runner;
 use crate::compute::Share;
 use crate::memory::Account;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How urgent a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +42,17 @@ impl Priority {
                 ));
             }
         })
+    }
+
+    /// critical, high, normal, low or background.
+    pub fn name(self) -> &'static str {
+        match self {
+            Priority::Critical => "critical",
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+            Priority::Background => "background",
+        }
     }
 
     /// The priority with this name: critical, high, normal, low, background.
@@ -122,11 +135,33 @@ pub struct TaskSpec {
 
 /// What a running body sees of its task.
 pub struct TaskContext {
-    pub(super) cancelled: AtomicBool,
+    cancelled: AtomicBool,
+    pub(super) expired: AtomicBool,
     pub(super) on_cancel: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    pub(super) effort: Arc<Effort>,
+    pub(super) runner: Runner,
+    /// When it was scheduled.
+    pub(super) born: Instant,
 }
 
 impl TaskContext {
+    pub(super) fn new() -> TaskContext {
+        TaskContext {
+            cancelled: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
+            on_cancel: Mutex::new(None),
+            effort: Arc::default(),
+            runner: Runner::default(),
+            born: Instant::now(),
+        }
+    }
+
+    /// The weight of this task's work, and what it has used. Work that the body hands to others (a model, the gate)
+    /// is to be charged here.
+    pub fn effort(&self) -> &Arc<Effort> {
+        &self.effort
+    }
+
     /// Whether somebody asked for the end of this task. A body that returns an error after this counts as cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(SeqCst)
@@ -141,6 +176,12 @@ impl TaskContext {
         } else {
             *slot = Some(Box::new(f));
         }
+    }
+
+    /// It ran for longer than allowed.
+    pub(super) fn expire(&self) {
+        self.expired.store(true, SeqCst);
+        self.cancel();
     }
 
     pub(super) fn cancel(&self) {
@@ -182,4 +223,8 @@ pub struct TaskInfo {
     pub result: String,
     /// The error's status when it failed or was cancelled.
     pub status: Option<Status>,
+    /// The weight of its work within its tenant's; 1 is normal.
+    pub weight: f64,
+    /// Measured device time of its work so far; that of a function's own code (on the CPU device) when it has ended.
+    pub device_time: Duration,
 }

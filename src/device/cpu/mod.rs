@@ -12,7 +12,6 @@
 //! **Fork.** Threads do not survive `fork`. A child process gets an error from every node and stream that was made
 //! before; it can open what it needs anew through [`CpuDevice::open`].
 
-mod fork;
 mod granule;
 mod health;
 mod mempolicy;

@@ -1,10 +1,10 @@
 //! Compute nodes: sets of cores.
 
 use super::super::{Node, Stream};
-use super::fork;
 use super::stream::{CpuStream, Queue};
 use super::team::Team;
 use super::topology::Topology;
+use crate::device::fork;
 use crate::{Error, Result};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;

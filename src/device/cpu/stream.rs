@@ -1,9 +1,9 @@
 //! Streams: ordered queues, each with a thread of its own.
 
 use super::super::{Event, HostFn, Stream};
-use super::fork;
 use super::node::CpuNode;
 use super::topology::pin;
+use crate::device::fork;
 use crate::telemetry::profiler::Track;
 use crate::{Error, Result, Status};
 use once_cell::sync::OnceCell;

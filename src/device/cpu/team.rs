@@ -3,8 +3,8 @@
 //! A waiting thread spins for a few microseconds, then lets others run, then sleeps on a futex. Between two operations
 //! of one decode step it is still awake; on a machine with more teams than cores it is soon out of the way.
 
-use super::fork;
 use super::topology::pin;
+use crate::device::fork;
 use parking_lot::Mutex;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};

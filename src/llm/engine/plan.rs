@@ -56,8 +56,17 @@ impl Worker {
         let mut step = Step { pure: true, ..Step::default() };
         let mut refused = None;
         let mut room = Room { rows: limits.rows as usize, logits: limits.logits as usize };
-        for at in 0..self.running.len() {
-            if self.running[at].is_decoding() {
+        let mut turn = self.whose_turn();
+        if turn.iter().any(|t| !t) {
+            let drawing = |worker: &Worker, at: usize| turn[at] && worker.running[at].is_decoding();
+            let goes = |w: &mut Worker, at| drawing(w, at) && w.hold(at, w.running[at].tokens.len()).is_ok();
+            if !(0..turn.len()).any(|at| goes(self, at)) {
+                // Whoever's turn it is has no room: then it is everybody's.
+                turn.fill(true);
+            }
+        }
+        for (at, turn) in turn.into_iter().enumerate() {
+            if turn && self.running[at].is_decoding() {
                 match self.hold(at, self.running[at].tokens.len()) {
                     Ok(()) => self.place(&mut step, &mut room, at, 1),
                     Err(error) => refused = Some(error),
@@ -93,6 +102,23 @@ impl Worker {
         }
         self.finish_plan(&mut step);
         Ok(step)
+    }
+
+    /// Which of the decoding sequences draw a token in this step: the one of most weight in each, others as often as
+    /// their weight is a part of its.
+    fn whose_turn(&mut self) -> Vec<bool> {
+        let decoding = || self.running.iter().filter(|s| s.is_decoding()).map(|s| s.effort.weight());
+        let (most, least) = (decoding().fold(0.0, f64::max), decoding().fold(f64::INFINITY, f64::min));
+        if least >= most {
+            return vec![true; self.running.len()];
+        }
+        let takes = |sequence: &mut Sequence| {
+            sequence.credit += sequence.effort.weight() / most;
+            let turn = sequence.credit >= 1.0 - 1e-9;
+            sequence.credit -= f64::from(u8::from(turn));
+            turn
+        };
+        self.running.iter_mut().map(|s| s.is_decoding() && takes(s)).collect()
     }
 
     /// Makes sure that the sequence has pages for so many tokens; takes those of idle sessions when there is no other.

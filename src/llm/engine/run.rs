@@ -11,6 +11,7 @@ use crate::ops::{Rows, StepTime, Upload};
 use crate::telemetry::nvtx;
 use crate::telemetry::profiler::{self, Kind, Place};
 use crate::{Error, Result, Status};
+use std::time::Duration;
 
 impl Worker {
     /// Runs the next step of those in the batch.
@@ -44,6 +45,7 @@ impl Worker {
                 if profiler::on() {
                     self.note_step(name, time, &parts);
                 }
+                self.count(&parts, time.device);
                 for part in parts {
                     self.deliver(&part);
                 }
@@ -79,7 +81,12 @@ impl Worker {
     }
 
     /// Runs `work` when the tenant's share allows, and charges the device time that it took.
-    fn through_gate(&self, name: &'static str, work: impl FnOnce() -> Result<StepTime>) -> Result<StepTime> {
+    fn through_gate(
+        &self,
+        name: &'static str,
+        parts: &[Part],
+        work: impl FnOnce() -> Result<StepTime>,
+    ) -> Result<StepTime> {
         let gate = Gate::of(self.tenant.device());
         let _range = if profiler::on() { nvtx::range(name) } else { None };
         let asked = if profiler::on() { profiler::now() } else { 0 };
@@ -91,8 +98,24 @@ impl Worker {
             place.record(Kind::Wait, "gate", asked, waited, 0, 0, None);
         }
         let time = work()?;
-        permit.finish(time.device);
+        permit.finish_as(time.device, self.weight(parts));
         Ok(time)
+    }
+
+    /// The weight of a step: that of its rows, so that each counts against the tenant's share for what it weighs.
+    fn weight(&self, parts: &[Part]) -> f64 {
+        let rows: usize = parts.iter().map(|p| p.count).sum();
+        let weighed: f64 = parts.iter().map(|p| p.count as f64 / self.running[p.at].effort.weight()).sum();
+        if weighed > 0.0 { rows as f64 / weighed } else { 1.0 }
+    }
+
+    /// Divides a step's time between those that had rows in it.
+    fn count(&self, parts: &[Part], time: Duration) {
+        let rows: usize = parts.iter().map(|p| p.count).sum();
+        for part in parts {
+            let part_of_it = part.count as f64 / rows.max(1) as f64;
+            self.running[part.at].effort.charge(time.mul_f64(part_of_it));
+        }
     }
 
     fn run_decoder(&mut self, step: &Step, name: &'static str) -> Result<StepTime> {
@@ -133,7 +156,7 @@ impl Worker {
             downloads.push((bytes_of_mut(&mut hidden), net.hidden() + first));
         }
         let (ops, layout) = (&*self.ops, pages.layout());
-        let ran = self.through_gate(name, || {
+        let ran = self.through_gate(name, &step.parts, || {
             ops.step(key, &uploads, &mut || net.forward(ops, &rows, layout, wanted), &mut downloads)
         });
         self.logits = logits;
@@ -180,7 +203,7 @@ impl Worker {
             (net.inputs.starts, bytes_of(&starts)),
         ];
         let ops = &*self.ops;
-        let ran = self.through_gate("embed", || {
+        let ran = self.through_gate("embed", parts, || {
             let mut body = || net.forward(ops, ids.len() as u32, parts.len() as u32, longest as u32);
             ops.step(None, &uploads, &mut body, &mut [(bytes_of_mut(&mut hidden), net.hidden())])
         });

@@ -1,6 +1,7 @@
 //! One request inside the engine: its tokens, its pages, its sampling, its text.
 
 use super::ticket::{Stage, Ticket};
+use crate::compute::Effort;
 use crate::llm::config::Pooling;
 use crate::llm::request::{Finish, OnDone, OnToken, Output, Piece, Timings, TokenLogprobs};
 use crate::llm::sampling::{Choice, Sampler, Stops};
@@ -65,6 +66,10 @@ pub(crate) struct Sequence {
     pub values: Vec<f32>,
     /// Sum of vectors, for the mean.
     pub sum: Vec<f64>,
+    /// Its weight, and where its device time is counted.
+    pub effort: Arc<Effort>,
+    /// What it has saved up of its part of the batch's steps: at 1 it takes part in one.
+    pub credit: f64,
     submitted: Instant,
     admitted: Option<Instant>,
     first: Option<Instant>,
@@ -87,6 +92,8 @@ impl Sequence {
             context,
             values: Vec::new(),
             sum: Vec::new(),
+            effort: Arc::default(),
+            credit: 0.0,
             submitted: Instant::now(),
             admitted: None,
             first: None,

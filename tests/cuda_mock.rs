@@ -5,7 +5,7 @@
 mod mock_driver;
 
 use cogniware::device::cuda::{CudaDevice, CudaDriver, CudaStream, Graph, Module, PinnedBuffer};
-use cogniware::device::{Access, Device, Granule};
+use cogniware::device::{Access, Device, Filter, Granule, TextureView};
 use cogniware::{Result, Status};
 use mock_driver::{IMAGE, Mock, build};
 use std::os::fd::AsFd;
@@ -61,6 +61,27 @@ impl Drop for Mapped {
     }
 }
 
+/// A page of host memory.
+struct Pages(u64);
+
+impl Pages {
+    fn new() -> Pages {
+        // SAFETY: a layout of one page.
+        Pages(unsafe { std::alloc::alloc_zeroed(std::alloc::Layout::from_size_align(4096, 4096).unwrap()) }
+            as u64)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: as allocated.
+        unsafe {
+            let layout = std::alloc::Layout::from_size_align(4096, 4096).unwrap();
+            std::alloc::dealloc(self.0 as *mut u8, layout);
+        }
+    }
+}
+
 /// A bit of everything that the device can do.
 fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     let device = CudaDevice::with_driver(driver, 0)?;
@@ -109,6 +130,15 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     graph.launch(own)?;
     graph.recapture(own, launch)?;
     a.synchronize()?;
+    let (stack, threads) = device.thread_stack()?;
+    assert_eq!((device.set_thread_stack(2 * stack)?, threads), (2 * stack, 132 * 2048));
+    device.set_thread_stack(stack)?;
+    let view = TextureView { address: memory.range, width: 64, height: 1, pitch: 256, filter: Filter::Point };
+    let mut values = [0.0; 2];
+    device.texture(view)?.sample(&[[1.5, 0.5], [-3.0, 9.0]], &mut values, a.as_ref())?;
+    let pages = Pages::new();
+    // SAFETY: the pages outlive the registration.
+    assert_eq!(unsafe { device.host_register(pages.0, 4096)? }.address(), pages.0);
     let mut pinned = PinnedBuffer::new(&device, 10)?;
     pinned.as_mut_slice()[0] = 1;
     device.synchronize()
@@ -232,7 +262,9 @@ impl Mock {
 
 /// A function that gives something back: when it fails, that stays, and nobody can help it.
 fn releases(name: &str) -> bool {
-    ["Destroy", "Free", "Release", "Unload", "Unmap", "EndCapture"].iter().any(|part| name.contains(part))
+    ["Destroy", "Free", "Release", "Unload", "Unmap", "Unregister", "EndCapture"]
+        .iter()
+        .any(|part| name.contains(part))
         || name == "cuCtxGetCurrent"
         || name == "cuCtxSetCurrent"
 }

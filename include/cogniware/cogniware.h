@@ -19,7 +19,6 @@
  * - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
  *   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
  * - A panic never crosses the border: it becomes CW_ERROR_PANIC.
- * - In a process that was forked from one that used Cogniware every function answers CW_ERROR_UNSUPPORTED.
  */
 
 #ifndef COGNIWARE_COGNIWARE_H
@@ -42,63 +41,6 @@
 #endif
 #endif
 
-// No error: the category after a call that succeeded.
-#define CW_CATEGORY_NONE 0
-
-// Nothing to start with: no CUDA, no device, a manager that was not initialised.
-#define CW_CATEGORY_INITIALIZATION 1
-
-// The device's driver and what is loaded into it: libraries, kernel modules, permissions.
-#define CW_CATEGORY_DRIVER 2
-
-// A device that answers errors, stopped answering or was lost; its streams, events and nodes.
-#define CW_CATEGORY_DEVICE 3
-
-// Memory: limits, shortage, pointers, copies, partitions.
-#define CW_CATEGORY_MEMORY 4
-
-// Code that runs on the device: images, functions, launches, graphs.
-#define CW_CATEGORY_KERNEL 5
-
-// Tasks: their parameters, their scheduling, their ends.
-#define CW_CATEGORY_TASK 6
-
-// Between languages: arrays, registrations and calls of the bridge, callbacks of the application.
-#define CW_CATEGORY_BRIDGE 7
-
-// Models: files, formats, prompts, generation.
-#define CW_CATEGORY_MODEL 8
-
-// Tenants: their ids, shares, nodes and settings.
-#define CW_CATEGORY_TENANT 9
-
-// The operating system: files, threads, limits.
-#define CW_CATEGORY_SYSTEM 10
-
-// Arguments of functions that belong to none of the above.
-#define CW_CATEGORY_ARGUMENT 11
-
-// Bugs in Cogniware.
-#define CW_CATEGORY_INTERNAL 12
-
-// Nothing is logged.
-#define CW_LOG_OFF 0
-
-// Something is lost: a device, work of a tenant.
-#define CW_LOG_ERROR 1
-
-// Something was avoided or got slower: a fallback, a retry, a task that failed.
-#define CW_LOG_WARN 2
-
-// What an operator wants to see: devices opened, models loaded, registrations.
-#define CW_LOG_INFO 3
-
-// What a developer wants to see: errors that were returned, growth.
-#define CW_LOG_DEBUG 4
-
-// Everything.
-#define CW_LOG_TRACE 5
-
 // The host's processor and memory.
 #define CW_DEVICE_CPU 0
 
@@ -119,31 +61,6 @@
 
 // When nothing else wants to run.
 #define CW_PRIORITY_BACKGROUND 4
-
-// Processors with their matrix circuits: SMs with tensor cores; CPU cores with 8-bit dot products.
-#define CW_NODE_TENSOR_CORE 0
-
-// The same processors for f32 arithmetic alone. A tenant that holds nodes of both kinds may use matrix circuits.
-#define CW_NODE_CUDA_CORE 1
-
-// Physical memory that is kept for its holder.
-#define CW_NODE_MEMORY_BANK 2
-
-// GPU: its holder's kernels get the largest carve-out of shared memory. CPU: memory of half the size of a core's L2 cache.
-#define CW_NODE_SHARED_MEMORY 3
-
-// GPU: a slice of L2 in which a window of its holder's memory persists. CPU: a last-level cache, on whose cores its holder
-// stays.
-#define CW_NODE_L2_CACHE 4
-
-// No matrix circuits: f32 arithmetic alone.
-#define CW_MATH_PLAIN 0
-
-// Matrix circuits where they cost no accuracy that the weights have.
-#define CW_MATH_EXACT 1
-
-// Matrix circuits wherever there are some, with TF32 and bf16 inputs.
-#define CW_MATH_FAST 2
 
 // Device memory.
 #define CW_PARTITION_GLOBAL 0
@@ -207,9 +124,6 @@ typedef struct cw_array cw_array;
 
 // A scheduled task.
 typedef struct cw_task cw_task;
-
-// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
-typedef struct cw_kernel cw_kernel;
 
 // What is known about a device. Fields that have no meaning on a device, or cannot be read, are 0; see the Rust
 // DeviceInfo for what each means on the CPU device.
@@ -297,7 +211,34 @@ typedef struct cw_device_info {
 // A driver manager.
 typedef struct cw_driver cw_driver;
 
-// One compute node of a device; see CW_NODE_* for what each kind gives.
+// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+typedef struct cw_kernel cw_kernel;
+
+// How a function of a GPU module is launched. Fill with cw_launch_default.
+typedef struct cw_launch {
+    // sizeof(cw_launch), set by the caller.
+    size_t struct_size;
+    // The module's name or path, or NULL for the last GPU module that was loaded.
+    const char *module;
+    // The function's name.
+    const char *function;
+    // Blocks in x, y and z.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z.
+    uint32_t block[3];
+    // Bytes of dynamic shared memory of each block.
+    uint32_t shared;
+    // A stream of the kernel manager (cw_kernel_stream_create); NULL waits until the function has run.
+    void *stream;
+    // For each parameter a pointer to its value, which is copied.
+    const void *const *arguments;
+    // The bytes of each value.
+    const size_t *argument_sizes;
+    // How many there are.
+    size_t argument_count;
+} cw_launch;
+
+// One compute node of a device.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
     size_t struct_size;
@@ -313,20 +254,8 @@ typedef struct cw_node_info {
     uint32_t units[64];
     // The tenant that holds it, NUL-terminated, or empty.
     char owner[128];
-    // Microseconds since 1970 when work last ran on it, or memory was last drawn from it; 0 for never.
+    // Microseconds since 1970 when work last ran on it; 0 for never.
     uint64_t last_used_us;
-    // CW_NODE_*.
-    int32_t kind;
-    // 1 when somebody holds it and has used it since.
-    int32_t is_active;
-    // Bytes: of the device's memory, which all processors share; of a bank; of shared memory; of a part of the cache.
-    uint64_t memory;
-    // Bytes of it in use: what the holder has allocated or drawn, or was given; 0 while nobody holds it.
-    uint64_t memory_used;
-    // Where it lies in the holder's memory (shared memory of the CPU device), else 0.
-    uint64_t address;
-    // What it is on this device, in words, NUL-terminated.
-    char detail[128];
 } cw_node_info;
 
 // A task to schedule. Fill with cw_task_config_default.
@@ -351,10 +280,6 @@ typedef cw_status (*cw_task_function)(void *user_data, struct cw_task_context *c
 
 // Gives user data back to the application.
 typedef void (*cw_drop_function)(void *user_data);
-
-// Takes a record of the log: level is one of CW_LOG_*, target the part that tells (device, memory, …),
-// message one line without its end.
-typedef void (*cw_log_function)(void *user_data, int32_t level, const char *target, const char *message);
 
 // A tenant: an account on a device.
 typedef struct cw_tenant cw_tenant;
@@ -486,19 +411,7 @@ typedef struct cw_task_info {
     uint64_t started_us;
     // Microseconds since 1970 when it ended; 0 for not yet.
     uint64_t finished_us;
-    // The weight of its work within its tenant's; 1 is normal.
-    double weight;
-    // Measured device time of its work so far, in nanoseconds; that of a function's own code (on the CPU device) when
-    // it has ended.
-    uint64_t device_time_ns;
 } cw_task_info;
-
-// The work of a kind of task: llm names the tenant, params are the task's parameters, both borrowed for the call.
-// Otherwise like cw_task_function.
-typedef cw_status (*cw_task_type_function)(void *user_data,
-                                           struct cw_task_context *context,
-                                           const char *llm,
-                                           const struct cw_map *params);
 
 // What a tenant asks for. Fill with cw_tenant_config_default, then change what matters.
 typedef struct cw_tenant_config {
@@ -663,8 +576,8 @@ cw_status cw_bridge_llm_config(const struct cw_bridge *bridge,
                                const char *llm,
                                struct cw_map **config);
 
-// Changes how an LLM generates, its weight, priority, max_memory and max_cores, all of it or nothing. What can't
-// change while it is registered is refused by name.
+// Changes how an LLM generates, its weight, priority and max_memory. What can't change while it is registered is
+// refused by name.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -766,20 +679,16 @@ cw_status cw_bridge_available_nodes(const struct cw_bridge *bridge,
 // Gives a free compute node to tenant llm (opened with default limits when there is none).
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, int32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
 
 // Takes a compute node back from tenant llm, which must hold it.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, int32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
 
-// Schedules work of an LLM. Types: inference (params: how to generate; the task's result is the text), embedding
-// and tokenize (params: text; the result is a JSON array), each for an LLM that is registered with defaults when
-// nobody did; memory_copy (source, destination: addresses in its memory or arrays; bytes), matrix_multiply (a
-// m × k, b k × n, c m × n: addresses of row-major f32 in its memory; m, n, k; transpose: none, a, b,
-// ab; dtype: f32), whose results are JSON figures; and those of cw_bridge_task_type_register. params also knows
-// task_type, task_id, priority and weight. What the task reads and writes must live until it has ended. Free
-// the task.
+// Schedules work of an LLM (registered with defaults when nobody did): inference (params: how to generate; the
+// task's result is the text), embedding or tokenize (params: text; the result is a JSON array). params also
+// knows task_type, task_id and priority. Free the task.
 //
 // Texts must be NUL-terminated, task valid for a write.
 CW_API
@@ -829,57 +738,6 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
-// Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
-// device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
-// default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
-// tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
-// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown.
-CW_API
-cw_status cw_kernel_configure(struct cw_kernel *kernel,
-                              const struct cw_map *config);
-
-// Every configuration key of a kernel manager with what is in force for it: what was set, else the default. Free the
-// map.
-//
-// config must be valid for a write.
-CW_API
-cw_status cw_kernel_configuration(const struct cw_kernel *kernel,
-                                  struct cw_map **config);
-
-// Gives tenant llm (opened with default limits when there is none) what it requires, all of it or nothing:
-// memory_priority (how much of its limit is set aside for it: all for critical, half for high, else nothing),
-// compute_priority (its priority at the gate), stream_priority (of its model's stream, and of streams made from
-// now on), max_memory (MiB), max_cores, weight, enable_profiling (true or false). Priorities are
-// critical, high, normal, low, background. Unknown keys are refused by name.
-//
-// llm must be NUL-terminated.
-CW_API
-cw_status cw_kernel_optimize(struct cw_kernel *kernel,
-                             const char *llm,
-                             const struct cw_map *requirements);
-
-// Changes configuration keys of a bridge; the others stay, an empty value brings a key's default back. Keys:
-// max_llms, default_model (a name or a path), default_ and any key of cw_bridge_llm_register (its value for
-// registrations that do not give it), cache_models (of how many models the weights stay in memory after their last
-// LLM was unregistered). All of it or nothing. May be called before cw_bridge_initialize, and survives
-// cw_bridge_shutdown.
-CW_API
-cw_status cw_bridge_configure(struct cw_bridge *bridge,
-                              const struct cw_map *config);
-
-// Every configuration key of a bridge with what is in force for it. Free the map.
-//
-// config must be valid for a write.
-CW_API cw_status cw_bridge_configuration(const struct cw_bridge *bridge, struct cw_map **config);
-
-// Gives an LLM what it requires; see cw_kernel_optimize.
-//
-// llm must be NUL-terminated.
-CW_API
-cw_status cw_bridge_optimize(struct cw_bridge *bridge,
-                             const char *llm,
-                             const struct cw_map *requirements);
-
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -916,26 +774,85 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
-// Lets products of f32 numbers on the current device run on its matrix circuits with narrower inputs (TF32 and bf16 on a
-// GPU, bf16 on a CPU with AVX-512 BF16), from the next step of every model on. CW_ERROR_UNSUPPORTED where the device
-// has no such circuits. Undone by cw_driver_tensor_cores_disable.
+// Loads a module, told by its content: a kernel module (.ko, .ko.xz, .ko.zst, .ko.gz) into the operating
+// system's kernel with parameters (name=value name=value, or NULL), which needs root; PTX, a cubin or a fatbin
+// onto the current device, which must be a CUDA device. GPU modules are unloaded by cw_driver_shutdown.
+//
+// The texts must be NUL-terminated.
 CW_API
-cw_status cw_driver_tensor_cores_enable(struct cw_driver *driver);
+cw_status cw_driver_module_load(struct cw_driver *driver,
+                                const char *path,
+                                const char *parameters);
 
-// Back to products whose inputs keep the bits that the weights have, with which a device begins.
-CW_API cw_status cw_driver_tensor_cores_disable(struct cw_driver *driver);
-
-// Cuts the current device's processors into llms (1 to 16) slices of the same size and keeps shares to their weights for
-// tenants that pause up to 1 ms between steps. Nodes that are held keep their units until they are given back.
+// Unloads a module that this manager loaded: the one of this name or path, or with NULL the last. Never by force.
+//
+// The text must be NUL-terminated.
 CW_API
-cw_status cw_driver_optimize_many(struct cw_driver *driver,
-                                  uint32_t llms);
+cw_status cw_driver_module_unload(struct cw_driver *driver,
+                                  const char *name);
 
-// Makes one node of all the current device's processors and keeps no unit idle for anybody.
-CW_API cw_status cw_driver_optimize_one(struct cw_driver *driver);
+// The modules that this manager loaded, by path: kind (kernel, ptx, cubin, fatbin) and name. Free the map.
+//
+// modules must be valid for a write.
+CW_API
+cw_status cw_driver_modules(const struct cw_driver *driver,
+                            struct cw_map **modules);
 
-// Back to how a device begins: one node a unit (a core or a group of SMs), units kept for at most 0.3 ms.
-CW_API cw_status cw_driver_optimize_reset(struct cw_driver *driver);
+// The functions of a GPU module (NULL: the last), each with registers=, shared_bytes=, max_threads_per_block=
+// and parameter_bytes= (one number a parameter). Needs a driver of CUDA 12.4. Free the map.
+//
+// functions must be valid for a write, module NUL-terminated.
+CW_API
+cw_status cw_driver_module_functions(const struct cw_driver *driver,
+                                     const char *module,
+                                     struct cw_map **functions);
+
+// Fills a launch with one block of one thread, no arguments, and no stream.
+//
+// launch must be valid for a write.
+CW_API cw_status cw_launch_default(struct cw_launch *launch);
+
+// Launches a function of a GPU module. Grid, block, shared memory, stream, and number and sizes of the arguments are
+// checked first (the arguments from CUDA 12.4 on). What addresses among the arguments point to is the caller's duty.
+//
+// The arrays must have argument_count elements, and each argument the bytes that it says.
+CW_API
+cw_status cw_driver_launch(struct cw_driver *driver,
+                           const struct cw_launch *launch);
+
+// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
+// install_root, library, load_modules, profiling_for_all, stream_memory_operations,
+// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/driver.md.
+CW_API cw_status cw_driver_install_configure(struct cw_driver *driver, const struct cw_map *settings);
+
+// The keys of the installation that are in force. Free the map.
+//
+// settings must be valid for a write.
+CW_API cw_status cw_driver_install_configuration(const struct cw_driver *driver, struct cw_map **settings);
+
+// Installs the library, the loader's configuration, the modules to load at start and the options of NVIDIA's kernel
+// module below install_root: all or nothing, and nothing without permission. Loads and runs nothing.
+CW_API
+cw_status cw_driver_install(struct cw_driver *driver);
+
+// Puts back byte for byte what was there before. CW_ERROR_NOT_FOUND when nothing is installed.
+CW_API cw_status cw_driver_uninstall(struct cw_driver *driver);
+
+// Compares each installed file with what was installed; the error's text names each difference.
+CW_API cw_status cw_driver_verify(struct cw_driver *driver);
+
+// Sets the configured parameters of NVIDIA's kernel module by an options file; they hold from its next load. The
+// module's binary is never changed.
+CW_API
+cw_status cw_driver_patch(struct cw_driver *driver);
+
+// What is installed: root, phase, file.PATH, was.PATH, parameter.NAME, loaded.NAME, reload_needed,
+// ldconfig_needed; see docs/driver.md. Free the map.
+//
+// report must be valid for a write.
+CW_API
+cw_status cw_driver_installation(const struct cw_driver *driver,
+                                 struct cw_map **report);
 
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
@@ -945,45 +862,6 @@ CW_API
 cw_status cw_last_error(char *buffer,
                         size_t length,
                         size_t *needed);
-
-// What the last error of this thread says would help, which is also at the end of its text; empty when there is
-// nothing to say. Does not change the last error.
-//
-// buffer must hold length bytes; needed may be null.
-CW_API
-cw_status cw_last_error_advice(char *buffer,
-                               size_t length,
-                               size_t *needed);
-
-// The call of the device's driver or of the operating system that refused, with its arguments, such as
-// cuMemCreate(handle=0x7f…, bytes=2097152, …), when that is the cause of this thread's last error; else empty. Does
-// not change the last error.
-//
-// buffer must hold length bytes; needed may be null.
-CW_API
-cw_status cw_last_error_call(char *buffer,
-                             size_t length,
-                             size_t *needed);
-
-// The exported function whose failure is this thread's last error, with its arguments: its
-// name, then in parentheses tenant=0x200000100000001, bytes=0, pointer=0x7f…; empty after a call that succeeded. Texts are cut
-// after 48 bytes. Does not change the last error.
-//
-// buffer must hold length bytes; needed may be null.
-CW_API
-cw_status cw_last_error_function(char *buffer,
-                                 size_t length,
-                                 size_t *needed);
-
-// What part of the work the last error of this thread belongs to (CW_CATEGORY_*); CW_CATEGORY_NONE after a call
-// that succeeded.
-CW_API
-int32_t cw_last_error_category(void);
-
-// A short stable name of a category, such as memory; none for CW_CATEGORY_NONE, unknown for a number that is
-// none. Never null.
-CW_API
-const char *cw_category_name(int32_t category);
 
 // The status of the last error of this thread, CW_OK after a call that succeeded.
 CW_API cw_status cw_last_status(void);
@@ -1002,39 +880,6 @@ CW_API const char *cw_version(void);
 //
 // version must point to a writable number.
 CW_API cw_status cw_version_number(uint32_t *version);
-
-// How many errors the history of this process holds: the newest 256, or as many as cw_error_history_set_capacity
-// allows. Errors that only ask for a larger buffer are not written down.
-//
-// count must be valid for a write.
-CW_API
-cw_status cw_error_history_count(size_t *count);
-
-// The error at index, 0 being the newest, as text: sequence (counts up from 1), time_us (since 1970), status
-// and category (their names), message; and, where there is something to say, advice, call (of the driver or
-// the operating system, with arguments), function (the exported function, with arguments), driver_code, os_code.
-// Free the map.
-//
-// entry must be valid for a write.
-CW_API
-cw_status cw_error_history_at(size_t index,
-                              struct cw_map **entry);
-
-// Forgets all errors and sets the counts of cw_error_statistics to 0, except those of recoveries.
-CW_API cw_status cw_error_history_clear(void);
-
-// Keeps at most capacity errors from now on, at most 1048576; 0 only counts them. The oldest go first.
-CW_API cw_status cw_error_history_set_capacity(size_t capacity);
-
-// How many errors there were, as text: total.count, total.first_us, total.last_us (microseconds since 1970); the
-// same for each status and category that occurred (status.out_of_memory.count, category.memory.count);
-// recovery.memory.attempts and .successes (memory ran out, caches were freed, the call made again),
-// recovery.context.… (a lost device opened anew), recovery.fallback.… (the CPU device in place of a GPU);
-// history.held, history.capacity. Free the map.
-//
-// statistics must be valid for a write.
-CW_API
-cw_status cw_error_statistics(struct cw_map **statistics);
 
 // Makes a kernel manager of its own, not initialised. Free it with cw_kernel_free.
 //
@@ -1092,10 +937,10 @@ cw_status cw_kernel_node_info_at(const struct cw_kernel *kernel,
 // Gives a free compute node to the tenant llm, which is opened with default limits when there is none.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, int32_t node, const char *llm);
+CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node, const char *llm);
 
 // Takes a compute node of the current device back from whoever holds it.
-CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, int32_t node);
+CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -1145,11 +990,6 @@ CW_API
 cw_status cw_kernel_active_tasks(const struct cw_kernel *kernel,
                                  const char *llm,
                                  struct cw_map **tasks);
-
-// Changes the weight of the task with this id; see cw_task_set_weight.
-//
-// id must be NUL-terminated.
-CW_API cw_status cw_kernel_task_set_weight(struct cw_kernel *kernel, const char *id, double weight);
 
 // Makes a stream of tenant llm: the CUstream on a CUDA device; on the CPU a value that only these functions
 // understand. Never NULL.
@@ -1205,27 +1045,6 @@ CW_API cw_status cw_kernel_metrics(const struct cw_kernel *kernel, struct cw_map
 //
 // usage must be valid for a write.
 CW_API cw_status cw_kernel_usage(const struct cw_kernel *kernel, struct cw_map **usage);
-
-// Sends what Cogniware does to function from now on: records of level (CW_LOG_ERROR to CW_LOG_TRACE) and more
-// important ones. CW_LOG_OFF, or a function of NULL, turns logging off, which is how a program begins unless the
-// environment variable COGNIWARE_LOG names a level (error, warn, info, debug, trace): then records go to
-// standard error until this function is called.
-//
-// The function is called on the threads that do the work, by several at a time and with no lock held; its texts are
-// valid during the call. It may call Cogniware; what that would log is left out. drop runs when the last thread has
-// left a function that was replaced.
-//
-// function and drop must be safe to call with user_data from any thread.
-CW_API
-cw_status cw_log_set(cw_log_function function,
-                     void *user_data,
-                     cw_drop_function drop,
-                     int32_t level);
-
-// Writes a record of the application into the same log, at a level of CW_LOG_ERROR to CW_LOG_TRACE.
-//
-// target and message must be NUL-terminated.
-CW_API cw_status cw_log_write(int32_t level, const char *target, const char *message);
 
 // Makes an empty map. Free it with cw_map_free.
 //
@@ -1432,8 +1251,7 @@ cw_status cw_model_embed(struct cw_model *model,
                          size_t capacity,
                          size_t *dim);
 
-// How many compute nodes a device has: its processors (a node of each kind for every core or group of SMs), memory banks,
-// shared memory, parts of the cache, and the nodes made for tenants.
+// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
 //
 // device must be null (default device) or NUL-terminated, count valid for a write.
 CW_API
@@ -1445,8 +1263,8 @@ cw_status cw_node_count(const char *device,
 // device must be null (default device) or NUL-terminated, info valid for reads and writes.
 CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
 
-// Gives the tenant a free node of its device, in addition to those that it was given; CW_NODE_* says what each kind gives.
-// With processors the node goes back that is made for a tenant that was given none.
+// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
+// for a tenant that was given none goes back then.
 CW_API
 cw_status cw_node_take(struct cw_tenant *tenant,
                        uint32_t node);
@@ -1462,47 +1280,6 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
-
-// By which rules the products of tenant llm are computed: CW_MATH_*. Its nodes decide, else its device's default.
-//
-// llm must be NUL-terminated, math valid for a write.
-CW_API
-cw_status cw_kernel_math(const struct cw_kernel *kernel,
-                         const char *llm,
-                         int32_t *math);
-
-// Names the memory of tenant llm that persists in the slices of L2 that it holds (nodes of kind CW_NODE_L2_CACHE on a
-// GPU): bytes bytes from memory. 0 bytes leave the choice to Cogniware, which takes the beginning of the largest thing
-// that the tenant has: the weights, once a model is loaded. CW_ERROR_UNSUPPORTED on the CPU device.
-//
-// llm must be NUL-terminated.
-CW_API
-cw_status cw_kernel_cache_window_set(struct cw_kernel *kernel,
-                                     const char *llm,
-                                     const void *memory,
-                                     uint64_t bytes);
-
-// The window of tenant llm: its first byte, its bytes (0: it has none), and the part of its lines that can persist, 0 to
-// 1.
-//
-// llm must be NUL-terminated, the outputs valid for writes.
-CW_API
-cw_status cw_kernel_cache_window(const struct cw_kernel *kernel,
-                                 const char *llm,
-                                 void **memory,
-                                 uint64_t *bytes,
-                                 double *part);
-
-// What is known of one compute node of the current device, held or free: id, type (tensor_core, cuda_core,
-// memory_bank, shared_memory, l2_cache), processors, units, memory_bytes, memory_used_bytes,
-// compute_capability, is_allocated, is_active, is_virtual, owner, last_used_us (microseconds since 1970; 0:
-// never), detail. Free the map.
-//
-// info must be valid for a write.
-CW_API
-cw_status cw_bridge_node_info(const struct cw_bridge *bridge,
-                              uint32_t node,
-                              struct cw_map **info);
 
 // Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
 //
@@ -1531,99 +1308,6 @@ CW_API
 cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
-
-// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
-// that was done. Off, which is how a process begins, the profiler costs a branch.
-CW_API
-cw_status cw_profiler_enable(void);
-
-// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
-CW_API cw_status cw_profiler_disable(void);
-
-// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
-//
-// llm must be NULL or NUL-terminated, enabled valid for a write.
-CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
-
-// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
-CW_API cw_status cw_profiler_reset(void);
-
-// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
-// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
-// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
-// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
-// Free the map.
-//
-// llm must be NULL or NUL-terminated, data valid for a write.
-CW_API
-cw_status cw_profiler_data(const char *llm,
-                           struct cw_map **data);
-
-// The same as a table for people, to the caller's buffer.
-//
-// llm must be NULL or NUL-terminated; the buffer as the contract says.
-CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
-
-// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
-// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
-//
-// The buffer as the contract says.
-CW_API
-cw_status cw_profiler_prometheus(char *buffer,
-                                 size_t length,
-                                 size_t *needed);
-
-// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
-// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
-// many events it holds to events, which may be NULL.
-//
-// path must be NUL-terminated, events NULL or valid for a write.
-CW_API
-cw_status cw_profiler_trace_export(const char *path,
-                                   uint64_t *events);
-
-// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
-// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
-//
-// name must be NUL-terminated, llm NULL or NUL-terminated.
-CW_API
-cw_status cw_profiler_range_push(const char *name,
-                                 const char *llm);
-
-// Ends the range that was opened last on this thread.
-CW_API cw_status cw_profiler_range_pop(void);
-
-// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
-CW_API
-cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
-
-// Ends what cw_kernel_profiling_enable began; the figures stay.
-CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
-
-// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
-CW_API cw_status cw_system_profiling_enable(void);
-
-// Ends what cw_system_profiling_enable began; the figures stay.
-CW_API cw_status cw_system_profiling_disable(void);
-
-// Records the work of tenant llm (opened with default limits when there is none) until
-// cw_bridge_profiling_disable or the tenant's end.
-//
-// llm must be NUL-terminated.
-CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
-
-// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
-//
-// llm must be NUL-terminated.
-CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
-
-// What was recorded of tenant llm; see cw_profiler_data. Free the map.
-//
-// llm must be NUL-terminated, data valid for a write.
-CW_API
-cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
-                                   const char *llm,
-                                   struct cw_map **data);
 
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
@@ -1735,20 +1419,6 @@ CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t len
 // The buffer as the contract says.
 CW_API cw_status cw_task_tenant(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
 
-// What kind of work the task is (function, or a type of cw_bridge_task_schedule), to the caller's buffer.
-//
-// The buffer as the contract says.
-CW_API cw_status cw_task_type(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
-
-// Changes the weight of the task's work (0.001 to 1000; 1 is normal), from now on. With 0.8 it gets 0.8 of the share
-// of contended processors that work of weight 1 of the same tenant would: at the gate, and beside other generations
-// of its model. A function's own code is weighed on the CPU device, by its thread's nice value; only a privileged
-// process can give back what was taken there, others get CW_ERROR_UNSUPPORTED. Before it starts, a task of more weight
-// comes before those of its tenant and priority that have not waited for so much longer. Refused when it has ended.
-CW_API
-cw_status cw_task_set_weight(const struct cw_task *task,
-                             double weight);
-
 // The task's result, or the text of its error; empty while it has not ended.
 //
 // The buffer as the contract says.
@@ -1766,37 +1436,6 @@ cw_status cw_task_cancel(const struct cw_task *task);
 
 // Frees the handle; the task goes on. NULL is ignored.
 CW_API cw_status cw_task_free(struct cw_task *task);
-
-// Adds a kind of task under name: cw_bridge_task_schedule with this type then runs function as a task of the
-// LLM, with the task's parameters (those that every kind takes left out). It may run on several threads at a time.
-// The task's result is what it gives to cw_task_set_result. Names that exist are refused. drop runs once: when the
-// kind was unregistered, or the bridge shut down, and the last of its tasks has ended; at once when this call fails.
-//
-// name must be NUL-terminated; the function callable with user_data from any thread.
-CW_API
-cw_status cw_bridge_task_type_register(struct cw_bridge *bridge,
-                                       const char *name,
-                                       cw_task_type_function function,
-                                       void *user_data,
-                                       cw_drop_function drop);
-
-// Takes a kind of task away that was registered. Its tasks that are scheduled already go on.
-//
-// name must be NUL-terminated.
-CW_API cw_status cw_bridge_task_type_unregister(struct cw_bridge *bridge, const char *name);
-
-// The kinds of tasks that there are, each with own or registered. Free the map.
-//
-// types must be valid for a write.
-CW_API cw_status cw_bridge_task_types(const struct cw_bridge *bridge, struct cw_map **types);
-
-// Tasks that have not ended, of LLM llm or (with NULL) of all: their ids, each with its state. Free the map.
-//
-// llm must be null or NUL-terminated, tasks valid for a write.
-CW_API
-cw_status cw_bridge_active_tasks(const struct cw_bridge *bridge,
-                                 const char *llm,
-                                 struct cw_map **tasks);
 
 // Fills a configuration with defaults: a quarter of the device each of memory and processors, normal standing.
 //

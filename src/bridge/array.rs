@@ -1,25 +1,12 @@
 //! Arrays of f32 in a tenant's memory that host code reads and writes directly.
 
-use crate::device::{DeviceKind, HostMemory};
-use crate::memory::Charge;
+use super::shared::Shared;
+use crate::device::DeviceKind;
+use crate::memory::{Hosted, Kept};
 use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
-use once_cell::sync::Lazy;
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-/// Arrays in host memory by their address: how many bytes, and whose. Those in a space are known to it.
-static HOSTED: Lazy<Mutex<BTreeMap<u64, (u64, String)>>> = Lazy::new(Mutex::default);
-
-/// Whether the range lies in one host array of tenant `id`.
-pub(super) fn covers(id: &str, address: u64, bytes: u64) -> bool {
-    let hosted = HOSTED.lock();
-    let below = hosted.range(..=address).next_back();
-    below.is_some_and(|(start, (size, owner))| {
-        owner == id && address - start <= *size && bytes <= size - (address - start)
-    })
-}
 
 /// An array of f32, zero at first. On the CPU device it is memory of the tenant's space; on a GPU it is pinned host
 /// memory that the GPU addresses directly, charged to the tenant. Its memory goes back when the last reference is
@@ -28,32 +15,71 @@ pub struct Array {
     tenant: Arc<Tenant>,
     count: u64,
     address: u64,
-    /// Set where the memory is not the space's: what keeps it, and what it is charged with.
-    host: Option<(Box<dyn HostMemory>, Charge)>,
+    memory: Memory,
+}
+
+/// What keeps an array's memory.
+enum Memory {
+    /// An allocation of the tenant's space.
+    Space(#[expect(dead_code, reason = "kept for its drop")] Kept),
+    /// Pinned memory.
+    Pinned(#[expect(dead_code, reason = "kept for its drop")] Hosted),
+    /// Memory that other processes map too.
+    Shared(Shared),
 }
 
 impl Array {
     /// An array of `count` elements (at least 1).
     pub fn new(tenant: &Arc<Tenant>, count: u64) -> Result<Array> {
-        if count == 0 {
-            return Err(Error::argument("size", "must not be 0"));
-        }
-        let bytes = count
-            .checked_mul(4)
-            .filter(|&b| b <= isize::MAX as u64)
-            .ok_or_else(|| Error::argument("size", format!("{count} elements overflow the address space")))?;
-        let tenant = tenant.clone();
+        let bytes = bytes(count)?;
+        let space = tenant.space();
         if tenant.device().kind() == DeviceKind::Cpu {
-            let address = tenant.space().alloc(bytes, 256, "array")?;
-            // Whole before it is filled, so that it goes back when that fails.
-            let array = Array { tenant, count, address, host: None };
-            array.tenant.fill(address, 0, bytes, None)?;
-            return Ok(array);
+            let block = space.block(bytes, 256, "array")?;
+            let address = block.ptr();
+            tenant.fill(address, 0, bytes, None)?;
+            return Ok(Array { tenant: tenant.clone(), count, address, memory: Memory::Space(block) });
         }
-        let charge = tenant.account().charge(bytes, "array")?;
-        let memory = tenant.device().host_memory(bytes)?;
-        HOSTED.lock().insert(memory.address(), (bytes, tenant.id().to_owned()));
-        Ok(Array { tenant, count, address: memory.address(), host: Some((memory, charge)) })
+        let memory = Hosted::new(space, bytes, "array", || tenant.device().host_memory(bytes))?;
+        Ok(Array { tenant: tenant.clone(), count, address: memory.ptr(), memory: Memory::Pinned(memory) })
+    }
+
+    /// An array of `count` elements (at least 1), zero at first, that other processes can open: host memory that the
+    /// device addresses too, charged to the tenant.
+    pub fn shared(tenant: &Arc<Tenant>, count: u64) -> Result<Array> {
+        let shared = Shared::create(tenant, bytes(count)?)?;
+        Ok(Array { tenant: tenant.clone(), count, address: shared.address(), memory: Memory::Shared(shared) })
+    }
+
+    /// The shared array that another process (or this one) has: by what [`Array::shared_name`] says there, or by the
+    /// number of a descriptor that this process got. It is charged to this tenant in full. The memory goes when nobody has
+    /// it any more.
+    pub fn open_shared(tenant: &Arc<Tenant>, name: &str) -> Result<Array> {
+        let (shared, bytes) = Shared::open(tenant, name)?;
+        let address = shared.address();
+        Ok(Array { tenant: tenant.clone(), count: bytes / 4, address, memory: Memory::Shared(shared) })
+    }
+
+    /// The path by which a process of the same user opens this shared array while this process has it.
+    pub fn shared_name(&self) -> Result<String> {
+        Ok(self.sharing()?.name())
+    }
+
+    /// A descriptor of a shared array, to be passed on to another process.
+    pub fn shared_descriptor(&self) -> Result<OwnedFd> {
+        self.sharing()?.descriptor()
+    }
+
+    /// Where a shared array lies, for host and device alike; an error for an array that is not shared.
+    pub fn shared_address(&self) -> Result<u64> {
+        Ok(self.sharing()?.address())
+    }
+
+    fn sharing(&self) -> Result<&Shared> {
+        match &self.memory {
+            Memory::Shared(shared) => Ok(shared),
+            _ => Err(Error::argument("array", "is not shared with other processes")
+                .advise("make it with createSharedMemoryArray")),
+        }
     }
 
     /// The tenant whose memory it is.
@@ -125,13 +151,13 @@ impl Array {
     }
 }
 
-impl Drop for Array {
-    fn drop(&mut self) {
-        if self.host.is_some() {
-            HOSTED.lock().remove(&self.address);
-        } else {
-            // Ours until now; nobody else can have freed it.
-            let _ = self.tenant.space().free(self.address);
-        }
+/// Bytes of `count` elements.
+fn bytes(count: u64) -> Result<u64> {
+    if count == 0 {
+        return Err(Error::argument("size", "must not be 0"));
     }
+    count
+        .checked_mul(4)
+        .filter(|&b| b <= isize::MAX as u64)
+        .ok_or_else(|| Error::argument("size", format!("{count} elements overflow the address space")))
 }

@@ -9,6 +9,7 @@ mod nodes;
 mod profile;
 mod report;
 mod settings;
+mod shared;
 mod task;
 
 pub use array::Array;
@@ -278,6 +279,16 @@ impl Bridge {
     /// An array of `count` f32 in the tenant's memory.
     pub fn array(&self, count: u64, id: &str) -> Result<Array> {
         Array::new(&self.tenant(id)?, count)
+    }
+
+    /// An array of `count` f32 that other processes can open, charged to the tenant.
+    pub fn shared_array(&self, count: u64, id: &str) -> Result<Array> {
+        Array::shared(&self.tenant(id)?, count)
+    }
+
+    /// The shared array of another process; see [`Array::open_shared`].
+    pub fn open_shared_array(&self, name: &str, id: &str) -> Result<Array> {
+        Array::open_shared(&self.tenant(id)?, name)
     }
 
     /// The ids of the current device's compute nodes that nobody holds.

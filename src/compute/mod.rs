@@ -10,5 +10,6 @@ pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
 pub use share::Share;
 pub(crate) use tasks::serve;
 pub use tasks::{
-    Effort, Ended, Priority, Task, TaskBody, TaskContext, TaskInfo, TaskLimits, TaskSpec, TaskState, Tasks,
+    Effort, Ended, Priority, Stack, Task, TaskBody, TaskContext, TaskInfo, TaskLimits, TaskSpec, TaskState,
+    Tasks,
 };

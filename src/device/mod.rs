@@ -12,6 +12,7 @@ mod info;
 mod path;
 mod registry;
 mod table;
+mod texture;
 
 pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
@@ -19,6 +20,7 @@ pub use path::{Count, Direction, Path};
 pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
 
 pub use table::PerDevice;
+pub use texture::{Filter, Texture, TextureView};
 
 /// Whether this process is a fork of one that had used this function.
 pub(crate) fn is_forked() -> bool {
@@ -30,7 +32,7 @@ use crate::telemetry::profiler::Track;
 use once_cell::sync::Lazy;
 use std::any::Any;
 use std::ffi::c_void;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +144,14 @@ pub trait Device: Send + Sync + Any {
     /// A file descriptor by which another process can map this granule.
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd>;
 
+    /// The granule of `bytes` bytes behind a descriptor that [`Device::granule_export`] gave, in this or another process.
+    /// Both then own the same physical memory; it is freed when both have released it. The descriptor stays the
+    /// caller's.
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        let _ = (fd, bytes);
+        Err(crate::Error::unsupported("this device takes no memory of other processes"))
+    }
+
     /// Reserves an address range of `bytes` (a multiple of the granularity) with nothing behind it.
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr>;
 
@@ -204,6 +214,35 @@ pub trait Device: Send + Sync + Any {
     fn plain_free(&self, address: DevicePtr, bytes: u64) -> Result<()> {
         let _ = (address, bytes);
         Err(crate::Error::unsupported("this device has no allocations beside granules"))
+    }
+
+    /// Lets the device address host memory where it is, until the result is dropped. Devices whose own memory is host
+    /// memory do that anyway and answer [`crate::Status::Unsupported`].
+    ///
+    /// # Safety
+    /// `bytes` bytes at `address` must stay mapped until the result is dropped.
+    unsafe fn host_register(&self, address: u64, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let _ = (address, bytes);
+        Err(crate::Error::unsupported("this device addresses host memory without being told"))
+    }
+
+    /// Binds memory of this device as a texture.
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        let _ = view;
+        Err(crate::Error::unsupported("this device has no textures"))
+    }
+
+    /// Bytes of stack that a thread of a kernel may have now, and how many such threads the device holds at most. Devices
+    /// without kernels answer [`crate::Status::Unsupported`]: their threads are the host's.
+    fn thread_stack(&self) -> Result<(u64, u64)> {
+        Err(crate::Error::unsupported("threads of this device are threads of the host"))
+    }
+
+    /// Sets the bytes of stack that a thread of a kernel may have, for every kernel of this process on the device; what
+    /// the driver made of it.
+    fn set_thread_stack(&self, bytes: u64) -> Result<u64> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("threads of this device are threads of the host"))
     }
 
     /// The smallest processors that can be given away one by one: single cores, or groups of SMs.

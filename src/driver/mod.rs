@@ -1,5 +1,10 @@
 //! The driver manager: what stands between a tenant and the hardware. What the C++ class `AdvancedCustomizedDriver`
-//! mirrors.
+//! mirrors: what is there, paths, optimisations, modules, diagnostics, and what is installed on the system.
+
+mod install;
+mod module;
+
+pub use module::Launch;
 
 pub mod config;
 pub mod diagnostics;
@@ -32,6 +37,8 @@ pub struct Driver {
     /// What was measured of the devices, by their index. Held while one is measured.
     measured: Mutex<BTreeMap<usize, BTreeMap<String, String>>>,
     diagnosed: Mutex<Vec<diagnostics::Part>>,
+    modules: Mutex<Vec<module::Loaded>>,
+    installer: Mutex<install::Installer>,
 }
 
 impl Driver {
@@ -44,6 +51,8 @@ impl Driver {
             linked: Mutex::default(),
             measured: Mutex::default(),
             diagnosed: Mutex::default(),
+            modules: Mutex::default(),
+            installer: Mutex::default(),
         }
     }
 
@@ -55,9 +64,11 @@ impl Driver {
         self.apply_pending().inspect_err(|_| self.initialized.store(false, SeqCst))
     }
 
-    /// Ends this manager; the kernel manager lives on, and the devices stay as they were switched.
+    /// Ends this manager and unloads its GPU modules; the kernel manager lives on, and the devices stay as they were
+    /// switched.
     pub fn shutdown(&self) {
         self.initialized.store(false, SeqCst);
+        self.drop_gpu_modules();
     }
 
     /// Between `initialize` and `shutdown`.
@@ -92,6 +103,7 @@ impl Driver {
         put("driver_initialized", self.is_initialized().to_string());
         put("version", env!("CARGO_PKG_VERSION").into());
         put("cuda_support", cfg!(feature = "cuda").to_string());
+        put("loaded_modules", self.modules().len().to_string());
         if !self.is_initialized() {
             return Ok(out);
         }

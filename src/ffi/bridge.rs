@@ -13,14 +13,14 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 static BRIDGES: Table<cw_bridge, Bridge> = Table::new(8, "cw_bridge");
-static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
+pub(super) static ARRAYS: Table<cw_array, Array> = Table::new(10, "cw_array");
 
 /// The bridge behind a handle.
 pub(super) fn get(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     BRIDGES.get("bridge", bridge)
 }
 
-fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
+pub(super) fn live(bridge: *const cw_bridge) -> Result<Arc<Bridge>> {
     let bridge = get(bridge)?;
     bridge.active_llms()?;
     Ok(bridge)
@@ -245,8 +245,7 @@ pub unsafe extern "C" fn cw_bridge_array_allocate(
     })
 }
 
-/// Frees the handle, and with the last handle to this array (`cw_array_share`) gives its memory back; refused when it
-/// belongs to another tenant than `llm`.
+/// Frees the handle and gives the array's memory back, unless `cw_array_share` made other handles; refused when it belongs to another tenant than `llm`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated. Nobody may use the array's memory any more.

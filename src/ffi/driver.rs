@@ -5,6 +5,7 @@ use super::handle::Table;
 use super::kernel;
 use super::map::export;
 use super::types::{cw_driver, cw_kernel, cw_map, cw_status};
+use crate::Result;
 use crate::driver::Driver;
 use crate::kernel::Kernel;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 static DRIVERS: Table<cw_driver, Driver> = Table::new(5, "cw_driver");
 
 /// The manager behind a handle.
-pub(super) fn get(driver: *const cw_driver) -> crate::Result<Arc<Driver>> {
+pub(super) fn get(driver: *const cw_driver) -> Result<Arc<Driver>> {
     DRIVERS.get("driver", driver)
 }
 

@@ -107,6 +107,21 @@ pub(super) unsafe fn slice<'a, T>(name: &str, pointer: *const T, length: usize) 
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
+/// An array that the caller wants written: pointer and length. A length of 0 allows any pointer.
+///
+/// # Safety
+/// With a length above 0 the pointer must be valid for reads and writes of that many elements, which nobody else uses
+/// during the call.
+pub(super) unsafe fn slice_mut<'a, T>(name: &str, pointer: *mut T, length: usize) -> Result<&'a mut [T]> {
+    if length == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { slice(name, pointer.cast_const(), length)? };
+    // SAFETY: checked just now.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, length) })
+}
+
 /// Writes a list to the caller's array: as many as fit, and to `count` how many there are. More than fit is an error.
 ///
 /// # Safety

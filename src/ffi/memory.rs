@@ -25,7 +25,7 @@ pub unsafe extern "C" fn cw_memory_alloc(
         if bytes == 0 {
             return Err(Error::argument("bytes", "must not be 0"));
         }
-        let address = tenant::get(tenant)?.space().alloc(bytes, 256, tag.unwrap_or("memory"))?;
+        let address = tenant::get(tenant)?.alloc(bytes, tag.unwrap_or("memory"))?;
         *pointer = std::ptr::with_exposed_provenance_mut(address as usize);
         Ok(())
     })
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn cw_memory_free(tenant: *mut cw_tenant, pointer: *mut c_
         if pointer.is_null() {
             return Ok(());
         }
-        tenant.space().free(pointer as u64)
+        tenant.free(pointer as u64)
     })
 }
 

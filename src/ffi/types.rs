@@ -437,6 +437,32 @@ pub struct cw_task_config {
     pub memory: u64,
 }
 
+/// How a function of a GPU module is launched. Fill with `cw_launch_default`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_launch {
+    /// `sizeof(cw_launch)`, set by the caller.
+    pub struct_size: usize,
+    /// The module's name or path, or `NULL` for the last GPU module that was loaded.
+    pub module: *const c_char,
+    /// The function's name.
+    pub function: *const c_char,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of each block.
+    pub shared: u32,
+    /// A stream of the kernel manager (`cw_kernel_stream_create`); `NULL` waits until the function has run.
+    pub stream: *mut c_void,
+    /// For each parameter a pointer to its value, which is copied.
+    pub arguments: *const *const c_void,
+    /// The bytes of each value.
+    pub argument_sizes: *const usize,
+    /// How many there are.
+    pub argument_count: usize,
+}
+
 /// What is known of a task.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -476,11 +502,11 @@ pub struct cw_partition_info {
     pub id: i32,
     /// `CW_PARTITION_*`.
     pub r#type: i32,
-    /// Bytes.
+    /// Bytes: as asked for, for shared and constant memory whole granules; local: of one thread's stack.
     pub bytes: u64,
-    /// Bytes from the start of the tenant's address range.
+    /// Bytes from the start of the tenant's address range; 0 for local memory, which has no address.
     pub offset: u64,
-    /// Its device address.
+    /// Its device address; `NULL` for local memory.
     pub device_pointer: *mut c_void,
     /// Its address for the host where the host can reach it, else `NULL`.
     pub host_pointer: *mut c_void,
@@ -488,6 +514,8 @@ pub struct cw_partition_info {
     pub owner: [c_char; 128],
     /// Microseconds since 1970 when it was made.
     pub created_us: u64,
+    /// What kernels read a texture by: the `CUtexObject` on a GPU; 0 for other types.
+    pub texture: u64,
 }
 
 /// Parameters of a generation. Fill with `cw_generate_params_default`, then change what matters.

@@ -13,12 +13,12 @@ impl Kernel {
         if bytes == 0 {
             return Err(Error::argument("size", "must not be 0"));
         }
-        self.tenant(llm)?.space().alloc(bytes, 256, "allocateMemory")
+        self.tenant(llm)?.alloc(bytes, "allocateMemory")
     }
 
     /// Frees an allocation of any tenant by its pointer. A partition is destroyed instead.
     pub fn free(&self, ptr: u64) -> Result<()> {
-        self.read(|s| match s.partitions.iter().find(|(_, held)| held.ptr == ptr) {
+        self.read(|s| match s.partitions.iter().find(|(_, held)| ptr != 0 && held.info.device_ptr == ptr) {
             Some((id, _)) => Err(Error::argument("ptr", format!("{ptr:#x} is memory partition {id}"))
                 .advise("destroyMemoryPartition gives it back")),
             None => Ok(()),
@@ -29,7 +29,32 @@ impl Kernel {
         };
         // The space itself tells freed and inner pointers apart.
         let owner = tenant::find(&memory::tenant_of(ptr).ok_or_else(foreign)?).map_err(|_| foreign())?;
-        owner.space().free(ptr)
+        owner.free(ptr)
+    }
+
+    /// Lets the host read and write what the tenant allocates from here on without copies; see
+    /// [`Tenant::enable_direct`]. The tenant is opened with default limits when there is none.
+    pub fn enable_direct(&self, llm: &str) -> Result<()> {
+        self.tenant(llm)?.enable_direct()
+    }
+
+    /// Ends it; see [`Tenant::disable_direct`]. [`Status::NotFound`] for an id that nobody opened.
+    pub fn disable_direct(&self, llm: &str) -> Result<()> {
+        self.read(|_| Ok(()))?;
+        tenant::find(llm)?.disable_direct()
+    }
+
+    /// The host's address of `bytes` bytes at `ptr`, which must lie in one allocation of a tenant whose direct access is
+    /// enabled; see [`Tenant::direct_pointer`].
+    pub fn direct_pointer(&self, ptr: u64, bytes: u64) -> Result<u64> {
+        self.read(|_| Ok(()))?;
+        if ptr == 0 {
+            return Err(Error::argument("ptr", "is null"));
+        }
+        let name = memory::tenant_of(ptr).ok_or_else(|| {
+            Error::new(Status::NotOwner, format!("argument `ptr`: {ptr:#x} lies in no tenant's memory"))
+        })?;
+        tenant::find(&name)?.direct_pointer(ptr, bytes)
     }
 
     /// Copies between host memory and memory of one tenant, in any direction, and waits.

@@ -9,7 +9,7 @@ mod report;
 mod stream;
 
 pub use config::KERNEL_KEYS;
-pub use partition::{Partition, PartitionType};
+pub use partition::{Partition, PartitionType, TextureShape};
 pub use profile::prometheus;
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
@@ -108,9 +108,7 @@ impl Kernel {
             // The tenant may have been closed in between, and its streams with it.
             let _ = held.tenant.close_stream(held.stream);
         }
-        for held in state.partitions.into_values() {
-            let _ = held.tenant.space().free(held.ptr);
-        }
+        drop(state.partitions);
         for slice in state.slices.into_values() {
             self.give_back(&slice);
         }

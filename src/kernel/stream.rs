@@ -47,7 +47,7 @@ impl Kernel {
     }
 
     /// The tenant and the stream behind a handle.
-    pub(super) fn stream(&self, handle: u64) -> Result<(Arc<Tenant>, Arc<dyn Stream>)> {
+    pub(crate) fn stream(&self, handle: u64) -> Result<(Arc<Tenant>, Arc<dyn Stream>)> {
         let (tenant, number) = self.read(|s| {
             let held = s.streams.get(&handle).ok_or_else(|| unknown(handle))?;
             Ok((held.tenant.clone(), held.stream))

@@ -25,6 +25,20 @@ pub(super) struct Maps {
     pub pieces: BTreeMap<u32, Piece>,
 }
 
+impl Maps {
+    /// The first of `wanted` free slots of `slot_bytes` that lie side by side, among `total`.
+    pub fn gap(&self, slot_bytes: u64, total: u64, wanted: u64) -> Option<u32> {
+        let mut from = 0;
+        for (&at, piece) in &self.pieces {
+            if u64::from(at) >= from + wanted {
+                break;
+            }
+            from = u64::from(at) + piece.granule.bytes / slot_bytes;
+        }
+        from.checked_add(wanted).filter(|&end| end <= total).map(|_| from as u32)
+    }
+}
+
 /// Slots to map.
 struct Plan {
     slot: u32,
@@ -206,7 +220,7 @@ impl Space {
     }
 
     /// Gives back idle granules until at most `keep` mapped units are free, or none is idle.
-    fn trim(&self, maps: &mut Maps, keep: u64) {
+    pub(super) fn trim(&self, maps: &mut Maps, keep: u64) {
         let slot = self.slot;
         let mut heap = self.heap.lock();
         let mut leaving = Vec::new();

@@ -36,6 +36,8 @@ pub(super) struct Block {
     list_prev: u32,
     list_next: u32,
     state: State,
+    /// Of a live block: it has an owner that frees it, and nobody else may.
+    kept: bool,
     /// Of a live block: bytes asked for, when, and what for.
     pub bytes: u64,
     pub born: u64,
@@ -102,6 +104,24 @@ impl Heap {
         let next = self.index.get(start + units).unwrap_or(NIL);
         let id = self.record(start, units, prev, next);
         self.join(id)
+    }
+
+    /// Takes `units` units from `start` into the heap as a live block, which is never part of a free one.
+    pub fn add_live(&mut self, start: u32, units: u32) -> u32 {
+        let prev = start.checked_sub(1).and_then(|unit| self.containing(unit)).unwrap_or(NIL);
+        let next = self.index.get(start + units).unwrap_or(NIL);
+        let id = self.record(start, units, prev, next);
+        self.split(id, units)
+    }
+
+    /// Says that the live block has an owner: see [`Heap::is_kept`].
+    pub fn keep(&mut self, id: u32) {
+        self.at(id).kept = true;
+    }
+
+    /// Whether only the owner of the live block may free it.
+    pub fn is_kept(&self, id: u32) -> bool {
+        self.block(id).kept
     }
 
     /// Takes free units out of the heap; all of them must lie in one free block.
@@ -181,6 +201,7 @@ impl Heap {
 
     pub fn describe(&mut self, id: u32, bytes: u64, born: u64, tag: &str) {
         let block = self.at(id);
+        block.kept = false;
         block.bytes = bytes;
         block.born = born;
         block.tag = Tag::new(tag);
@@ -346,6 +367,7 @@ impl Heap {
             list_prev: NIL,
             list_next: NIL,
             state: State::Live,
+            kept: false,
             bytes: 0,
             born: 0,
             tag: Tag::default(),

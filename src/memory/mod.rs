@@ -9,6 +9,8 @@
 //!   never exceeds the tenant's limit, not by a byte.
 //! - Physical memory: granules that a tenant's pool and regions are made of, together with the shared images it maps,
 //!   never exceed its limit rounded up to a granule.
+//! - An extent: its granules. Host memory that counts as a tenant's ([`Hosted`]): its bytes rounded up to 256; it is no
+//!   physical memory of the device.
 //!
 //! # What is kept
 //! Granules that fall free stay with the tenant for reuse while they are no more than two, or a sixteenth of what its
@@ -29,8 +31,10 @@
 
 mod account;
 mod bank;
+mod extent;
 mod growth;
 mod heap;
+mod hosted;
 mod index;
 mod ledger;
 mod lone;
@@ -46,6 +50,8 @@ mod tests;
 
 pub use account::{Account, Charge, LARGEST_LIMIT};
 pub use bank::Bank;
+pub use extent::{Extent, Kept};
+pub use hosted::Hosted;
 pub use ledger::Ledger;
 pub use region::Region;
 pub use registry::{owner_of, tenant_of};

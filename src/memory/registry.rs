@@ -14,6 +14,7 @@ pub(super) enum Kind {
     Pool,
     Region,
     Shared,
+    Hosted,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
             Kind::Pool => "pool",
             Kind::Region => "region",
             Kind::Shared => "shared mapping",
+            Kind::Hosted => "host memory",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age
 use crate::device::{Count, Device, DevicePtr};
 use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -165,20 +165,39 @@ impl Space {
     /// [`Status::NotOwner`] for one that belongs to another tenant or to none.
     pub fn free(&self, ptr: DevicePtr) -> Result<()> {
         if profiler::on() {
-            return self.seen("free", 0, || self.release(ptr));
+            return self.seen("free", 0, || self.free_own(ptr));
         }
-        self.release(ptr)
+        self.free_own(ptr)
     }
 
-    fn release(&self, ptr: DevicePtr) -> Result<()> {
+    fn free_own(&self, ptr: DevicePtr) -> Result<()> {
         let Some(unit) = self.unit(ptr).filter(|_| ptr.is_multiple_of(UNIT)) else {
             return self.free_lone(ptr).unwrap_or_else(|| Err(self.refusal("ptr", ptr)));
         };
-        let mut heap = self.heap.lock();
+        let heap = self.heap.lock();
         let Some(id) = heap.live_at(unit) else {
             drop(heap);
             return Err(self.refusal("ptr", ptr));
         };
+        if heap.is_kept(id) {
+            let tag = heap.block(id).tag.as_str().to_string();
+            return Err(Error::argument("ptr", format!("{ptr:#x} is the {tag:?} of this tenant"))
+                .advise("it is given back by whoever made it: destroy the partition or the array"));
+        }
+        self.free_live(heap, id);
+        Ok(())
+    }
+
+    /// Frees what [`Space::block`] gave.
+    pub(super) fn release(&self, ptr: DevicePtr) -> Result<()> {
+        let heap = self.heap.lock();
+        let id = self.unit(ptr).and_then(|unit| heap.live_at(unit));
+        let id = id.ok_or_else(|| Error::argument("ptr", format!("{ptr:#x} is not allocated")))?;
+        self.free_live(heap, id);
+        Ok(())
+    }
+
+    fn free_live(&self, mut heap: MutexGuard<'_, Heap>, id: u32) {
         let units = heap.block(id).units;
         let merged = heap.free(id);
         let used = heap.used;
@@ -187,7 +206,6 @@ impl Space {
         if merged >= self.slot && self.mapped.load(Ordering::Relaxed) > used + self.cached(used) {
             self.trim_soon();
         }
-        Ok(())
     }
 
     /// How many mapped units may be free when `used` are not.

@@ -3,6 +3,7 @@
 
 mod cache;
 mod copy;
+mod direct;
 pub mod keys;
 mod optimize;
 mod registry;
@@ -10,7 +11,9 @@ mod registry;
 pub use optimize::{REQUIREMENT_KEYS, Requirements};
 pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
 
-use crate::compute::{Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Task, TaskBody, TaskSpec, Tasks};
+use crate::compute::{
+    Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
+};
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
 use crate::ops::{self, Math, MathPolicy, Ops};
@@ -68,6 +71,9 @@ pub struct Tenant {
     numbered: AtomicU64,
     policy: Arc<MathPolicy>,
     cache: Mutex<cache::Cache>,
+    direct: direct::Direct,
+    /// Bounds of its task threads' stack; the largest counts.
+    stacks: Mutex<Vec<Weak<Stack>>>,
 }
 
 /// Every stream that was made for a tenant, while it lives.
@@ -131,6 +137,8 @@ impl Tenant {
             numbered: AtomicU64::new(0),
             policy: MathPolicy::of(device),
             cache: Mutex::default(),
+            direct: direct::Direct::default(),
+            stacks: Mutex::default(),
         })
     }
 
@@ -457,6 +465,7 @@ impl Tenant {
             memory,
             cores,
             affinity: affinity.map(|u| u.os_index).collect(),
+            stack: self.stack(),
             body,
         })?;
         if self.is_closed() {
@@ -464,6 +473,18 @@ impl Tenant {
             task.cancel();
         }
         Ok(task)
+    }
+
+    /// Bounds the stack of the threads that run its tasks, from the next task on and for as long as `stack` lives. Of
+    /// several bounds the largest counts.
+    pub fn bound_stack(&self, stack: &Arc<Stack>) {
+        let mut stacks = self.stacks.lock();
+        stacks.retain(|s| s.strong_count() > 0);
+        stacks.push(Arc::downgrade(stack));
+    }
+
+    fn stack(&self) -> Option<Arc<Stack>> {
+        self.stacks.lock().iter().filter_map(Weak::upgrade).max_by_key(|s| s.bytes())
     }
 
     fn no_stream(&self, id: u64) -> Error {

@@ -13,3 +13,4 @@
     } while (false)
 
 void kernel_and_bridge();
+void partitions_and_arrays();

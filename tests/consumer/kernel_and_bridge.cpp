@@ -8,10 +8,14 @@
 #include <cogniware/cogniware.hpp>
 
 #include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <unistd.h>
 
 namespace {
 
@@ -70,11 +74,39 @@ void kernel_of_its_own() {
     CHECK(!kernel->isInitialized());
 }
 
+// Modules and the installation, below a folder of its own.
+void files_of(AdvancedCustomizedDriver& driver) {
+    CHECK(!driver.loadKernelModule("/path/to/module.ko"));
+    CHECK(cogniware::last_error().find("/path/to/module.ko") != std::string::npos);
+    CHECK(!driver.unloadKernelModule() && !driver.unloadKernelModule("ext4"));
+    CHECK(driver.getLoadedModules().empty() && driver.getModuleFunctions().empty());
+    CHECK(!driver.launchFunction("nothing", {1, 1, 1}, {1, 1, 1}, 0, nullptr, 1.0f, std::uint64_t{0}));
+
+    char folder[] = "/tmp/cogniware-install-XXXXXX";
+    CHECK(mkdtemp(folder) != nullptr);
+    CHECK(!driver.setInstallConfiguration({{"install_root", folder}, {"nonsense", "1"}}));
+    CHECK(driver.setInstallConfiguration({{"install_root", folder}, {"resizable_bar", "true"}}));
+    CHECK(driver.getInstallConfiguration().at("install_root") == folder);
+    CHECK(!driver.verifyDriverInstallation() && !driver.uninstallCustomDriver());
+    CHECK(driver.patchKernelModule() && driver.verifyDriverInstallation());
+    CHECK(driver.installCustomDriver() && driver.verifyDriverInstallation());
+    CHECK(driver.getInstallationReport().at("phase") == "installed");
+    const std::string options = std::string(folder) + "/etc/modprobe.d/cogniware.conf";
+    std::FILE* file = std::fopen(options.c_str(), "a");
+    CHECK(file != nullptr && std::fputs("# edited\n", file) >= 0 && std::fclose(file) == 0);
+    CHECK(!driver.verifyDriverInstallation());
+    CHECK(driver.getInstallationReport().at("file./etc/modprobe.d/cogniware.conf") == "changed");
+    CHECK(driver.uninstallCustomDriver());
+    // Nothing is left: an empty folder can be removed.
+    CHECK(rmdir(folder) == 0);
+}
+
 void driver_of_its_own() {
     auto driver = std::make_shared<AdvancedCustomizedDriver>();
     CHECK(driver->getDriverInfo()["driver_initialized"] == "false");
     CHECK(driver->initialize() && driver->getDriverInfo()["driver_initialized"] == "true");
     CHECK(driver->getKernel()->isInitialized());
+    files_of(*driver);
     driver->shutdown();
 }
 
@@ -135,4 +167,5 @@ void kernel_and_bridge() {
     kernel_of_its_own();
     driver_of_its_own();
     bridge();
+    partitions_and_arrays();
 }

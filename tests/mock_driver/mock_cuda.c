@@ -15,6 +15,7 @@
  * Functions are taken away by linking with a version script that makes them local (see mod.rs beside this file).
  */
 #define _GNU_SOURCE
+#include <math.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,9 +37,10 @@ enum { OK = 0, INVALID = 1, OOM = 2, NOT_INIT = 3, NO_DEVICE = 100, BAD_DEVICE =
 enum { GRANULARITY = 2 << 20, MAX_DEVICES = 8, MAX_FAULTS = 128, MAX_NAMES = 256, SMS = 132, GROUP = 8 };
 
 enum kind { K_CONTEXT = 1, K_STREAM, K_EVENT, K_MODULE, K_FUNCTION, K_GRAPH, K_EXEC, K_GREEN, K_DESC, K_PHYS, K_RANGE,
-            K_MAPPING, K_HOST, K_COUNT };
+            K_MAPPING, K_HOST, K_TEXTURE, K_REGISTERED, K_COUNT };
 static const char *const kind_names[K_COUNT] = { "", "context", "stream", "event", "module", "function", "graph",
-    "exec", "green", "desc", "phys", "range", "mapping", "host" };
+    "exec", "green", "desc", "phys", "range", "mapping", "host", "texture",
+    "registered" };
 
 /* Every object starts so. Objects are never freed, so that the use of a dead one is seen. */
 typedef struct Object { int kind, live; struct Object *next; } Object;
@@ -51,19 +53,25 @@ typedef struct Graph { Object o; Op *first, **last; size_t nodes; } Graph;
 typedef struct { Object o; int device; u32 sms; u64 groups; int streams; } Green;
 typedef struct { Object o; Context *context; Green *green; int priority; Op *first, **last; u64 queued, done;
     Graph *capture; int broken; pthread_t thread; } Stream;
-typedef struct { Object o; Context *context; } Module;
-typedef struct { Object o; Module *module; int kernel; int max_shared; } Function;
+/* PTX tells its kernels and their parameters; of machine code the mock knows nothing. */
+typedef struct { char name[64]; int count; size_t sizes[16]; } Entry;
+typedef struct { Object o; Context *context; int entries; Entry entry[16]; } Module;
+typedef struct { Object o; Module *module; int kernel; int max_shared; const Entry *entry; } Function;
 typedef struct { Object o; u32 sms; u64 groups; } Desc;
 typedef struct { Object o; int device, fd, handles, mappings; size_t bytes, charged; ino_t inode; } Phys;
 typedef struct { Object o; u64 address; size_t bytes; } Range;
 typedef struct { Object o; u64 address; size_t bytes; Phys *phys; int access; u32 peers; } Mapping;
-typedef struct { Object o; void *p; size_t bytes; } Host;
+typedef struct { Object o; void *p; size_t bytes; } Host; /* also of registered memory */
+typedef struct { Object o; u64 address; size_t width, height, pitch; int linear; } Texture;
 
 typedef struct { u32 type; u32 handle_types; u32 location_type; int location; void *win32; unsigned char rest[8]; } Prop;
 typedef struct { u32 location_type; int location; u32 flags; } Access;
 typedef struct { u32 type; unsigned char padding[92]; u32 sms, min, alignment; u64 groups __attribute__((packed));
     unsigned char rest[28]; } Resource;
 typedef struct { u32 result; void *a, *b; } Update;
+typedef struct { u32 type; u64 address; u32 format, channels; size_t width, height, pitch; unsigned char rest[88];
+    u32 flags; } ResourceView;
+typedef struct { u32 address[3], filter, flags, anisotropy, mipmap; float rest[7]; int reserved[12]; } TextureSettings;
 
 static pthread_mutex_t lock;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -234,7 +242,7 @@ Result cuDeviceGetAttribute(int *v, int a, int d) {
     static const struct { int a, v; } table[] = { { 1, 1024 }, { 2, 1024 }, { 3, 1024 }, { 4, 64 }, { 5, 2147483647 },
         { 6, 65535 }, { 7, 65535 }, { 8, 49152 }, { 10, 32 }, { 12, 65536 }, { 13, 1980000 }, { 16, SMS }, { 18, 0 },
         { 31, 1 }, { 32, 1 }, { 36, 3201000 }, { 37, 6144 }, { 38, 62914560 }, { 39, 2048 }, { 40, 3 }, { 41, 1 },
-        { 75, 9 }, { 76, 0 }, { 78, 1 }, { 81, 233472 }, { 82, 65536 }, { 83, 1 }, { 97, 232448 }, { 102, 1 },
+        { 70, 131072 }, { 71, 65000 }, { 72, 2097120 }, { 75, 9 }, { 76, 0 }, { 78, 1 }, { 81, 233472 }, { 82, 65536 }, { 83, 1 }, { 97, 232448 }, { 102, 1 },
         { 103, 1 } };
     ENTER_(1);
     if (d < 0 || d >= devices) return BAD_DEVICE;
@@ -278,6 +286,26 @@ Result cuCtxGetCurrent(Context **c) { ENTER_(1); *c = is(current, K_CONTEXT) ? c
     } while (0)
 
 Result cuCtxGetStreamPriorityRange(int *least, int *greatest) { ENTER; CURRENT; *least = 0; *greatest = -5; return OK; }
+
+static size_t stack_limit = 1024;
+
+Result cuCtxGetLimit(size_t *v, u32 limit) {
+    ENTER;
+    CURRENT;
+    if (limit != 0) return NOT_SUPPORTED;
+    *v = stack_limit;
+    return OK;
+}
+
+/* A GPU rounds up, and refuses what its threads cannot have. */
+Result cuCtxSetLimit(u32 limit, size_t v) {
+    ENTER;
+    CURRENT;
+    if (limit != 0) return NOT_SUPPORTED;
+    if (v > 512 << 10) return INVALID;
+    stack_limit = (v + 15) / 16 * 16;
+    return OK;
+}
 
 Result cuMemGetInfo_v2(size_t *f, size_t *t) {
     ENTER;
@@ -488,6 +516,73 @@ Result cuMemFreeHost(void *p) {
     });
 }
 
+static Host *registered_at(u64 a) {
+    for (Object *o = objects[K_REGISTERED]; o; o = o->next)
+        if (o->live && a - (u64)(uintptr_t)((Host *)o)->p < ((Host *)o)->bytes) return (Host *)o;
+    return NULL;
+}
+
+Result cuMemHostRegister_v2(void *p, size_t bytes, u32 flags) {
+    ENTER;
+    CURRENT;
+    if (!p || !bytes || (uintptr_t)p % 4096 || bytes % 4096 || flags != 3) return INVALID;
+    LOCKED({
+        if (registered_at((u64)(uintptr_t)p)) FAIL(712);
+        Host *h = make(K_REGISTERED, sizeof(Host));
+        h->p = p;
+        h->bytes = bytes;
+    });
+}
+
+Result cuMemHostUnregister(void *p) {
+    ENTER;
+    LOCKED({
+        Host *h = registered_at((u64)(uintptr_t)p);
+        unsigned char there;
+        if (!h || h->p != p) FAIL(713);
+        /* The memory must still be there. */
+        if (mincore(p, 4096, &there)) violations++;
+        end(h);
+    });
+}
+
+Result cuMemHostGetDevicePointer_v2(u64 *d, void *p, u32 flags) {
+    ENTER;
+    LOCKED({
+        if (flags || !registered_at((u64)(uintptr_t)p)) FAIL(INVALID);
+        *d = (u64)(uintptr_t)p;
+    });
+}
+
+static int accessible(u64 a, size_t bytes, int access);
+
+/* Rows of one float over linear memory, clamped, places in elements. */
+Result cuTexObjectCreate(u64 *t, const ResourceView *r, const TextureSettings *s, const void *view) {
+    ENTER;
+    CURRENT;
+    LOCKED({
+        if (view || r->type != 3 || r->format != 0x20 || r->channels != 1 || r->flags || r->address % 512 || r->pitch % 32
+            || r->pitch < r->width * 4 || !r->width || !r->height || r->width > 131072 || r->height > 65000
+            || s->address[0] != 1 || s->address[1] != 1 || s->filter > 1 || s->flags) FAIL(INVALID);
+        if (!range_of(r->address, 1) || !accessible(r->address, r->pitch * (r->height - 1) + r->width * 4, 1)) FAIL(INVALID);
+        Texture *o = make(K_TEXTURE, sizeof(Texture));
+        o->address = r->address;
+        o->width = r->width;
+        o->height = r->height;
+        o->pitch = r->pitch;
+        o->linear = (int)s->filter;
+        *t = (u64)(uintptr_t)o;
+    });
+}
+
+Result cuTexObjectDestroy(u64 t) {
+    ENTER;
+    LOCKED({
+        if (!is((void *)(uintptr_t)t, K_TEXTURE)) FAIL(INVALID);
+        end((void *)(uintptr_t)t);
+    });
+}
+
 Result cuPointerGetAttribute(void *out, int a, u64 p) {
     ENTER;
     LOCKED({
@@ -495,6 +590,7 @@ Result cuPointerGetAttribute(void *out, int a, u64 p) {
         int pinned = 0;
         for (Object *o = objects[K_HOST]; o; o = o->next)
             if (o->live && p - (u64)(uintptr_t)((Host *)o)->p < ((Host *)o)->bytes) pinned = 1;
+        if (registered_at(p)) pinned = 1;
         if (!m && !pinned) FAIL(INVALID);
         if (a == 2) *(u32 *)out = m ? 2 : 1;
         else if (a == 9) *(int *)out = m ? m->phys->device : 0;
@@ -795,7 +891,10 @@ Result cuMemsetD8Async(u64 dst, unsigned char value, size_t bytes, Stream *s) {
     ENTER;
     STREAM(s);
     LOCKED({
-        if (!range_of(dst, bytes) || !accessible(dst, bytes, 3)) FAIL(INVALID);
+        int host = registered_at(dst) != NULL;
+        for (Object *o = objects[K_HOST]; o; o = o->next)
+            if (o->live && dst - (u64)(uintptr_t)((Host *)o)->p < ((Host *)o)->bytes) host = 1;
+        if (!host && (!range_of(dst, bytes) || !accessible(dst, bytes, 3))) FAIL(INVALID);
         Op *op = op_new(OP_FILL);
         op->dst = dst;
         op->value = value;
@@ -1070,14 +1169,58 @@ Result cuGreenCtxRecordEvent(Green *g, Event *e) {
 
 /* ---- modules and kernels ----------------------------------------------------------------------------------- */
 
-/* mock_fill(u64 address, u32 value, u32 count); mock_wait(u64 microseconds); every other name does nothing. */
+/* mock_fill(u64 address, u32 value, u32 count); mock_wait(u64 microseconds); cw_texture_sample(texture, places, values,
+   u32 count); every other name does nothing. */
 static const struct { const char *name; int args; int sizes[4]; } kernels[] = {
-    { "", 0, { 0 } }, { "mock_fill", 3, { 8, 4, 4 } }, { "mock_wait", 1, { 8 } } };
+    { "", 0, { 0 } }, { "mock_fill", 3, { 8, 4, 4 } }, { "mock_wait", 1, { 8 } },
+    { "cw_texture_sample", 4, { 8, 8, 8, 4 } } };
+
+static float element(const Texture *t, long x, long y) {
+    x = x < 0 ? 0 : x >= (long)t->width ? (long)t->width - 1 : x;
+    y = y < 0 ? 0 : y >= (long)t->height ? (long)t->height - 1 : y;
+    return ((const float *)(uintptr_t)(t->address + (u64)y * t->pitch))[x];
+}
+
+/* Written apart from the CPU device, so that the two can be compared. */
+static float sample(const Texture *t, float x, float y) {
+    if (!t->linear) return element(t, (long)floorf(x), (long)floorf(y));
+    long i = (long)floorf(x - 0.5f), j = (long)floorf(y - 0.5f);
+    float a = x - 0.5f - (float)i, b = y - 0.5f - (float)j, sum = 0;
+    for (int k = 0; k < 4; k++)
+        sum += (k & 1 ? a : 1 - a) * (k & 2 ? b : 1 - b) * element(t, i + (k & 1), j + (k >> 1));
+    return sum;
+}
 
 static void run_kernel(const Op *op) {
     if (op->kernel == 1)
         for (u64 i = 0; i < op->args[2]; i++) ((u32 *)(uintptr_t)op->args[0])[i] = (u32)op->args[1];
     if (op->kernel == 2) usleep((u32)op->args[0]);
+    if (op->kernel == 3) {
+        const Texture *t = (const Texture *)(uintptr_t)op->args[0];
+        const float *places = (const float *)(uintptr_t)op->args[1];
+        if (!is(t, K_TEXTURE)) { violations++; return; }
+        for (u32 i = 0; i < (u32)op->args[3]; i++)
+            ((float *)(uintptr_t)op->args[2])[i] = sample(t, places[2 * i], places[2 * i + 1]);
+    }
+}
+
+/* The kernels of PTX text: `.entry name ( .param .u64 a , .param .u32 b )`. */
+static void read_entries(Module *m, const char *text) {
+    for (const char *p = text; m->entries < 16 && (p = strstr(p, ".entry")); ) {
+        Entry *e = &m->entry[m->entries];
+        int used = 0;
+        if (sscanf(p, ".entry %63[A-Za-z0-9_$]%n", e->name, &used) != 1) { p += 6; continue; }
+        p += used;
+        m->entries++;
+        const char *end = strpbrk(p, "){");
+        while (end && e->count < 16 && (p = strstr(p, ".param")) && p < end) {
+            u32 bits = 0;
+            if (sscanf(p, ".param .%*[a-z]%u", &bits) == 1) e->sizes[e->count++] = bits / 8;
+            p += 6;
+        }
+        p = end;
+        if (!p) break;
+    }
 }
 
 Result cuModuleLoadData(Module **m, const void *image) {
@@ -1088,7 +1231,15 @@ Result cuModuleLoadData(Module **m, const void *image) {
     LOCKED({
         *m = make(K_MODULE, sizeof(Module));
         (*m)->context = current;
+        if (*(const char *)image != 0x7f && *(const char *)image != 0x50) read_entries(*m, image);
     });
+}
+
+Result cuModuleGetFunctionCount(u32 *n, Module *m) {
+    ENTER;
+    if (!is(m, K_MODULE)) return BAD_HANDLE;
+    *n = (u32)m->entries;
+    return OK;
 }
 
 Result cuModuleUnload(Module *m) { ENTER; if (!is(m, K_MODULE)) return BAD_HANDLE; LOCKED({ end(m); }); }
@@ -1103,7 +1254,36 @@ Result cuModuleGetFunction(Function **f, Module *m, const char *name) {
         (*f)->max_shared = 49152;
         for (int i = 1; i < (int)(sizeof kernels / sizeof *kernels); i++)
             if (!strcmp(kernels[i].name, name)) (*f)->kernel = i;
+        for (int i = 0; i < m->entries; i++)
+            if (!strcmp(m->entry[i].name, name)) (*f)->entry = &m->entry[i];
     });
+}
+
+Result cuModuleEnumerateFunctions(Function **f, u32 n, Module *m) {
+    ENTER;
+    if (!is(m, K_MODULE)) return BAD_HANDLE;
+    for (u32 i = 0; i < n; i++) f[i] = NULL;
+    for (u32 i = 0; i < n && i < (u32)m->entries; i++) {
+        int code = cuModuleGetFunction(&f[i], m, m->entry[i].name);
+        if (code) return code;
+    }
+    return OK;
+}
+
+Result cuFuncGetName(const char **name, Function *f) {
+    ENTER;
+    if (!is(f, K_FUNCTION)) return BAD_HANDLE;
+    *name = f->entry ? f->entry->name : "unknown";
+    return OK;
+}
+
+Result cuFuncGetParamInfo(Function *f, size_t i, size_t *offset, size_t *bytes) {
+    ENTER;
+    if (!is(f, K_FUNCTION)) return BAD_HANDLE;
+    if (!f->entry || i >= (size_t)f->entry->count) return INVALID;
+    *offset = 8 * i;
+    *bytes = f->entry->sizes[i];
+    return OK;
 }
 
 Result cuModuleGetGlobal_v2(u64 *a, size_t *n, Module *m, const char *name) {

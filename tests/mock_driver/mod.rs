@@ -102,6 +102,7 @@ pub fn build(hide: &[&str]) -> PathBuf {
         object().to_str().unwrap(),
         &version,
         "-Wl,-z,nodelete",
+        "-lm",
         "-lpthread",
     ]);
     std::fs::remove_file(script).unwrap();
@@ -196,8 +197,19 @@ impl Mock {
     /// After everything was dropped: nothing is left and nothing was misused.
     pub fn assert_clean(&self) {
         for kind in [
-            "context", "stream", "event", "module", "graph", "exec", "green", "phys", "range", "mapping",
+            "context",
+            "stream",
+            "event",
+            "module",
+            "graph",
+            "exec",
+            "green",
+            "phys",
+            "range",
+            "mapping",
             "host",
+            "texture",
+            "registered",
         ] {
             assert_eq!(self.live(kind), 0, "{kind} objects are left");
         }

@@ -103,6 +103,53 @@ public:
         return cw_bridge_array_pointer(bridge_.get(), array.get(), &pointer) == CW_OK ? pointer : nullptr;
     }
 
+    // `size` floats, zero at first, that other processes can open; an empty array when that failed. On a GPU the memory is
+    // pinned, so that the GPU addresses it too.
+    MemoryArray createSharedMemoryArray(std::size_t size, const std::string& llmId) {
+        cw_array* array = nullptr;
+        if (cw_bridge_shared_array_create(bridge_.get(), size, llmId.c_str(), &array) != CW_OK) {
+            return {};
+        }
+        return MemoryArray(array);
+    }
+
+    // The shared array of another process, by what getSharedMemoryName() says there or by the number of a descriptor that this
+    // process got; an empty array when that failed. The LLM is charged all of it.
+    MemoryArray openSharedMemoryArray(const std::string& name, const std::string& llmId) {
+        cw_array* array = nullptr;
+        if (cw_bridge_shared_array_open(bridge_.get(), name.c_str(), llmId.c_str(), &array) != CW_OK) {
+            return {};
+        }
+        return MemoryArray(array);
+    }
+
+    // Gives it back here: every copy of the array in this process becomes empty. Other processes keep what they opened.
+    bool destroySharedMemoryArray(const MemoryArray& array, const std::string& llmId) noexcept {
+        if (cw_bridge_shared_array_destroy(bridge_.get(), array.get(), llmId.c_str()) != CW_OK) {
+            return false;
+        }
+        array.forget();
+        return true;
+    }
+
+    // Where a shared array lies, for host and device alike, or null.
+    void* getSharedMemoryPointer(const MemoryArray& array) const noexcept {
+        void* pointer = nullptr;
+        return cw_bridge_shared_array_pointer(bridge_.get(), array.get(), &pointer) == CW_OK ? pointer : nullptr;
+    }
+
+    // What a process of the same user opens a shared array by while this process has it; empty on an error.
+    std::string getSharedMemoryName(const MemoryArray& array) const {
+        char name[64];
+        return cw_array_shared_name(array.get(), name, sizeof name, nullptr) == CW_OK ? std::string(name) : std::string();
+    }
+
+    // A descriptor of a shared array to pass on, the caller's to close, or -1.
+    int getSharedMemoryDescriptor(const MemoryArray& array) const noexcept {
+        std::int32_t fd = -1;
+        return cw_array_shared_fd(array.get(), &fd) == CW_OK ? fd : -1;
+    }
+
     // Copies the whole array to memory of the same LLM or of the host. The array's own pointer is allowed.
     bool copyToGPU(const MemoryArray& array, void* gpuPtr) noexcept {
         return cw_bridge_copy_to_gpu(bridge_.get(), array.get(), gpuPtr) == CW_OK;

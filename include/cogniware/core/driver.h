@@ -5,9 +5,13 @@
 
 #include <cogniware/core/kernel.h>
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 namespace cogniware {
 
@@ -54,6 +58,86 @@ public:
 
     // Back to one node a core or group of SMs.
     bool resetLLMOptimization() noexcept { return cw_driver_optimize_reset(driver_.get()) == CW_OK; }
+    // --- modules ---
+
+    // A kernel module (.ko, .ko.xz, .ko.zst, .ko.gz; needs root; `parameters` as "name=value name=value"), or PTX, a
+    // cubin or a fatbin, which becomes a GPU module on the current device. Told by the file's content.
+    bool loadKernelModule(const std::string& path) noexcept {
+        return cw_driver_module_load(driver_.get(), path.c_str(), nullptr) == CW_OK;
+    }
+    bool loadKernelModule(const std::string& path, const std::string& parameters) noexcept {
+        return cw_driver_module_load(driver_.get(), path.c_str(), parameters.c_str()) == CW_OK;
+    }
+
+    // The module that was loaded last here, or the one of this name or path.
+    bool unloadKernelModule() noexcept { return cw_driver_module_unload(driver_.get(), nullptr) == CW_OK; }
+    bool unloadKernelModule(const std::string& name) noexcept {
+        return cw_driver_module_unload(driver_.get(), name.c_str()) == CW_OK;
+    }
+
+    // By path: kind and name of what loadKernelModule loaded.
+    std::map<std::string, std::string> getLoadedModules() const {
+        return detail::read_map([this](cw_map** map) { return cw_driver_modules(driver_.get(), map); });
+    }
+
+    // The functions of the last GPU module, or of the one of this name or path, and what each takes.
+    std::map<std::string, std::string> getModuleFunctions(const std::string& module = {}) const {
+        return detail::read_map([&](cw_map** map) {
+            return cw_driver_module_functions(driver_.get(), module.empty() ? nullptr : module.c_str(), map);
+        });
+    }
+
+    // Runs a function of a GPU module: the last one that was loaded. The arguments are values of exactly the
+    // parameters' types (an address is a void* or a std::uint64_t). Without a stream it has run when this returns.
+    template <class... Arguments>
+    bool launchFunction(const std::string& name, const std::array<std::uint32_t, 3>& grid,
+                        const std::array<std::uint32_t, 3>& block, std::uint32_t sharedBytes, cudaStream_t stream,
+                        const Arguments&... arguments) noexcept {
+        static_assert((std::is_trivially_copyable<Arguments>::value && ...), "arguments are copied byte by byte");
+        const void* values[] = {static_cast<const void*>(&arguments)..., nullptr};
+        const std::size_t sizes[] = {sizeof(Arguments)..., 0};
+        cw_launch launch{};
+        launch.struct_size = sizeof launch;
+        launch.function = name.c_str();
+        for (std::size_t axis = 0; axis < 3; ++axis) {
+            launch.grid[axis] = grid[axis];
+            launch.block[axis] = block[axis];
+        }
+        launch.shared = sharedBytes;
+        launch.stream = stream;
+        launch.arguments = values;
+        launch.argument_sizes = sizes;
+        launch.argument_count = sizeof...(Arguments);
+        return cw_driver_launch(driver_.get(), &launch) == CW_OK;
+    }
+
+    // --- installation (docs/driver.md says what goes where) ---
+
+    // Sets keys, all or none, and what is in force; `install_root` is the folder that stands for "/".
+    bool setInstallConfiguration(const std::map<std::string, std::string>& settings) noexcept {
+        return detail::attempt(
+            [&] { return cw_driver_install_configure(driver_.get(), detail::to_c(settings).get()); });
+    }
+    std::map<std::string, std::string> getInstallConfiguration() const {
+        return detail::read_map([this](cw_map** map) { return cw_driver_install_configuration(driver_.get(), map); });
+    }
+
+    // The library, the loader's configuration, modules to load at start, NVIDIA's module options: all or nothing.
+    bool installCustomDriver() noexcept { return cw_driver_install(driver_.get()) == CW_OK; }
+
+    // Puts back byte for byte what was there before.
+    bool uninstallCustomDriver() noexcept { return cw_driver_uninstall(driver_.get()) == CW_OK; }
+
+    // False when something differs from what was installed: last_error() names each difference.
+    bool verifyDriverInstallation() noexcept { return cw_driver_verify(driver_.get()) == CW_OK; }
+
+    // Sets parameters of NVIDIA's kernel module for its next load. Its binary is never changed.
+    bool patchKernelModule() noexcept { return cw_driver_patch(driver_.get()) == CW_OK; }
+
+    // `phase`, each file's state, parameters, and whether a reload or ldconfig is left to do.
+    std::map<std::string, std::string> getInstallationReport() const {
+        return detail::read_map([this](cw_map** map) { return cw_driver_installation(driver_.get(), map); });
+    }
 
     cw_driver* get() const noexcept { return driver_.get(); }
 

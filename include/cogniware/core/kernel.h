@@ -145,7 +145,9 @@ public:
         return partitions;
     }
 
-    // Reserves `size` bytes of the tenant's memory; getMemoryPartitions() lists it with its id.
+    // Makes a partition of the tenant's memory; getMemoryPartitions() lists it with its id. CONSTANT and SHARED come in whole
+    // granules of 2 MiB, which its size says. LOCAL: `size` bytes of stack for each of the tenant's task threads, or on a
+    // GPU for each thread of a kernel.
     bool createMemoryPartition(std::size_t size, MemoryPartitionType type, const std::string& llmId) noexcept {
         std::int32_t id = 0;
         return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), llmId.c_str(), &id) ==
@@ -164,6 +166,80 @@ public:
             }
         }
         return {};
+    }
+
+    // The same; the id of the new partition, or -1.
+    int createPartition(std::size_t size, MemoryPartitionType type, const std::string& llmId) noexcept {
+        std::int32_t id = -1;
+        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), llmId.c_str(), &id) ==
+                       CW_OK
+                   ? id
+                   : -1;
+    }
+
+    // Writes host bytes and waits. CONSTANT memory is written once; it is read-only before and after.
+    bool writeMemoryPartition(int partitionId, const void* data, std::size_t size, std::size_t offset = 0) noexcept {
+        return cw_kernel_partition_write(kernel_.get(), partitionId, offset, data, size) == CW_OK;
+    }
+
+    bool readMemoryPartition(int partitionId, void* data, std::size_t size, std::size_t offset = 0) const noexcept {
+        return cw_kernel_partition_read(kernel_.get(), partitionId, offset, data, size) == CW_OK;
+    }
+
+    // A file descriptor of SHARED memory for another process, the caller's to close, or -1.
+    int exportMemoryPartition(int partitionId) const noexcept {
+        std::int32_t fd = -1;
+        return cw_kernel_partition_export(kernel_.get(), partitionId, &fd) == CW_OK ? fd : -1;
+    }
+
+    // Maps what another process exported, `size` being the partition's there; its id here, or -1. The tenant is charged all of
+    // it; the descriptor stays the caller's.
+    int importMemoryPartition(int fd, std::size_t size, const std::string& llmId) noexcept {
+        std::int32_t id = -1;
+        return cw_kernel_partition_import(kernel_.get(), fd, size, llmId.c_str(), &id) == CW_OK ? id : -1;
+    }
+
+    // What kernels read a TEXTURE partition by (the cudaTextureObject_t on a GPU), or 0.
+    std::uint64_t getTextureObject(int partitionId) const { return getMemoryPartition(partitionId).textureObject; }
+
+    // Binds a TEXTURE partition anew as `height` rows of `width` floats, read with or without a linear filter; the new texture
+    // object, or 0. `pitch`: bytes from row to row, a multiple of 32; 0 for the least.
+    std::uint64_t bindTexture(int partitionId, std::size_t width, std::size_t height = 1, bool linear = true,
+                              std::size_t pitch = 0) noexcept {
+        std::uint64_t handle = 0;
+        return cw_kernel_partition_texture_bind(kernel_.get(), partitionId, width, height, pitch, linear ? 1 : 0,
+                                                &handle) == CW_OK
+                   ? handle
+                   : 0;
+    }
+
+    // Reads a TEXTURE partition at places (x and y of each in turn): element (i, j) lies at (i + 0.5, j + 0.5). Empty on an
+    // error.
+    std::vector<float> sampleTexture(int partitionId, const std::vector<float>& places) const {
+        std::vector<float> values(places.size() / 2);
+        if (cw_kernel_partition_texture_sample(kernel_.get(), partitionId, places.data(), values.size(),
+                                               values.data()) != CW_OK) {
+            values.clear();
+        }
+        return values;
+    }
+
+    // From here on the host may use what the LLM allocates without copies: ask getDirectPointer. On a GPU new allocations are
+    // pinned host memory that the GPU addresses over its bus.
+    bool enableDirectMemoryAccess(const std::string& llmId) noexcept {
+        return cw_kernel_direct_enable(kernel_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // Direct pointers must not be used any more. False also when it was not enabled.
+    bool disableDirectMemoryAccess(const std::string& llmId) noexcept {
+        return cw_kernel_direct_disable(kernel_.get(), llmId.c_str()) == CW_OK;
+    }
+
+    // Where the host reads and writes `size` bytes of an allocation, or null: when direct access is not enabled for its LLM,
+    // when they are not inside of one allocation, or when that lies in a GPU's own memory (made before it was enabled).
+    void* getDirectPointer(const void* memory, std::size_t size = 1) const noexcept {
+        void* host = nullptr;
+        return cw_kernel_direct_pointer(kernel_.get(), memory, size, &host) == CW_OK ? host : nullptr;
     }
 
     // Memory of the tenant, or null. On a GPU this is a device address, for copies and kernels only.

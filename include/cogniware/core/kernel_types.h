@@ -42,17 +42,18 @@ struct ComputeNode {
     std::string detail;                              // what it is on this device, in words
 };
 
-// Reserved bytes of one tenant's memory.
+// A reservation of one tenant's memory of one kind. LOCAL memory has no address: `offset`, `devicePtr` and `hostPtr` are 0.
 struct MemoryPartition {
     int partitionId = -1;  // -1: none was found
     MemoryPartitionType type = MemoryPartitionType::GLOBAL_MEMORY;
-    std::size_t size = 0;       // bytes
+    std::size_t size = 0;       // bytes; SHARED and CONSTANT in whole granules; LOCAL: of one thread's stack
     std::size_t offset = 0;     // bytes from the start of the tenant's address range
     bool isAllocated = false;   // true for every partition that exists
     void* devicePtr = nullptr;  // owned by Cogniware until the partition is destroyed
     void* hostPtr = nullptr;    // the same memory for the host, or null where it cannot reach it
     std::string ownerLLM;       // the tenant
     std::chrono::system_clock::time_point allocatedAt;
+    unsigned long long textureObject = 0;  // what kernels read TEXTURE memory by; 0 for other types
 };
 
 // A task: what to do when it is given to scheduleTask, and what is known of it when getTaskStatus returns it.

@@ -8,6 +8,7 @@
 #endif
 
 #include <cogniware/core/bridge_manager.h>
+#include <cogniware/core/dlpack.hpp>
 #include <cogniware/error.hpp>
 
 using cogniware::AdvancedPythonCppBridge;

@@ -78,6 +78,7 @@ inline MemoryPartition to_cpp(const cw_partition_info& from) {
     partition.hostPtr = from.host_pointer;
     partition.ownerLLM = field(from.owner);
     partition.allocatedAt = time_point(from.created_us);
+    partition.textureObject = from.texture;
     return partition;
 }
 

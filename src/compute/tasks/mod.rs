@@ -14,10 +14,12 @@ mod affinity;
 mod effort;
 mod limits;
 mod nice;
+mod stack;
 mod types;
 
 pub use effort::Effort;
 pub use limits::TaskLimits;
+pub use stack::Stack;
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
 use crate::telemetry::history;
@@ -441,15 +443,23 @@ impl Shared {
         if on_cpu {
             entry.context.runner.begin(&entry.context.effort);
         }
-        OWN.set(&*entry);
         // Host work without a stream that the body does is its tenant's, and a trace shows it inside of the task.
         let span = profiler::on().then(|| seen(&entry, &spec));
-        let outcome = catch_unwind(AssertUnwindSafe(|| (spec.body)(&entry.context)));
+        let body = spec.body;
+        let work = || {
+            OWN.set(&*entry);
+            let outcome = catch_unwind(AssertUnwindSafe(|| body(&entry.context)));
+            OWN.set(std::ptr::null());
+            outcome
+        };
+        let outcome = match &spec.stack {
+            None => work(),
+            Some(stack) => stack.run(work).unwrap_or_else(|e| Ok(Err(e))),
+        };
         if let Some((span, scope)) = span {
             span.end();
             drop(scope);
         }
-        OWN.set(std::ptr::null());
         let fit = entry.context.runner.end();
         if on_cpu {
             entry.context.effort.charge(nice::cpu_time().saturating_sub(cpu));

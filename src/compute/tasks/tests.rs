@@ -38,6 +38,7 @@ fn spec(who: &Who, body: impl FnOnce(&TaskContext) -> Result<String> + Send + 's
         memory: 0,
         cores: 0,
         affinity: Vec::new(),
+        stack: None,
         body: Box::new(body),
     }
 }
@@ -102,6 +103,7 @@ fn copy(spec: &TaskSpec) -> TaskSpec {
         account: spec.account.clone(),
         share: spec.share.clone(),
         affinity: Vec::new(),
+        stack: spec.stack.clone(),
         body: Box::new(text("")),
         ..*spec
     }

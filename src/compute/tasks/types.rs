@@ -1,5 +1,6 @@
 //! What a task asks for, and what is known of it.
 
+use super::Stack;
 use super::effort::Effort;
 use super::nice::Runner;
 use crate::compute::Share;
@@ -129,6 +130,8 @@ pub struct TaskSpec {
     pub cores: u32,
     /// Where the body's thread may run (operating system core numbers); empty for anywhere.
     pub affinity: Vec<u32>,
+    /// The stack of the body's thread; `None` for the usual one of 2 MiB.
+    pub stack: Option<Arc<Stack>>,
     /// The work.
     pub body: TaskBody,
 }

@@ -8,7 +8,7 @@
 use super::super::Granule;
 use crate::{Error, Result, Status};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Once;
 
 /// Granules are multiples of 2 MiB: the huge page of x86-64, and the same as on a GPU.
@@ -58,6 +58,38 @@ pub(super) fn export(granule: &Granule) -> Result<OwnedFd> {
         }
         Ok(OwnedFd::from_raw_fd(fd))
     }
+}
+
+/// The granule behind a descriptor of another process (or of this one). It must be a `memfd` of this size that nobody can
+/// shrink: reading a part that is gone would end the process.
+pub(super) fn import(fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+    if bytes == 0 || !bytes.is_multiple_of(GRANULARITY) {
+        return Err(Error::argument("bytes", format!("{bytes} is not a multiple of {GRANULARITY}")));
+    }
+    // SAFETY: plain system calls on a borrowed descriptor; the struct is on the stack.
+    let (seals, size) = unsafe {
+        let mut stat = std::mem::zeroed::<libc::stat>();
+        if libc::fstat(fd.as_raw_fd(), &mut stat) != 0 {
+            return Err(Error::io("looking at the descriptor of a granule", io::Error::last_os_error()));
+        }
+        (libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS), stat.st_size)
+    };
+    if seals < 0 || seals & libc::F_SEAL_SHRINK == 0 {
+        return Err(Error::argument("fd", "is not memory that is sealed against shrinking")
+            .advise("pass a descriptor of an exported partition of the CPU device"));
+    }
+    if size != bytes as i64 {
+        return Err(Error::argument(
+            "size",
+            format!("is {bytes} bytes (whole granules), the memory has {size}"),
+        ));
+    }
+    // SAFETY: duplicates a descriptor that is valid; the result is checked before it is owned.
+    let own = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST_FD) };
+    if own < 0 {
+        return Err(failed("duplicating the descriptor of a granule", bytes));
+    }
+    Ok(Granule { handle: own as u64, bytes })
 }
 
 fn failed(what: &str, bytes: u64) -> Error {

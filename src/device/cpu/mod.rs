@@ -19,6 +19,7 @@ mod node;
 mod ranges;
 mod stream;
 mod team;
+mod texture;
 mod topology;
 
 #[cfg(test)]
@@ -32,14 +33,14 @@ pub use topology::{Core, Topology};
 
 use super::{
     Access, CachePart, Count, DEVICE_TO_HOST, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr,
-    Direction, Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Unit,
+    Direction, Granule, HOST_TO_DEVICE, Node, Path as Way, Place, Stream, Texture, TextureView, Unit,
 };
 use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use ranges::Ranges;
 use std::any::Any;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -53,7 +54,7 @@ const CHECK_EVERY: u64 = 64 << 20;
 pub struct CpuDevice {
     topology: Topology,
     units: Vec<Unit>,
-    ranges: Ranges,
+    ranges: Arc<Ranges>,
     queues: Arc<Mutex<Vec<Weak<Queue>>>>,
     unchecked: AtomicU64,
     load: health::Load,
@@ -74,7 +75,7 @@ impl CpuDevice {
         Ok(CpuDevice {
             topology,
             units,
-            ranges: Ranges::default(),
+            ranges: Arc::default(),
             queues: Arc::default(),
             unchecked: AtomicU64::new(CHECK_EVERY),
             load: health::Load::default(),
@@ -172,6 +173,10 @@ impl Device for CpuDevice {
 
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
         granule::export(granule)
+    }
+
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        granule::import(fd, bytes)
     }
 
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
@@ -292,6 +297,10 @@ impl Device for CpuDevice {
             return Ok(());
         }
         Err(Error::argument("address", format!("no allocation of {bytes} bytes was made at {address:#x}")))
+    }
+
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        Ok(Box::new(texture::CpuTexture::new(view, &self.ranges)))
     }
 
     fn units(&self) -> &[Unit] {

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// How many events are kept for use again.
 const SPARE_EVENTS: usize = 256;
 
+/// `CU_LIMIT_STACK_SIZE`.
+const LIMIT_STACK: u32 = 0;
+
 /// A retained primary context: the one that the CUDA runtime and its libraries use too. Every object of the device
 /// holds it, so that it outlives them.
 pub(crate) struct Context {
@@ -94,6 +97,24 @@ impl Context {
     pub(crate) fn make_current(&self) -> Result<()> {
         // SAFETY: `raw` is retained.
         unsafe { self.driver.cuCtxSetCurrent(self.raw) }
+    }
+
+    /// Bytes of stack that a thread of a kernel may have.
+    pub(crate) fn stack_limit(&self) -> Result<u64> {
+        let mut bytes = 0usize;
+        let _current = self.enter()?;
+        // SAFETY: `bytes` outlives the call.
+        unsafe { self.driver.cuCtxGetLimit(&mut bytes, LIMIT_STACK)? };
+        Ok(bytes as u64)
+    }
+
+    /// Changes it. The driver may make its memory for stacks anew, which waits for the device: never during a capture.
+    pub(crate) fn set_stack_limit(&self, bytes: u64) -> Result<()> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("size", "is too large"))?;
+        let _no_capture = self.capturing.write();
+        let _current = self.enter()?;
+        // SAFETY: plain numbers.
+        unsafe { self.driver.cuCtxSetLimit(LIMIT_STACK, bytes) }
     }
 
     /// The nearest priority that the device has.

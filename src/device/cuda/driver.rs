@@ -93,6 +93,8 @@ driver_table! {
     cuCtxGetCurrent, "4.0", (context: *mut Context);
     cuCtxSynchronize, "2.0", ();
     cuCtxGetStreamPriorityRange, "5.5", (least: *mut i32, greatest: *mut i32);
+    cuCtxGetLimit, "3.1", (value: *mut usize, limit: u32);
+    cuCtxSetLimit, "3.1", (limit: u32, value: usize);
     cuMemGetInfo_v2, "3.2", (free: *mut usize, total: *mut usize);
     cuMemGetAllocationGranularity, "10.2", (bytes: *mut usize, properties: *const MemProp, option: u32);
     cuMemCreate, "10.2", (handle: *mut u64, bytes: usize, properties: *const MemProp, flags: u64);
@@ -115,6 +117,12 @@ driver_table! {
     cuMemsetD8Async, "3.2", (dst: u64, value: u8, bytes: usize, stream: Stream);
     cuMemHostAlloc, "2.2", (host: *mut *mut c_void, bytes: usize, flags: u32);
     cuMemFreeHost, "2.0", (host: *mut c_void);
+    cuMemHostRegister_v2, "6.5", (host: *mut c_void, bytes: usize, flags: u32);
+    cuMemHostUnregister, "4.0", (host: *mut c_void);
+    cuMemHostGetDevicePointer_v2, "3.2", (device: *mut u64, host: *mut c_void, flags: u32);
+    cuTexObjectCreate, "5.0", (texture: *mut u64, resource: *const ResourceView, settings: *const TextureSettings,
+        view: *const c_void);
+    cuTexObjectDestroy, "5.0", (texture: u64);
     cuPointerGetAttribute, "4.0", (out: *mut c_void, attribute: i32, address: u64);
     cuStreamCreateWithPriority, "5.5", (stream: *mut Stream, flags: u32, priority: i32);
     cuStreamDestroy_v2, "4.0", (stream: Stream);
@@ -133,6 +141,10 @@ driver_table! {
     cuModuleUnload, "2.0", (module: Module);
     cuModuleGetFunction, "2.0", (function: *mut Function, module: Module, name: *const c_char);
     cuModuleGetGlobal_v2, "3.2", (address: *mut u64, bytes: *mut usize, module: Module, name: *const c_char);
+    cuModuleGetFunctionCount, "12.4", (count: *mut u32, module: Module);
+    cuModuleEnumerateFunctions, "12.4", (functions: *mut Function, count: u32, module: Module);
+    cuFuncGetName, "12.3", (name: *mut *const c_char, function: Function);
+    cuFuncGetParamInfo, "12.4", (function: Function, index: usize, offset: *mut usize, bytes: *mut usize);
     cuFuncGetAttribute, "2.2", (value: *mut i32, attribute: i32, function: Function);
     cuFuncSetAttribute, "9.0", (function: Function, attribute: i32, value: i32);
     cuOccupancyMaxActiveBlocksPerMultiprocessor, "6.5",
@@ -141,8 +153,6 @@ driver_table! {
         block_z: u32, shared: u32, stream: Stream, arguments: *mut *mut c_void, extra: *mut *mut c_void);
     cuLaunchCooperativeKernel, "9.0", (function: Function, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32,
         block_y: u32, block_z: u32, shared: u32, stream: Stream, arguments: *mut *mut c_void);
-    cuCtxSetLimit, "3.1", (limit: u32, value: usize);
-    cuCtxGetLimit, "3.1", (value: *mut usize, limit: u32);
     cuCtxResetPersistingL2Cache, "11.0", ();
     cuStreamSetAttribute, "11.0", (stream: Stream, attribute: u32, value: *const AttributeValue);
     cuStreamGetAttribute, "11.0", (stream: Stream, attribute: u32, value: *mut AttributeValue);

@@ -18,9 +18,11 @@ mod module;
 mod node;
 mod peer;
 mod pinned;
+mod registered;
 mod space;
 mod staging;
 mod stream;
+mod texture;
 mod timeline;
 mod transfer;
 #[allow(missing_docs)]
@@ -37,7 +39,7 @@ pub(crate) use timeline::{Work, expect_bytes, measured};
 
 use super::{
     Access, CachePart, Count, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory,
-    Node, Path, Place, Stream, Unit,
+    Node, Path, Place, Stream, Texture, TextureView, Unit,
 };
 use crate::{Error, Result};
 use context::Context;
@@ -124,13 +126,6 @@ impl CudaDevice {
         self.context.make_current()
     }
 
-    /// The granule of `bytes` bytes behind a descriptor that [`Device::granule_export`] gave, in this or another
-    /// process. Both then own the same physical memory; it is freed when both have released it. The driver keeps no
-    /// hold of the descriptor.
-    pub fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
-        self.space.granule_import(fd, bytes)
-    }
-
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.context
     }
@@ -178,6 +173,10 @@ impl Device for CudaDevice {
 
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
         self.space.granule_export(granule)
+    }
+
+    fn granule_import(&self, fd: BorrowedFd<'_>, bytes: u64) -> Result<Granule> {
+        self.space.granule_import(fd, bytes)
     }
 
     fn range_reserve(&self, bytes: u64) -> Result<DevicePtr> {
@@ -243,6 +242,26 @@ impl Device for CudaDevice {
         let _current = self.context.enter()?;
         // SAFETY: the driver refuses what it did not allocate.
         unsafe { self.context.driver.cuMemFree_v2(address) }
+    }
+
+    unsafe fn host_register(&self, address: u64, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(registered::Registered::new(&self.context, address, bytes)?))
+    }
+
+    fn texture(&self, view: TextureView) -> Result<Box<dyn Texture>> {
+        Ok(Box::new(texture::CudaTexture::new(&self.context, view)?))
+    }
+
+    fn thread_stack(&self) -> Result<(u64, u64)> {
+        let info = self.info()?;
+        let threads = u64::from(info.multiprocessors) * u64::from(info.max_threads_per_multiprocessor);
+        Ok((self.context.stack_limit()?, threads))
+    }
+
+    fn set_thread_stack(&self, bytes: u64) -> Result<u64> {
+        self.context.set_stack_limit(bytes)?;
+        self.context.stack_limit()
     }
 
     fn units(&self) -> &[Unit] {

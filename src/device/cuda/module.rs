@@ -7,8 +7,8 @@ use super::types::{self, Handle, function_attribute as attribute};
 use super::{CudaDevice, DevicePtr};
 use crate::device::{Count, Stream};
 use crate::telemetry::profiler;
-use crate::{Error, Result};
-use std::ffi::{CString, c_void};
+use crate::{Error, Result, Status};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::Arc;
 
 /// A loaded kernel image. Functions keep it loaded.
@@ -30,7 +30,11 @@ impl Module {
                 "is neither a cubin, nor a fatbin, nor PTX text that ends in a zero byte",
             ));
         }
-        let context = device.context().clone();
+        Module::in_context(device.context(), image)
+    }
+
+    pub(super) fn in_context(context: &Arc<Context>, image: &[u8]) -> Result<Arc<Module>> {
+        let context = context.clone();
         let mut raw = Handle::NULL;
         {
             let _current = context.enter()?;
@@ -49,6 +53,33 @@ impl Module {
         unsafe { self.context.driver.cuModuleGetFunction(&mut raw, self.raw, c_name.as_ptr()) }
             .map_err(|e| e.within(format_args!("kernel {name:?}")))?;
         Ok(Function { module: self.clone(), raw, name: name.into() })
+    }
+
+    /// The names of all kernels of the image.
+    ///
+    /// Errors: `Unsupported` when the driver is older than CUDA 12.4.
+    pub fn function_names(&self) -> Result<Vec<String>> {
+        let driver = &self.context.driver;
+        let _current = self.context.enter()?;
+        let mut count = 0u32;
+        // SAFETY: the output outlives the call.
+        unsafe { driver.cuModuleGetFunctionCount(&mut count, self.raw)? };
+        let mut functions = vec![Handle::NULL; count as usize];
+        if count > 0 {
+            // SAFETY: there is room for as many as are asked for.
+            unsafe { driver.cuModuleEnumerateFunctions(functions.as_mut_ptr(), count, self.raw)? };
+        }
+        let name = |&function: &types::Function| {
+            let mut text: *const c_char = std::ptr::null();
+            // SAFETY: the output outlives the call; the function is of this module, which is loaded.
+            unsafe { driver.cuFuncGetName(&mut text, function)? };
+            if text.is_null() {
+                return Err(Error::new(Status::Driver, "cuFuncGetName gave no name"));
+            }
+            // SAFETY: the driver's text ends in a zero byte and lives as long as the module.
+            Ok(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+        };
+        functions.iter().filter(|f| **f != Handle::NULL).map(name).collect()
     }
 
     /// Address and size in bytes of a `__device__` or `__constant__` variable.
@@ -259,6 +290,27 @@ impl Function {
             max_dynamic_shared_bytes: get(attribute::MAX_DYNAMIC_SHARED)?,
             binary_version: get(attribute::BINARY_VERSION)?,
         })
+    }
+
+    /// The size in bytes of each parameter, in order.
+    ///
+    /// Errors: `Unsupported` when the driver is older than CUDA 12.4.
+    pub fn parameter_sizes(&self) -> Result<Vec<usize>> {
+        let context = &self.module.context;
+        let _current = context.enter()?;
+        let mut sizes = Vec::new();
+        loop {
+            let (mut offset, mut bytes) = (0usize, 0usize);
+            // SAFETY: the outputs outlive the call.
+            let answer =
+                unsafe { context.driver.cuFuncGetParamInfo(self.raw, sizes.len(), &mut offset, &mut bytes) };
+            match answer {
+                Ok(()) => sizes.push(bytes),
+                // What the driver says of an index beyond the last parameter.
+                Err(e) if e.status() == Status::InvalidArgument => return Ok(sizes),
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Allows launches with up to `bytes` of dynamic shared memory (static included, at most

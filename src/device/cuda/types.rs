@@ -107,6 +107,55 @@ impl DevResource {
     };
 }
 
+/// `CUDA_RESOURCE_DESC` with its part for rows of linear memory.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ResourceView {
+    pub kind: u32,
+    pub address: u64,
+    pub format: u32,
+    pub channels: u32,
+    pub width: usize,
+    pub height: usize,
+    pub pitch: usize,
+    pub rest: [u8; 88],
+    pub flags: u32,
+}
+
+pub const RESOURCE_PITCH_2D: u32 = 3;
+pub const FORMAT_FLOAT: u32 = 0x20;
+pub const ADDRESS_CLAMP: u32 = 1;
+
+/// `CUDA_TEXTURE_DESC`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TextureSettings {
+    pub address_mode: [u32; 3],
+    pub filter: u32,
+    pub flags: u32,
+    pub anisotropy: u32,
+    pub mipmap_filter: u32,
+    pub mipmap_bias: f32,
+    pub mipmap_clamp: [f32; 2],
+    pub border: [f32; 4],
+    pub reserved: [i32; 12],
+}
+
+impl TextureSettings {
+    /// Nothing set.
+    pub const NONE: TextureSettings = TextureSettings {
+        address_mode: [0; 3],
+        filter: 0,
+        flags: 0,
+        anisotropy: 0,
+        mipmap_filter: 0,
+        mipmap_bias: 0.0,
+        mipmap_clamp: [0.0; 2],
+        border: [0.0; 4],
+        reserved: [0; 12],
+    };
+}
+
 /// `CUgraphExecUpdateResultInfo`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +236,9 @@ pub mod attribute {
     pub const MAX_THREADS_PER_SM: i32 = 39;
     pub const ASYNC_ENGINES: i32 = 40;
     pub const UNIFIED_ADDRESSING: i32 = 41;
+    pub const TEXTURE_2D_LINEAR_WIDTH: i32 = 70;
+    pub const TEXTURE_2D_LINEAR_HEIGHT: i32 = 71;
+    pub const TEXTURE_2D_LINEAR_PITCH: i32 = 72;
     pub const MAJOR: i32 = 75;
     pub const MINOR: i32 = 76;
     pub const STREAM_PRIORITIES: i32 = 78;
@@ -222,6 +274,15 @@ mod tests {
         assert_eq!(size_of::<MemProp>(), size_of::<sys::CUmemAllocationProp>());
         assert_eq!(size_of::<MemAccess>(), size_of::<sys::CUmemAccessDesc>());
         assert_eq!(size_of::<DevResource>(), size_of::<sys::CUdevResource>());
+        assert_eq!(size_of::<ResourceView>(), size_of::<sys::CUDA_RESOURCE_DESC>());
+        assert_eq!(offset_of!(ResourceView, address), offset_of!(sys::CUDA_RESOURCE_DESC, res));
+        assert_eq!(offset_of!(ResourceView, flags), offset_of!(sys::CUDA_RESOURCE_DESC, flags));
+        type Rows = sys::CUDA_RESOURCE_DESC_st__bindgen_ty_1__bindgen_ty_4;
+        let row = offset_of!(ResourceView, address);
+        assert_eq!(offset_of!(ResourceView, width) - row, offset_of!(Rows, width));
+        assert_eq!(offset_of!(ResourceView, pitch) - row, offset_of!(Rows, pitchInBytes));
+        assert_eq!(size_of::<TextureSettings>(), size_of::<sys::CUDA_TEXTURE_DESC>());
+        assert_eq!(offset_of!(TextureSettings, border), offset_of!(sys::CUDA_TEXTURE_DESC, borderColor));
         assert_eq!(size_of::<GraphUpdate>(), size_of::<sys::CUgraphExecUpdateResultInfo>());
         assert_eq!(size_of::<AttributeValue>(), size_of::<sys::CUlaunchAttributeValue>());
         assert_eq!(size_of::<AccessWindow>(), size_of::<sys::CUaccessPolicyWindow>());
@@ -243,7 +304,7 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_driver_header() {
-        use cudarc::driver::sys::{CUdevice_attribute as A, CUfunction_attribute as F};
+        use cudarc::driver::sys::{self, CUdevice_attribute as A, CUfunction_attribute as F};
         assert_eq!(attribute::MULTIPROCESSORS, A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as i32);
         assert_eq!(
             attribute::MAX_SHARED_PER_BLOCK_OPTIN,
@@ -261,6 +322,17 @@ mod tests {
             attribute::MAX_REGISTERS_PER_SM,
             A::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR as i32
         );
+        assert_eq!(
+            attribute::TEXTURE_2D_LINEAR_WIDTH,
+            A::CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LINEAR_WIDTH as i32
+        );
+        assert_eq!(
+            attribute::TEXTURE_2D_LINEAR_PITCH,
+            A::CU_DEVICE_ATTRIBUTE_MAXIMUM_TEXTURE2D_LINEAR_PITCH as i32
+        );
+        assert_eq!(RESOURCE_PITCH_2D, sys::CUresourcetype::CU_RESOURCE_TYPE_PITCH2D as u32);
+        assert_eq!(FORMAT_FLOAT, sys::CUarray_format::CU_AD_FORMAT_FLOAT as u32);
+        assert_eq!(ADDRESS_CLAMP, sys::CUaddress_mode::CU_TR_ADDRESS_MODE_CLAMP as u32);
         assert_eq!(attribute::ASYNC_ENGINES, A::CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT as i32);
         assert_eq!(
             attribute::MAX_THREADS_PER_SM,

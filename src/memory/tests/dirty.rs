@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 const SECRET: u8 = 0xA5;
 
-struct Dirty {
+pub(super) struct Dirty {
     host: Arc<dyn Device>,
     ordinal: u32,
     /// Granules and mappings that exist.
     granules: AtomicI64,
     mappings: AtomicI64,
     /// Calls until one fails; below 0 none does.
-    creates: AtomicI64,
-    maps: AtomicI64,
-    fills: AtomicI64,
-    waits: AtomicI64,
+    pub(super) creates: AtomicI64,
+    pub(super) maps: AtomicI64,
+    pub(super) fills: AtomicI64,
+    pub(super) waits: AtomicI64,
 }
 
-fn dirty(ordinal: u32) -> Arc<Dirty> {
+pub(super) fn dirty(ordinal: u32) -> Arc<Dirty> {
     let never = || AtomicI64::new(i64::MIN);
     Arc::new(Dirty {
         host: device(),
@@ -129,18 +129,18 @@ impl Device for Dirty {
     }
 }
 
-fn space_on(device: &Arc<Dirty>, limit: u64) -> Arc<Space> {
+pub(super) fn space_on(device: &Arc<Dirty>, limit: u64) -> Arc<Space> {
     let device: Arc<dyn Device> = device.clone();
     Space::new(device.clone(), Ledger::of(&device).open("t", limit, 0).unwrap()).unwrap()
 }
 
-fn all_zero(device: &Dirty, at: DevicePtr, bytes: u64) -> bool {
+pub(super) fn all_zero(device: &Dirty, at: DevicePtr, bytes: u64) -> bool {
     let mut content = vec![SECRET; bytes as usize];
     device.read(&mut content, at).unwrap();
     content.iter().all(|b| *b == 0)
 }
 
-fn is_clean(device: &Dirty) {
+pub(super) fn is_clean(device: &Dirty) {
     assert_eq!(device.mappings.load(Ordering::SeqCst), 0);
     assert_eq!(device.granules.load(Ordering::SeqCst), 0);
 }

@@ -1,6 +1,7 @@
 //! Tests of the memory room on the CPU device.
 
 mod dirty;
+mod extent;
 mod heap;
 mod quota;
 mod refusals;

@@ -1,6 +1,6 @@
 //! The driver's configuration: text keys, checked, each of which takes effect. What is read back is what is in force.
 
-use super::Driver;
+use super::{Driver, install};
 use crate::{Error, Result, Status};
 use std::collections::BTreeMap;
 
@@ -64,7 +64,13 @@ const SWITCHES: &[Switch] = &[
         on: |d| Ok(!d.nvlink_pairs().is_empty()),
         set: |d, on| if on { d.enable_nvlink().map(drop) } else { d.disable_nvlink() },
     },
-    // `tensor_cores` and `multiple_llms` belong here.
+    Switch {
+        name: "tensor_cores",
+        from: Level::High,
+        everywhere: false,
+        on: Driver::tensor_cores,
+        set: |d, on| if on { d.enable_tensor_cores() } else { d.disable_tensor_cores() },
+    },
 ];
 
 /// A key whose value is text of its own.
@@ -75,16 +81,23 @@ struct Setting {
     set: fn(&Driver, &str) -> Result<()>,
 }
 
-/// All settings. Those of the installation (`install_root`) belong here.
-const SETTINGS: &[Setting] = &[];
+/// All settings. No level changes them.
+const SETTINGS: &[Setting] = &[Setting {
+    name: "multiple_llms",
+    check: |text| super::tenancy::parse(text).map(drop),
+    get: Driver::arrangement,
+    set: |d, text| d.set_arrangement(super::tenancy::parse(text)?),
+}];
 
 const LEVEL_KEY: &str = "optimization_level";
 
 /// What a configuration asks of each switch: nothing, or on or off, and whether it was asked for by its own key.
 fn wanted(config: &Map) -> Result<Vec<Option<(bool, bool)>>> {
-    let level = match config.get(LEVEL_KEY) {
+    let level = match config.get(LEVEL_KEY).map(String::as_str) {
         None => None,
-        Some(text) => Some(LEVELS.iter().find(|(name, _)| name == text).map(|l| l.1).ok_or_else(|| {
+        // What is read back when the switches fit no level: it changes none.
+        Some("custom") => None,
+        Some(text) => Some(LEVELS.iter().find(|(name, _)| *name == text).map(|l| l.1).ok_or_else(|| {
             Error::argument(LEVEL_KEY, format!("{text:?} is not one of none, low, medium, high"))
         })?),
     };
@@ -97,11 +110,19 @@ fn wanted(config: &Map) -> Result<Vec<Option<(bool, bool)>>> {
     SWITCHES.iter().map(one).collect()
 }
 
+/// The keys of the installation in a configuration, which the installer checks and keeps, and the others.
+fn split(config: &Map) -> (Map, Map) {
+    config.iter().map(|(k, v)| (k.clone(), v.clone())).partition(|(key, _)| install::is_key(key))
+}
+
 /// Refuses unknown keys and values, by name.
 fn check(config: &Map) -> Result<Vec<Option<(bool, bool)>>> {
     let known = || {
         let settings = SETTINGS.iter().map(|s| s.name);
-        std::iter::once(LEVEL_KEY).chain(SWITCHES.iter().map(|s| s.name)).chain(settings)
+        std::iter::once(LEVEL_KEY)
+            .chain(SWITCHES.iter().map(|s| s.name))
+            .chain(settings)
+            .chain(install::keys())
     };
     if let Some(key) = config.keys().find(|key| !known().any(|k| k == *key)) {
         let mut list: Vec<_> = known().collect();
@@ -135,8 +156,20 @@ impl Driver {
     /// | `async_transfers` | `true`, `false` | on from `medium` |
     /// | `memory_optimization` | `true`, `false` | on at `high` |
     /// | `nvlink` | `true` (an error where no two GPUs can), `false` | on at `high` where GPUs can |
+    /// | `tensor_cores` | `true` (an error where there are none), `false` | on at `high` where there are some |
+    /// | `multiple_llms` | `any` (one node a unit), `1` (one node of all), `2` to `16` (slices) | `any` |
+    ///
+    /// And the keys of the installation; see [`Driver::configure_installation`].
     pub fn configure(&self, config: &Map) -> Result<()> {
-        let wanted = check(config)?;
+        let (installation, config) = split(config);
+        let wanted = check(&config)?;
+        let installation = self.checked_installation(&installation)?;
+        self.configure_rest(&config, &wanted)?;
+        self.put_installation(installation);
+        Ok(())
+    }
+
+    fn configure_rest(&self, config: &Map, wanted: &[Option<(bool, bool)>]) -> Result<()> {
         let mut pending = self.pending.lock();
         if !self.is_initialized() {
             if config.contains_key(LEVEL_KEY) {
@@ -147,7 +180,7 @@ impl Driver {
             return Ok(());
         }
         let mut done: Vec<Box<dyn Fn() -> Result<()> + '_>> = Vec::new();
-        let applied = self.apply(config, &wanted, &mut done);
+        let applied = self.apply(config, wanted, &mut done);
         if applied.is_err() {
             for undo in done.iter().rev() {
                 // The error that matters is the one that brought us here.
@@ -210,8 +243,13 @@ impl Driver {
             out.insert(switch.name.into(), on.to_string());
         }
         for setting in SETTINGS {
-            out.insert(setting.name.into(), (setting.get)(self)?);
+            let value = match self.is_initialized() {
+                true => (setting.get)(self)?,
+                false => self.pending.lock().get(setting.name).cloned().unwrap_or_else(|| "any".into()),
+            };
+            out.insert(setting.name.into(), value);
         }
+        out.extend(self.installation_settings());
         Ok(out)
     }
 }

@@ -1,8 +1,8 @@
 //! One LLM or many: how a device's processors are cut, and how its gate deals with those that share them.
 
 use super::Driver;
-use crate::Result;
 use crate::compute::{GRACE, Gate, Layout, Nodes};
+use crate::{Error, Result};
 use std::time::Duration;
 
 /// With many tenants a gate keeps units longer for one that is owed time: it comes back when it has sampled its tokens, and
@@ -28,11 +28,39 @@ impl Driver {
         self.arrange(Layout::Units, GRACE)
     }
 
+    /// What is in force: `any`, `1`, or the number of slices.
+    pub(super) fn arrangement(&self) -> Result<String> {
+        let (_, device) = self.kernel()?.current_device()?;
+        Ok(match Nodes::of(&device).layout() {
+            Layout::Units => "any".into(),
+            Layout::Whole => "1".into(),
+            Layout::Slices(n) => n.to_string(),
+        })
+    }
+
+    pub(super) fn set_arrangement(&self, llms: Option<u32>) -> Result<()> {
+        match llms {
+            None => self.optimize_for_any(),
+            Some(1) => self.optimize_for_one(),
+            Some(n) => self.optimize_for_many(n),
+        }
+    }
+
     fn arrange(&self, layout: Layout, grace: Duration) -> Result<()> {
         let (_, device) = self.kernel()?.current_device()?;
         Nodes::of(&device).set_layout(layout)?;
         Gate::of(&device).set_grace(grace);
         Ok(())
+    }
+}
+
+/// `any`, or a number of LLMs.
+pub(super) fn parse(text: &str) -> Result<Option<u32>> {
+    match text.parse::<u32>() {
+        _ if text == "any" => Ok(None),
+        Ok(1) => Ok(Some(1)),
+        Ok(n) => Layout::slices(n).map(|_| Some(n)),
+        Err(_) => Err(Error::argument("multiple_llms", format!("{text:?} is not any or a number of LLMs"))),
     }
 }
 

@@ -17,6 +17,12 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether [`Driver::enable_tensor_cores`] is in force on the current device.
+    pub fn tensor_cores(&self) -> Result<bool> {
+        let (_, device) = self.kernel()?.current_device()?;
+        Ok(MathPolicy::of(&device).math() == Math::Fast)
+    }
+
     /// Back to [`Math::Exact`], with which a device begins: no input of a product loses bits that its weights have.
     pub fn disable_tensor_cores(&self) -> Result<()> {
         let (_, device) = self.kernel()?.current_device()?;

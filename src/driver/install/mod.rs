@@ -13,6 +13,7 @@ use crate::{Error, Result, Status};
 use change::{Phase, State, Wanted};
 use root::{Found, Root};
 use settings::Settings;
+pub(super) use settings::{is_key, keys};
 use std::collections::BTreeMap;
 
 /// Settings of the installation.
@@ -78,9 +79,18 @@ impl Driver {
     ///
     /// Errors: `InvalidArgument` naming the key.
     pub fn configure_installation(&self, changes: &BTreeMap<String, String>) -> Result<()> {
-        let mut installer = self.installer.lock();
-        installer.settings = installer.settings.with(changes)?;
+        let checked = self.checked_installation(changes)?;
+        self.put_installation(checked);
         Ok(())
+    }
+
+    /// The settings with `changes` on top, not yet in force.
+    pub(super) fn checked_installation(&self, changes: &BTreeMap<String, String>) -> Result<Settings> {
+        self.installer.lock().settings.with(changes)
+    }
+
+    pub(super) fn put_installation(&self, settings: Settings) {
+        self.installer.lock().settings = settings;
     }
 
     /// The keys of the installation that are in force: those that were set, and the defaults.

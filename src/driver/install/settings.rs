@@ -18,6 +18,16 @@ const SWITCHES: [(&str, &str, &str, &str); 5] = [
 
 const LISTED: [&str; 3] = ["install_root", "library", "load_modules"];
 
+/// The keys with a name of their own.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    LISTED.into_iter().chain(SWITCHES.iter().map(|s| s.0))
+}
+
+/// Whether a key is one of the installation's: those of [`keys`], and `nvidia.NVreg_…`.
+pub fn is_key(key: &str) -> bool {
+    key.starts_with("nvidia.") || keys().any(|k| k == key)
+}
+
 /// Checked settings.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {

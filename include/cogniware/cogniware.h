@@ -610,8 +610,7 @@ cw_status cw_bridge_array_allocate(struct cw_bridge *bridge,
                                    const char *llm,
                                    struct cw_array **array);
 
-// Frees the handle, and with the last handle to this array (cw_array_share) gives its memory back; refused when it
-// belongs to another tenant than llm.
+// Frees the handle and gives the array's memory back, unless cw_array_share made other handles; refused when it belongs to another tenant than llm.
 //
 // llm must be NUL-terminated. Nobody may use the array's memory any more.
 CW_API
@@ -623,14 +622,6 @@ cw_status cw_bridge_array_deallocate(struct cw_bridge *bridge,
 //
 // data and count must be valid for a write. The elements are valid while the handle lives.
 CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint64_t *count);
-
-// Another handle to the same array, for a view that must stay valid whatever becomes of the first one: the tenant is
-// charged for the memory until the last handle has been freed or deallocated. Free it with cw_array_free.
-//
-// other must be valid for a write.
-CW_API
-cw_status cw_array_share(const struct cw_array *array,
-                         struct cw_array **other);
 
 // The device that addresses the array: CW_DEVICE_* and its index among devices of its kind.
 //

@@ -7,6 +7,11 @@
 
 #include <cogniware/core/driver.h>
 
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
 namespace cogniware_python {
 
 using Driver = cogniware::AdvancedCustomizedDriver;
@@ -46,8 +51,65 @@ void bind_switches(Class& cls) {
     COGNIWARE_OFFER_SWITCH("disable_async_memory_transfers", disableAsyncMemoryTransfers, "Ends that.");
 }
 
+// Sizes in up to three dimensions.
+std::array<std::uint32_t, 3> to_dimensions(const char* argument, const py::object& given) {
+    std::array<std::uint32_t, 3> sizes = {1, 1, 1};
+    if (py::isinstance<py::int_>(given)) {
+        sizes[0] = given.cast<std::uint32_t>();
+        return sizes;
+    }
+    const auto list = given.cast<std::vector<std::uint32_t>>();
+    if (list.empty() || list.size() > sizes.size()) {
+        throw py::value_error("argument `" + std::string(argument) + "`: has 1 to 3 sizes");
+    }
+    std::copy(list.begin(), list.end(), sizes.begin());
+    return sizes;
+}
+
+// The bytes of one value whose type says how many these are.
+std::string to_bytes(const py::handle& value) {
+    if (PyObject_CheckBuffer(value.ptr()) == 0) {
+        throw py::type_error("arguments of a function need exact types: numpy.int32(1), numpy.uint64(address), ctypes.c_float(0.5)");
+    }
+    const py::buffer_info info = py::reinterpret_borrow<py::buffer>(value).request();
+    return std::string(static_cast<const char*>(info.ptr), static_cast<std::size_t>(info.size * info.itemsize));
+}
+
+bool launch(Driver& self, const Text& name, const py::object& grid, const py::object& block, const py::args& arguments,
+            std::uint32_t shared_bytes, std::uintptr_t stream) {
+    std::vector<std::string> values;
+    for (const auto& argument : arguments) {
+        values.push_back(to_bytes(argument));
+    }
+    std::vector<const void*> pointers;
+    std::vector<std::size_t> sizes;
+    for (const auto& value : values) {
+        pointers.push_back(value.data());
+        sizes.push_back(value.size());
+    }
+    cw_launch launch{};
+    launch.struct_size = sizeof launch;
+    launch.function = name.c_str();
+    const auto grid_sizes = to_dimensions("grid", grid);
+    const auto block_sizes = to_dimensions("block", block);
+    std::copy(grid_sizes.begin(), grid_sizes.end(), launch.grid);
+    std::copy(block_sizes.begin(), block_sizes.end(), launch.block);
+    launch.shared = shared_bytes;
+    launch.stream = to_address(stream);
+    launch.arguments = pointers.data();
+    launch.argument_sizes = sizes.data();
+    launch.argument_count = values.size();
+    const py::gil_scoped_release release;
+    return cw_driver_launch(self.get(), &launch) == CW_OK;
+}
+
 template <class Class>
 void bind_modules_and_installation(Class& cls) {
+    cls.def("launch_function", &launch, py::arg("name"), py::arg("grid"), py::arg("block"),
+            py::arg("shared_bytes") = 0, py::arg("stream") = 0,
+            "Runs a function of the GPU module that was loaded last: launch_function(name, grid, block, *arguments). `grid` and\n"
+            "`block` are an int or up to three. Arguments need exact types: numpy.int32(1), numpy.uint64(address). Without a stream\n"
+            "it has run when this returns.");
     offer<Driver, const Text&, const Text&>(
         cls, "load_kernel_module",
         [](auto& self, const Text& path, const Text& parameters)

@@ -134,6 +134,11 @@ def test_modules(system, tmp_path):
     assert not driver.load_kernel_module(str(text)) and cw.last_status() == cw.Status.FORMAT
     assert not driver.unload_kernel_module()
     assert driver.get_loaded_modules() == {}
+    assert not driver.launch_function("absent", 1, (32, 1), np.int32(1)) and cw.last_error()
+    with pytest.raises(TypeError, match="exact types"):
+        driver.launch_function("absent", 1, 32, 1)
+    with pytest.raises(ValueError, match="block"):
+        driver.launch_function("absent", 1, (1, 1, 1, 1))
 
 
 def test_installation_in_a_folder(system, tmp_path):

@@ -19,6 +19,7 @@
  * - A callback comes as function, user data and an optional drop function. Drop runs exactly once, when Cogniware
  *   will not call the function any more, also when the registering call fails. No lock is held meanwhile.
  * - A panic never crosses the border: it becomes CW_ERROR_PANIC.
+ * - In a process that was forked from one that used Cogniware every function answers CW_ERROR_UNSUPPORTED.
  */
 
 #ifndef COGNIWARE_COGNIWARE_H
@@ -41,6 +42,63 @@
 #endif
 #endif
 
+// No error: the category after a call that succeeded.
+#define CW_CATEGORY_NONE 0
+
+// Nothing to start with: no CUDA, no device, a manager that was not initialised.
+#define CW_CATEGORY_INITIALIZATION 1
+
+// The device's driver and what is loaded into it: libraries, kernel modules, permissions.
+#define CW_CATEGORY_DRIVER 2
+
+// A device that answers errors, stopped answering or was lost; its streams, events and nodes.
+#define CW_CATEGORY_DEVICE 3
+
+// Memory: limits, shortage, pointers, copies, partitions.
+#define CW_CATEGORY_MEMORY 4
+
+// Code that runs on the device: images, functions, launches, graphs.
+#define CW_CATEGORY_KERNEL 5
+
+// Tasks: their parameters, their scheduling, their ends.
+#define CW_CATEGORY_TASK 6
+
+// Between languages: arrays, registrations and calls of the bridge, callbacks of the application.
+#define CW_CATEGORY_BRIDGE 7
+
+// Models: files, formats, prompts, generation.
+#define CW_CATEGORY_MODEL 8
+
+// Tenants: their ids, shares, nodes and settings.
+#define CW_CATEGORY_TENANT 9
+
+// The operating system: files, threads, limits.
+#define CW_CATEGORY_SYSTEM 10
+
+// Arguments of functions that belong to none of the above.
+#define CW_CATEGORY_ARGUMENT 11
+
+// Bugs in Cogniware.
+#define CW_CATEGORY_INTERNAL 12
+
+// Nothing is logged.
+#define CW_LOG_OFF 0
+
+// Something is lost: a device, work of a tenant.
+#define CW_LOG_ERROR 1
+
+// Something was avoided or got slower: a fallback, a retry, a task that failed.
+#define CW_LOG_WARN 2
+
+// What an operator wants to see: devices opened, models loaded, registrations.
+#define CW_LOG_INFO 3
+
+// What a developer wants to see: errors that were returned, growth.
+#define CW_LOG_DEBUG 4
+
+// Everything.
+#define CW_LOG_TRACE 5
+
 // The host's processor and memory.
 #define CW_DEVICE_CPU 0
 
@@ -61,6 +119,31 @@
 
 // When nothing else wants to run.
 #define CW_PRIORITY_BACKGROUND 4
+
+// Processors with their matrix circuits: SMs with tensor cores; CPU cores with 8-bit dot products.
+#define CW_NODE_TENSOR_CORE 0
+
+// The same processors for f32 arithmetic alone. A tenant that holds nodes of both kinds may use matrix circuits.
+#define CW_NODE_CUDA_CORE 1
+
+// Physical memory that is kept for its holder.
+#define CW_NODE_MEMORY_BANK 2
+
+// GPU: its holder's kernels get the largest carve-out of shared memory. CPU: memory of half the size of a core's L2 cache.
+#define CW_NODE_SHARED_MEMORY 3
+
+// GPU: a slice of L2 in which a window of its holder's memory persists. CPU: a last-level cache, on whose cores its holder
+// stays.
+#define CW_NODE_L2_CACHE 4
+
+// No matrix circuits: f32 arithmetic alone.
+#define CW_MATH_PLAIN 0
+
+// Matrix circuits where they cost no accuracy that the weights have.
+#define CW_MATH_EXACT 1
+
+// Matrix circuits wherever there are some, with TF32 and bf16 inputs.
+#define CW_MATH_FAST 2
 
 // Device memory.
 #define CW_PARTITION_GLOBAL 0
@@ -124,6 +207,9 @@ typedef struct cw_array cw_array;
 
 // A scheduled task.
 typedef struct cw_task cw_task;
+
+// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
+typedef struct cw_kernel cw_kernel;
 
 // What is known about a device. Fields that have no meaning on a device, or cannot be read, are 0; see the Rust
 // DeviceInfo for what each means on the CPU device.
@@ -211,9 +297,6 @@ typedef struct cw_device_info {
 // A driver manager.
 typedef struct cw_driver cw_driver;
 
-// A kernel manager: devices, nodes, memory, streams and tasks of tenants named by their id.
-typedef struct cw_kernel cw_kernel;
-
 // How a function of a GPU module is launched. Fill with cw_launch_default.
 typedef struct cw_launch {
     // sizeof(cw_launch), set by the caller.
@@ -238,7 +321,7 @@ typedef struct cw_launch {
     size_t argument_count;
 } cw_launch;
 
-// One compute node of a device.
+// One compute node of a device; see CW_NODE_* for what each kind gives.
 typedef struct cw_node_info {
     // sizeof(cw_node_info), set by the caller.
     size_t struct_size;
@@ -254,8 +337,20 @@ typedef struct cw_node_info {
     uint32_t units[64];
     // The tenant that holds it, NUL-terminated, or empty.
     char owner[128];
-    // Microseconds since 1970 when work last ran on it; 0 for never.
+    // Microseconds since 1970 when work last ran on it, or memory was last drawn from it; 0 for never.
     uint64_t last_used_us;
+    // CW_NODE_*.
+    int32_t kind;
+    // 1 when somebody holds it and has used it since.
+    int32_t is_active;
+    // Bytes: of the device's memory, which all processors share; of a bank; of shared memory; of a part of the cache.
+    uint64_t memory;
+    // Bytes of it in use: what the holder has allocated or drawn, or was given; 0 while nobody holds it.
+    uint64_t memory_used;
+    // Where it lies in the holder's memory (shared memory of the CPU device), else 0.
+    uint64_t address;
+    // What it is on this device, in words, NUL-terminated.
+    char detail[128];
 } cw_node_info;
 
 // A task to schedule. Fill with cw_task_config_default.
@@ -280,6 +375,10 @@ typedef cw_status (*cw_task_function)(void *user_data, struct cw_task_context *c
 
 // Gives user data back to the application.
 typedef void (*cw_drop_function)(void *user_data);
+
+// Takes a record of the log: level is one of CW_LOG_*, target the part that tells (device, memory, …),
+// message one line without its end.
+typedef void (*cw_log_function)(void *user_data, int32_t level, const char *target, const char *message);
 
 // A tenant: an account on a device.
 typedef struct cw_tenant cw_tenant;
@@ -374,11 +473,11 @@ typedef struct cw_partition_info {
     int32_t id;
     // CW_PARTITION_*.
     int32_t type;
-    // Bytes.
+    // Bytes: as asked for, for shared and constant memory whole granules; local: of one thread's stack.
     uint64_t bytes;
-    // Bytes from the start of the tenant's address range.
+    // Bytes from the start of the tenant's address range; 0 for local memory, which has no address.
     uint64_t offset;
-    // Its device address.
+    // Its device address; NULL for local memory.
     void *device_pointer;
     // Its address for the host where the host can reach it, else NULL.
     void *host_pointer;
@@ -386,6 +485,8 @@ typedef struct cw_partition_info {
     char owner[128];
     // Microseconds since 1970 when it was made.
     uint64_t created_us;
+    // What kernels read a texture by: the CUtexObject on a GPU; 0 for other types.
+    uint64_t texture;
 } cw_partition_info;
 
 // A function called with the user data it was given together with.
@@ -411,7 +512,19 @@ typedef struct cw_task_info {
     uint64_t started_us;
     // Microseconds since 1970 when it ended; 0 for not yet.
     uint64_t finished_us;
+    // The weight of its work within its tenant's; 1 is normal.
+    double weight;
+    // Measured device time of its work so far, in nanoseconds; that of a function's own code (on the CPU device) when
+    // it has ended.
+    uint64_t device_time_ns;
 } cw_task_info;
+
+// The work of a kind of task: llm names the tenant, params are the task's parameters, both borrowed for the call.
+// Otherwise like cw_task_function.
+typedef cw_status (*cw_task_type_function)(void *user_data,
+                                           struct cw_task_context *context,
+                                           const char *llm,
+                                           const struct cw_map *params);
 
 // What a tenant asks for. Fill with cw_tenant_config_default, then change what matters.
 typedef struct cw_tenant_config {
@@ -576,8 +689,8 @@ cw_status cw_bridge_llm_config(const struct cw_bridge *bridge,
                                const char *llm,
                                struct cw_map **config);
 
-// Changes how an LLM generates, its weight, priority and max_memory. What can't change while it is registered is
-// refused by name.
+// Changes how an LLM generates, its weight, priority, max_memory and max_cores, all of it or nothing. What can't
+// change while it is registered is refused by name.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -633,6 +746,12 @@ CW_API cw_status cw_array_device(const struct cw_array *array, int32_t *kind, in
 // Nobody may use the array's memory any more.
 CW_API cw_status cw_array_free(struct cw_array *array);
 
+// A second handle to the same array, to be freed by itself: the memory goes with the last one, also after
+// cw_bridge_array_deallocate of the first.
+//
+// other must be valid for a write.
+CW_API cw_status cw_array_share(const struct cw_array *array, struct cw_array **other);
+
 // The array's address for host and device alike.
 //
 // pointer must be valid for a write.
@@ -670,16 +789,20 @@ cw_status cw_bridge_available_nodes(const struct cw_bridge *bridge,
 // Gives a free compute node to tenant llm (opened with default limits when there is none).
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_allocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
 // Takes a compute node back from tenant llm, which must hold it.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, uint32_t node, const char *llm);
+CW_API cw_status cw_bridge_node_deallocate(struct cw_bridge *bridge, int32_t node, const char *llm);
 
-// Schedules work of an LLM (registered with defaults when nobody did): inference (params: how to generate; the
-// task's result is the text), embedding or tokenize (params: text; the result is a JSON array). params also
-// knows task_type, task_id and priority. Free the task.
+// Schedules work of an LLM. Types: inference (params: how to generate; the task's result is the text), embedding
+// and tokenize (params: text; the result is a JSON array), each for an LLM that is registered with defaults when
+// nobody did; memory_copy (source, destination: addresses in its memory or arrays; bytes), matrix_multiply (a
+// m × k, b k × n, c m × n: addresses of row-major f32 in its memory; m, n, k; transpose: none, a, b,
+// ab; dtype: f32), whose results are JSON figures; and those of cw_bridge_task_type_register. params also knows
+// task_type, task_id, priority and weight. What the task reads and writes must live until it has ended. Free
+// the task.
 //
 // Texts must be NUL-terminated, task valid for a write.
 CW_API
@@ -729,6 +852,57 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
+// Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
+// device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
+// default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
+// tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
+// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown.
+CW_API
+cw_status cw_kernel_configure(struct cw_kernel *kernel,
+                              const struct cw_map *config);
+
+// Every configuration key of a kernel manager with what is in force for it: what was set, else the default. Free the
+// map.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_kernel_configuration(const struct cw_kernel *kernel,
+                                  struct cw_map **config);
+
+// Gives tenant llm (opened with default limits when there is none) what it requires, all of it or nothing:
+// memory_priority (how much of its limit is set aside for it: all for critical, half for high, else nothing),
+// compute_priority (its priority at the gate), stream_priority (of its model's stream, and of streams made from
+// now on), max_memory (MiB), max_cores, weight, enable_profiling (true or false). Priorities are
+// critical, high, normal, low, background. Unknown keys are refused by name.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_optimize(struct cw_kernel *kernel,
+                             const char *llm,
+                             const struct cw_map *requirements);
+
+// Changes configuration keys of a bridge; the others stay, an empty value brings a key's default back. Keys:
+// max_llms, default_model (a name or a path), default_ and any key of cw_bridge_llm_register (its value for
+// registrations that do not give it), cache_models (of how many models the weights stay in memory after their last
+// LLM was unregistered). All of it or nothing. May be called before cw_bridge_initialize, and survives
+// cw_bridge_shutdown.
+CW_API
+cw_status cw_bridge_configure(struct cw_bridge *bridge,
+                              const struct cw_map *config);
+
+// Every configuration key of a bridge with what is in force for it. Free the map.
+//
+// config must be valid for a write.
+CW_API cw_status cw_bridge_configuration(const struct cw_bridge *bridge, struct cw_map **config);
+
+// Gives an LLM what it requires; see cw_kernel_optimize.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_bridge_optimize(struct cw_bridge *bridge,
+                             const char *llm,
+                             const struct cw_map *requirements);
+
 // How many devices there are: the default device first, then the others, GPUs before the CPU.
 //
 // count must be valid for a write.
@@ -740,6 +914,34 @@ CW_API cw_status cw_device_count(size_t *count);
 CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
+
+// Lets the host read and write what tenant llm allocates from here on without copies: ask cw_kernel_direct_pointer.
+// On the CPU device all memory is so. On a GPU new allocations are pinned host memory that the GPU addresses over its bus;
+// what was allocated before stays in the GPU's own memory, which a host cannot address. Doing it twice is fine.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_direct_enable(struct cw_kernel *kernel,
+                                  const char *llm);
+
+// Ends it: direct pointers of tenant llm must not be used any more, new allocations are the device's own. An error when
+// it was not enabled.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_direct_disable(struct cw_kernel *kernel,
+                                   const char *llm);
+
+// The address by which the host reads and writes bytes bytes at the device address memory, which must lie in one
+// allocation of a tenant whose direct access is enabled. Valid until that is freed or direct access disabled. Ordering
+// with work of the device is the caller's.
+//
+// host must be valid for a write.
+CW_API
+cw_status cw_kernel_direct_pointer(const struct cw_kernel *kernel,
+                                   const void *memory,
+                                   uint64_t bytes,
+                                   void **host);
 
 // Makes a driver manager with a kernel manager of its own. Free it with cw_driver_free.
 //
@@ -845,6 +1047,27 @@ CW_API
 cw_status cw_driver_installation(const struct cw_driver *driver,
                                  struct cw_map **report);
 
+// Lets products of f32 numbers on the current device run on its matrix circuits with narrower inputs (TF32 and bf16 on a
+// GPU, bf16 on a CPU with AVX-512 BF16), from the next step of every model on. CW_ERROR_UNSUPPORTED where the device
+// has no such circuits. Undone by cw_driver_tensor_cores_disable.
+CW_API
+cw_status cw_driver_tensor_cores_enable(struct cw_driver *driver);
+
+// Back to products whose inputs keep the bits that the weights have, with which a device begins.
+CW_API cw_status cw_driver_tensor_cores_disable(struct cw_driver *driver);
+
+// Cuts the current device's processors into llms (1 to 16) slices of the same size and keeps shares to their weights for
+// tenants that pause up to 1 ms between steps. Nodes that are held keep their units until they are given back.
+CW_API
+cw_status cw_driver_optimize_many(struct cw_driver *driver,
+                                  uint32_t llms);
+
+// Makes one node of all the current device's processors and keeps no unit idle for anybody.
+CW_API cw_status cw_driver_optimize_one(struct cw_driver *driver);
+
+// Back to how a device begins: one node a unit (a core or a group of SMs), units kept for at most 0.3 ms.
+CW_API cw_status cw_driver_optimize_reset(struct cw_driver *driver);
+
 // The text of the last error of this thread: what failed, which argument, and what would help. Empty after a call
 // that succeeded. Does not change the last error itself.
 //
@@ -853,6 +1076,45 @@ CW_API
 cw_status cw_last_error(char *buffer,
                         size_t length,
                         size_t *needed);
+
+// What the last error of this thread says would help, which is also at the end of its text; empty when there is
+// nothing to say. Does not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_advice(char *buffer,
+                               size_t length,
+                               size_t *needed);
+
+// The call of the device's driver or of the operating system that refused, with its arguments, such as
+// cuMemCreate(handle=0x7f…, bytes=2097152, …), when that is the cause of this thread's last error; else empty. Does
+// not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_call(char *buffer,
+                             size_t length,
+                             size_t *needed);
+
+// The exported function whose failure is this thread's last error, with its arguments: its
+// name, then in parentheses tenant=0x200000100000001, bytes=0, pointer=0x7f…; empty after a call that succeeded. Texts are cut
+// after 48 bytes. Does not change the last error.
+//
+// buffer must hold length bytes; needed may be null.
+CW_API
+cw_status cw_last_error_function(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// What part of the work the last error of this thread belongs to (CW_CATEGORY_*); CW_CATEGORY_NONE after a call
+// that succeeded.
+CW_API
+int32_t cw_last_error_category(void);
+
+// A short stable name of a category, such as memory; none for CW_CATEGORY_NONE, unknown for a number that is
+// none. Never null.
+CW_API
+const char *cw_category_name(int32_t category);
 
 // The status of the last error of this thread, CW_OK after a call that succeeded.
 CW_API cw_status cw_last_status(void);
@@ -871,6 +1133,39 @@ CW_API const char *cw_version(void);
 //
 // version must point to a writable number.
 CW_API cw_status cw_version_number(uint32_t *version);
+
+// How many errors the history of this process holds: the newest 256, or as many as cw_error_history_set_capacity
+// allows. Errors that only ask for a larger buffer are not written down.
+//
+// count must be valid for a write.
+CW_API
+cw_status cw_error_history_count(size_t *count);
+
+// The error at index, 0 being the newest, as text: sequence (counts up from 1), time_us (since 1970), status
+// and category (their names), message; and, where there is something to say, advice, call (of the driver or
+// the operating system, with arguments), function (the exported function, with arguments), driver_code, os_code.
+// Free the map.
+//
+// entry must be valid for a write.
+CW_API
+cw_status cw_error_history_at(size_t index,
+                              struct cw_map **entry);
+
+// Forgets all errors and sets the counts of cw_error_statistics to 0, except those of recoveries.
+CW_API cw_status cw_error_history_clear(void);
+
+// Keeps at most capacity errors from now on, at most 1048576; 0 only counts them. The oldest go first.
+CW_API cw_status cw_error_history_set_capacity(size_t capacity);
+
+// How many errors there were, as text: total.count, total.first_us, total.last_us (microseconds since 1970); the
+// same for each status and category that occurred (status.out_of_memory.count, category.memory.count);
+// recovery.memory.attempts and .successes (memory ran out, caches were freed, the call made again),
+// recovery.context.… (a lost device opened anew), recovery.fallback.… (the CPU device in place of a GPU);
+// history.held, history.capacity. Free the map.
+//
+// statistics must be valid for a write.
+CW_API
+cw_status cw_error_statistics(struct cw_map **statistics);
 
 // Makes a kernel manager of its own, not initialised. Free it with cw_kernel_free.
 //
@@ -928,10 +1223,10 @@ cw_status cw_kernel_node_info_at(const struct cw_kernel *kernel,
 // Gives a free compute node to the tenant llm, which is opened with default limits when there is none.
 //
 // llm must be NUL-terminated.
-CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, uint32_t node, const char *llm);
+CW_API cw_status cw_kernel_node_allocate(struct cw_kernel *kernel, int32_t node, const char *llm);
 
 // Takes a compute node of the current device back from whoever holds it.
-CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, uint32_t node);
+CW_API cw_status cw_kernel_node_deallocate(struct cw_kernel *kernel, int32_t node);
 
 // Allocates bytes of the memory of tenant llm.
 //
@@ -981,6 +1276,11 @@ CW_API
 cw_status cw_kernel_active_tasks(const struct cw_kernel *kernel,
                                  const char *llm,
                                  struct cw_map **tasks);
+
+// Changes the weight of the task with this id; see cw_task_set_weight.
+//
+// id must be NUL-terminated.
+CW_API cw_status cw_kernel_task_set_weight(struct cw_kernel *kernel, const char *id, double weight);
 
 // Makes a stream of tenant llm: the CUstream on a CUDA device; on the CPU a value that only these functions
 // understand. Never NULL.
@@ -1036,6 +1336,27 @@ CW_API cw_status cw_kernel_metrics(const struct cw_kernel *kernel, struct cw_map
 //
 // usage must be valid for a write.
 CW_API cw_status cw_kernel_usage(const struct cw_kernel *kernel, struct cw_map **usage);
+
+// Sends what Cogniware does to function from now on: records of level (CW_LOG_ERROR to CW_LOG_TRACE) and more
+// important ones. CW_LOG_OFF, or a function of NULL, turns logging off, which is how a program begins unless the
+// environment variable COGNIWARE_LOG names a level (error, warn, info, debug, trace): then records go to
+// standard error until this function is called.
+//
+// The function is called on the threads that do the work, by several at a time and with no lock held; its texts are
+// valid during the call. It may call Cogniware; what that would log is left out. drop runs when the last thread has
+// left a function that was replaced.
+//
+// function and drop must be safe to call with user_data from any thread.
+CW_API
+cw_status cw_log_set(cw_log_function function,
+                     void *user_data,
+                     cw_drop_function drop,
+                     int32_t level);
+
+// Writes a record of the application into the same log, at a level of CW_LOG_ERROR to CW_LOG_TRACE.
+//
+// target and message must be NUL-terminated.
+CW_API cw_status cw_log_write(int32_t level, const char *target, const char *message);
 
 // Makes an empty map. Free it with cw_map_free.
 //
@@ -1242,7 +1563,8 @@ cw_status cw_model_embed(struct cw_model *model,
                          size_t capacity,
                          size_t *dim);
 
-// How many compute nodes a device has: its ladder (one node a core or group of SMs) and those made for tenants.
+// How many compute nodes a device has: its processors (a node of each kind for every core or group of SMs), memory banks,
+// shared memory, parts of the cache, and the nodes made for tenants.
 //
 // device must be null (default device) or NUL-terminated, count valid for a write.
 CW_API
@@ -1254,8 +1576,8 @@ cw_status cw_node_count(const char *device,
 // device must be null (default device) or NUL-terminated, info valid for reads and writes.
 CW_API cw_status cw_node_info_at(const char *device, size_t index, struct cw_node_info *info);
 
-// Gives the tenant a free node of its device's ladder, in addition to those that it was given. The node that is made
-// for a tenant that was given none goes back then.
+// Gives the tenant a free node of its device, in addition to those that it was given; CW_NODE_* says what each kind gives.
+// With processors the node goes back that is made for a tenant that was given none.
 CW_API
 cw_status cw_node_take(struct cw_tenant *tenant,
                        uint32_t node);
@@ -1272,7 +1594,50 @@ cw_status cw_node_make(struct cw_tenant *tenant,
 // Takes a node back from the tenant that holds it.
 CW_API cw_status cw_node_give_back(struct cw_tenant *tenant, uint32_t node);
 
-// Reserves bytes of the memory of tenant llm as a partition of type (CW_PARTITION_*); *id gets its number.
+// By which rules the products of tenant llm are computed: CW_MATH_*. Its nodes decide, else its device's default.
+//
+// llm must be NUL-terminated, math valid for a write.
+CW_API
+cw_status cw_kernel_math(const struct cw_kernel *kernel,
+                         const char *llm,
+                         int32_t *math);
+
+// Names the memory of tenant llm that persists in the slices of L2 that it holds (nodes of kind CW_NODE_L2_CACHE on a
+// GPU): bytes bytes from memory. 0 bytes leave the choice to Cogniware, which takes the beginning of the largest thing
+// that the tenant has: the weights, once a model is loaded. CW_ERROR_UNSUPPORTED on the CPU device.
+//
+// llm must be NUL-terminated.
+CW_API
+cw_status cw_kernel_cache_window_set(struct cw_kernel *kernel,
+                                     const char *llm,
+                                     const void *memory,
+                                     uint64_t bytes);
+
+// The window of tenant llm: its first byte, its bytes (0: it has none), and the part of its lines that can persist, 0 to
+// 1.
+//
+// llm must be NUL-terminated, the outputs valid for writes.
+CW_API
+cw_status cw_kernel_cache_window(const struct cw_kernel *kernel,
+                                 const char *llm,
+                                 void **memory,
+                                 uint64_t *bytes,
+                                 double *part);
+
+// What is known of one compute node of the current device, held or free: id, type (tensor_core, cuda_core,
+// memory_bank, shared_memory, l2_cache), processors, units, memory_bytes, memory_used_bytes,
+// compute_capability, is_allocated, is_active, is_virtual, owner, last_used_us (microseconds since 1970; 0:
+// never), detail. Free the map.
+//
+// info must be valid for a write.
+CW_API
+cw_status cw_bridge_node_info(const struct cw_bridge *bridge,
+                              uint32_t node,
+                              struct cw_map **info);
+
+// Makes a partition of the memory of tenant llm, of type (CW_PARTITION_*); *id gets its number. Shared and constant
+// memory comes in whole granules (2 MiB), which the partition's size says. bytes of a local partition are those of one
+// thread's stack: of each task of the tenant on the CPU device, of each thread of a kernel on a GPU.
 //
 // llm must be NUL-terminated, id valid for a write.
 CW_API
@@ -1299,6 +1664,222 @@ CW_API
 cw_status cw_kernel_partition_info_at(const struct cw_kernel *kernel,
                                       size_t index,
                                       struct cw_partition_info *info);
+
+// Writes bytes host bytes at offset of a partition and waits. Constant memory is written once: what the call leaves
+// out is zero for good, and a second call is CW_ERROR_ALREADY_EXISTS. Local memory has no address and is refused.
+//
+// data must be valid for reads of bytes bytes.
+CW_API
+cw_status cw_kernel_partition_write(struct cw_kernel *kernel,
+                                    int32_t id,
+                                    uint64_t offset,
+                                    const void *data,
+                                    size_t bytes);
+
+// Reads bytes bytes from offset of a partition to the host and waits.
+//
+// data must be valid for writes of bytes bytes.
+CW_API
+cw_status cw_kernel_partition_read(struct cw_kernel *kernel,
+                                   int32_t id,
+                                   uint64_t offset,
+                                   void *data,
+                                   size_t bytes);
+
+// A file descriptor by which another process can map a shared partition with cw_kernel_partition_import; pass the
+// partition's size along. It is the caller's to close. The memory lives for as long as somebody maps it or holds a descriptor.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_kernel_partition_export(struct cw_kernel *kernel,
+                                     int32_t id,
+                                     int32_t *fd);
+
+// Maps the memory behind a descriptor of cw_kernel_partition_export, of this or another process, as a shared partition
+// of tenant llm, which is charged all of it; *id gets its number. bytes is the size that the partition has there.
+// The descriptor stays the caller's.
+//
+// llm must be NUL-terminated, id valid for a write.
+CW_API
+cw_status cw_kernel_partition_import(struct cw_kernel *kernel,
+                                     int32_t fd,
+                                     uint64_t bytes,
+                                     const char *llm,
+                                     int32_t *id);
+
+// Binds a texture partition anew: height rows of width f32, pitch bytes from row to row (a multiple of 32; 0 for the
+// least), filter 0 (point) or 1 (linear). *handle gets what kernels read it by: the CUtexObject on a GPU. The
+// former handle is invalid then: no work that reads it may be in flight.
+//
+// handle must be valid for a write.
+CW_API
+cw_status cw_kernel_partition_texture_bind(struct cw_kernel *kernel,
+                                           int32_t id,
+                                           uint64_t width,
+                                           uint64_t height,
+                                           uint64_t pitch,
+                                           int32_t filter,
+                                           uint64_t *handle);
+
+// Reads a texture partition at count places, x and y of each in turn, and waits. Places are in elements: the middle of
+// element (i, j) is (i + 0.5, j + 0.5); beyond the border the nearest element is read. On a GPU a kernel reads through the
+// texture units, whose weights have 8 bits; the CPU computes the same.
+//
+// places must be valid for reads of 2 * count floats, values for writes of count.
+CW_API
+cw_status cw_kernel_partition_texture_sample(struct cw_kernel *kernel,
+                                             int32_t id,
+                                             const float *places,
+                                             size_t count,
+                                             float *values);
+
+// Records the work of every tenant of this process from now on: kernels, copies, steps, tasks, waits. Does nothing when
+// that was done. Off, which is how a process begins, the profiler costs a branch.
+CW_API
+cw_status cw_profiler_enable(void);
+
+// Ends what cw_profiler_enable began; the figures stay. What a manager or a bridge switched on stays on.
+CW_API cw_status cw_profiler_disable(void);
+
+// Writes 1 when the work of tenant llm is recorded (NULL: of anybody), else 0.
+//
+// llm must be NULL or NUL-terminated, enabled valid for a write.
+CW_API cw_status cw_profiler_is_enabled(const char *llm, int32_t *enabled);
+
+// Forgets all figures and trace events, of everybody. What is in flight is recorded when it ends.
+CW_API cw_status cw_profiler_reset(void);
+
+// The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
+// fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
+// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
+// trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
+// Free the map.
+//
+// llm must be NULL or NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_profiler_data(const char *llm,
+                           struct cw_map **data);
+
+// The same as a table for people, to the caller's buffer.
+//
+// llm must be NULL or NUL-terminated; the buffer as the contract says.
+CW_API cw_status cw_profiler_summary(const char *llm, char *buffer, size_t length, size_t *needed);
+
+// Figures of tenants, tasks, devices and the profiler as Prometheus text (exposition format 0.0.4), to the caller's
+// buffer. It can grow between two calls: ask again while CW_ERROR_BUFFER_TOO_SMALL is the answer.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_profiler_prometheus(char *buffer,
+                                 size_t length,
+                                 size_t *needed);
+
+// Writes the last 262,144 events as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing: JSON, a process for each
+// tenant, a thread for each stream. The file is replaced when all is written; on an error it is as it was. Writes how
+// many events it holds to events, which may be NULL.
+//
+// path must be NUL-terminated, events NULL or valid for a write.
+CW_API
+cw_status cw_profiler_trace_export(const char *path,
+                                   uint64_t *events);
+
+// Opens a range on this thread, which cw_profiler_range_pop on the same thread ends: ranges are recorded by name, shown in
+// traces, and told to a tool that listens to NVTX. It belongs to tenant llm, or to nobody (NULL).
+//
+// name must be NUL-terminated, llm NULL or NUL-terminated.
+CW_API
+cw_status cw_profiler_range_push(const char *name,
+                                 const char *llm);
+
+// Ends the range that was opened last on this thread.
+CW_API cw_status cw_profiler_range_pop(void);
+
+// Records everybody's work until cw_kernel_profiling_disable or the kernel's shutdown. Does nothing when it does already.
+CW_API
+cw_status cw_kernel_profiling_enable(struct cw_kernel *kernel);
+
+// Ends what cw_kernel_profiling_enable began; the figures stay.
+CW_API cw_status cw_kernel_profiling_disable(struct cw_kernel *kernel);
+
+// Records everybody's work until cw_system_profiling_disable or the system's shutdown.
+CW_API cw_status cw_system_profiling_enable(void);
+
+// Ends what cw_system_profiling_enable began; the figures stay.
+CW_API cw_status cw_system_profiling_disable(void);
+
+// Records the work of tenant llm (opened with default limits when there is none) until
+// cw_bridge_profiling_disable or the tenant's end.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_enable(struct cw_bridge *bridge, const char *llm);
+
+// Ends what cw_bridge_profiling_enable began for tenant llm; the figures stay.
+//
+// llm must be NUL-terminated.
+CW_API cw_status cw_bridge_profiling_disable(struct cw_bridge *bridge, const char *llm);
+
+// What was recorded of tenant llm; see cw_profiler_data. Free the map.
+//
+// llm must be NUL-terminated, data valid for a write.
+CW_API
+cw_status cw_bridge_profiling_data(const struct cw_bridge *bridge,
+                                   const char *llm,
+                                   struct cw_map **data);
+
+// Makes an array of count f32, zero at first, that other processes can open, charged to tenant llm (opened with
+// default limits when there is none). Its size never changes. Free the handle with cw_array_free or
+// cw_bridge_shared_array_destroy; the memory goes when no process has it any more.
+//
+// llm must be NUL-terminated, array valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_create(struct cw_bridge *bridge,
+                                        uint64_t count,
+                                        const char *llm,
+                                        struct cw_array **array);
+
+// Opens the shared array of another process: name is what cw_array_shared_name wrote there, or the number of a
+// descriptor that this process got. Charged to tenant llm in full.
+//
+// Texts must be NUL-terminated, array valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_open(struct cw_bridge *bridge,
+                                      const char *name,
+                                      const char *llm,
+                                      struct cw_array **array);
+
+// Gives a shared array's memory back here and frees the handle; refused for another tenant than llm and for an array
+// that is not shared. Other processes that opened it keep it.
+//
+// llm must be NUL-terminated. Nobody in this process may use the array's memory any more.
+CW_API
+cw_status cw_bridge_shared_array_destroy(struct cw_bridge *bridge,
+                                         struct cw_array *array,
+                                         const char *llm);
+
+// Where a shared array lies, for host and device alike; an error for an array that is not shared.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_bridge_shared_array_pointer(const struct cw_bridge *bridge,
+                                         const struct cw_array *array,
+                                         void **memory);
+
+// What another process of the same user opens a shared array by, while this process has it. Text out as described at the
+// top.
+//
+// buffer must be valid for length writes, needed null or valid for a write.
+CW_API
+cw_status cw_array_shared_name(const struct cw_array *array,
+                               char *buffer,
+                               size_t length,
+                               size_t *needed);
+
+// A file descriptor of a shared array, to be passed on to a process that cannot open it by name. The caller's to close.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_array_shared_fd(const struct cw_array *array,
+                             int32_t *fd);
 
 // Makes a stream: an ordered queue on the tenant's node. Lower priority runs first; 0 is normal.
 //
@@ -1410,6 +1991,20 @@ CW_API cw_status cw_task_id(const struct cw_task *task, char *buffer, size_t len
 // The buffer as the contract says.
 CW_API cw_status cw_task_tenant(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
 
+// What kind of work the task is (function, or a type of cw_bridge_task_schedule), to the caller's buffer.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_task_type(const struct cw_task *task, char *buffer, size_t length, size_t *needed);
+
+// Changes the weight of the task's work (0.001 to 1000; 1 is normal), from now on. With 0.8 it gets 0.8 of the share
+// of contended processors that work of weight 1 of the same tenant would: at the gate, and beside other generations
+// of its model. A function's own code is weighed on the CPU device, by its thread's nice value; only a privileged
+// process can give back what was taken there, others get CW_ERROR_UNSUPPORTED. Before it starts, a task of more weight
+// comes before those of its tenant and priority that have not waited for so much longer. Refused when it has ended.
+CW_API
+cw_status cw_task_set_weight(const struct cw_task *task,
+                             double weight);
+
 // The task's result, or the text of its error; empty while it has not ended.
 //
 // The buffer as the contract says.
@@ -1427,6 +2022,37 @@ cw_status cw_task_cancel(const struct cw_task *task);
 
 // Frees the handle; the task goes on. NULL is ignored.
 CW_API cw_status cw_task_free(struct cw_task *task);
+
+// Adds a kind of task under name: cw_bridge_task_schedule with this type then runs function as a task of the
+// LLM, with the task's parameters (those that every kind takes left out). It may run on several threads at a time.
+// The task's result is what it gives to cw_task_set_result. Names that exist are refused. drop runs once: when the
+// kind was unregistered, or the bridge shut down, and the last of its tasks has ended; at once when this call fails.
+//
+// name must be NUL-terminated; the function callable with user_data from any thread.
+CW_API
+cw_status cw_bridge_task_type_register(struct cw_bridge *bridge,
+                                       const char *name,
+                                       cw_task_type_function function,
+                                       void *user_data,
+                                       cw_drop_function drop);
+
+// Takes a kind of task away that was registered. Its tasks that are scheduled already go on.
+//
+// name must be NUL-terminated.
+CW_API cw_status cw_bridge_task_type_unregister(struct cw_bridge *bridge, const char *name);
+
+// The kinds of tasks that there are, each with own or registered. Free the map.
+//
+// types must be valid for a write.
+CW_API cw_status cw_bridge_task_types(const struct cw_bridge *bridge, struct cw_map **types);
+
+// Tasks that have not ended, of LLM llm or (with NULL) of all: their ids, each with its state. Free the map.
+//
+// llm must be null or NUL-terminated, tasks valid for a write.
+CW_API
+cw_status cw_bridge_active_tasks(const struct cw_bridge *bridge,
+                                 const char *llm,
+                                 struct cw_map **tasks);
 
 // Fills a configuration with defaults: a quarter of the device each of memory and processors, normal standing.
 //

@@ -294,7 +294,7 @@ pub unsafe extern "C" fn cw_array_device(
     kind: *mut i32,
     ordinal: *mut i32,
 ) -> cw_status {
-    guard("cw_array_device", || {
+    guard(call!("cw_array_device", array, kind, ordinal), || {
         // SAFETY: the caller's promise.
         let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
         (*kind, *ordinal) = super::device::place(ARRAYS.get("array", array)?.tenant().device().as_ref());
@@ -318,7 +318,7 @@ pub unsafe extern "C" fn cw_array_free(array: *mut cw_array) -> cw_status {
 /// `other` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_share(array: *const cw_array, other: *mut *mut cw_array) -> cw_status {
-    guard("cw_array_share", || {
+    guard(call!("cw_array_share", array, other), || {
         // SAFETY: the caller's promise.
         let other = unsafe { out("other", other)? };
         *other = ARRAYS.insert(ARRAYS.get("array", array)?);

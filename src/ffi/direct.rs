@@ -14,7 +14,7 @@ use std::ffi::{c_char, c_void};
 /// `llm` must be NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_direct_enable(kernel: *mut cw_kernel, llm: *const c_char) -> cw_status {
-    guard("cw_kernel_direct_enable", || {
+    guard(call!("cw_kernel_direct_enable", kernel, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(kernel)?.enable_direct(llm)
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn cw_kernel_direct_enable(kernel: *mut cw_kernel, llm: *c
 /// `llm` must be NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_kernel_direct_disable(kernel: *mut cw_kernel, llm: *const c_char) -> cw_status {
-    guard("cw_kernel_direct_disable", || {
+    guard(call!("cw_kernel_direct_disable", kernel, llm), || {
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         get(kernel)?.disable_direct(llm)
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn cw_kernel_direct_pointer(
     bytes: u64,
     host: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_kernel_direct_pointer", || {
+    guard(call!("cw_kernel_direct_pointer", kernel, memory, bytes, host), || {
         // SAFETY: the caller's promise.
         let host = unsafe { out("host", host)? };
         *host = pointer(get(kernel)?.direct_pointer(memory as u64, bytes)?);

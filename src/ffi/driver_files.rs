@@ -22,7 +22,7 @@ pub unsafe extern "C" fn cw_driver_module_load(
     path: *const c_char,
     parameters: *const c_char,
 ) -> cw_status {
-    guard("cw_driver_module_load", || {
+    guard(call!("cw_driver_module_load", driver, path, parameters), || {
         // SAFETY: the caller's promise.
         let (path, parameters) = unsafe { (text("path", path)?, optional_text("parameters", parameters)?) };
         get(driver)?.load_module(Path::new(path), parameters.unwrap_or_default())
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn cw_driver_module_load(
 /// The text must be NUL-terminated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_module_unload(driver: *mut cw_driver, name: *const c_char) -> cw_status {
-    guard("cw_driver_module_unload", || {
+    guard(call!("cw_driver_module_unload", driver, name), || {
         // SAFETY: the caller's promise.
         let name = unsafe { optional_text("name", name)? };
         get(driver)?.unload_module(name)
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn cw_driver_module_unload(driver: *mut cw_driver, name: *
 /// `modules` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_modules(driver: *const cw_driver, modules: *mut *mut cw_map) -> cw_status {
-    guard("cw_driver_modules", || {
+    guard(call!("cw_driver_modules", driver, modules), || {
         // SAFETY: the caller's promise.
         let modules = unsafe { out("modules", modules)? };
         *modules = export(get(driver)?.modules());
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn cw_driver_module_functions(
     module: *const c_char,
     functions: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_module_functions", || {
+    guard(call!("cw_driver_module_functions", driver, module, functions), || {
         // SAFETY: the caller's promise.
         let (module, functions) = unsafe { (optional_text("module", module)?, out("functions", functions)?) };
         *functions = export(get(driver)?.module_functions(module)?);
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn cw_driver_module_functions(
 /// `launch` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_launch_default(launch: *mut cw_launch) -> cw_status {
-    guard("cw_launch_default", || {
+    guard(call!("cw_launch_default", launch), || {
         // SAFETY: the caller's promise.
         *unsafe { out("launch", launch)? } = cw_launch {
             struct_size: size_of::<cw_launch>(),
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn cw_launch_default(launch: *mut cw_launch) -> cw_status 
 /// The arrays must have `argument_count` elements, and each argument the bytes that it says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_launch(driver: *mut cw_driver, launch: *const cw_launch) -> cw_status {
-    guard("cw_driver_launch", || {
+    guard(call!("cw_driver_launch", driver, launch), || {
         // SAFETY: the caller's promise.
         let launch = unsafe { input("launch", launch)? };
         struct_size::<cw_launch>("launch", launch.struct_size)?;
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn cw_driver_install_configure(
     driver: *mut cw_driver,
     settings: *const cw_map,
 ) -> cw_status {
-    guard("cw_driver_install_configure", || {
+    guard(call!("cw_driver_install_configure", driver, settings), || {
         get(driver)?.configure_installation(&import("settings", settings)?)
     })
 }
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn cw_driver_install_configuration(
     driver: *const cw_driver,
     settings: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_install_configuration", || {
+    guard(call!("cw_driver_install_configuration", driver, settings), || {
         // SAFETY: the caller's promise.
         let settings = unsafe { out("settings", settings)? };
         *settings = export(get(driver)?.installation_settings());
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn cw_driver_install_configuration(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_install(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_install", || get(driver)?.install())
+    guard(call!("cw_driver_install", driver), || get(driver)?.install())
 }
 
 /// Puts back byte for byte what was there before. `CW_ERROR_NOT_FOUND` when nothing is installed.
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn cw_driver_install(driver: *mut cw_driver) -> cw_status 
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_uninstall(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_uninstall", || get(driver)?.uninstall())
+    guard(call!("cw_driver_uninstall", driver), || get(driver)?.uninstall())
 }
 
 /// Compares each installed file with what was installed; the error's text names each difference.
@@ -205,7 +205,7 @@ pub unsafe extern "C" fn cw_driver_uninstall(driver: *mut cw_driver) -> cw_statu
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_verify(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_verify", || get(driver)?.verify_installation())
+    guard(call!("cw_driver_verify", driver), || get(driver)?.verify_installation())
 }
 
 /// Sets the configured parameters of NVIDIA's kernel module by an options file; they hold from its next load. The
@@ -215,7 +215,7 @@ pub unsafe extern "C" fn cw_driver_verify(driver: *mut cw_driver) -> cw_status {
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_patch(driver: *mut cw_driver) -> cw_status {
-    guard("cw_driver_patch", || get(driver)?.patch_kernel_module())
+    guard(call!("cw_driver_patch", driver), || get(driver)?.patch_kernel_module())
 }
 
 /// What is installed: `root`, `phase`, `file.PATH`, `was.PATH`, `parameter.NAME`, `loaded.NAME`, `reload_needed`,
@@ -228,7 +228,7 @@ pub unsafe extern "C" fn cw_driver_installation(
     driver: *const cw_driver,
     report: *mut *mut cw_map,
 ) -> cw_status {
-    guard("cw_driver_installation", || {
+    guard(call!("cw_driver_installation", driver, report), || {
         // SAFETY: the caller's promise.
         let report = unsafe { out("report", report)? };
         *report = export(get(driver)?.installation()?);

@@ -100,7 +100,7 @@ pub unsafe extern "C" fn cw_kernel_partition_write(
     data: *const c_void,
     bytes: usize,
 ) -> cw_status {
-    guard("cw_kernel_partition_write", || {
+    guard(call!("cw_kernel_partition_write", kernel, id, offset, data, bytes), || {
         // SAFETY: the caller's promise.
         let data = unsafe { slice("data", data.cast::<u8>(), bytes)? };
         get(kernel)?.write_partition(id, offset, data)
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn cw_kernel_partition_read(
     data: *mut c_void,
     bytes: usize,
 ) -> cw_status {
-    guard("cw_kernel_partition_read", || {
+    guard(call!("cw_kernel_partition_read", kernel, id, offset, data, bytes), || {
         // SAFETY: the caller's promise.
         let data = unsafe { slice_mut("data", data.cast::<u8>(), bytes)? };
         get(kernel)?.read_partition(id, offset, data)
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn cw_kernel_partition_export(
     id: i32,
     fd: *mut i32,
 ) -> cw_status {
-    guard("cw_kernel_partition_export", || {
+    guard(call!("cw_kernel_partition_export", kernel, id, fd), || {
         // SAFETY: the caller's promise.
         let fd = unsafe { out("fd", fd)? };
         *fd = get(kernel)?.export_partition(id)?.into_raw_fd();
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn cw_kernel_partition_import(
     llm: *const c_char,
     id: *mut i32,
 ) -> cw_status {
-    guard("cw_kernel_partition_import", || {
+    guard(call!("cw_kernel_partition_import", kernel, fd, bytes, llm, id), || {
         // SAFETY: the caller's promise.
         let (llm, id) = unsafe { (text("llm", llm)?, out("id", id)?) };
         // SAFETY: asks whether the number is a descriptor.
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn cw_kernel_partition_texture_bind(
     filter: i32,
     handle: *mut u64,
 ) -> cw_status {
-    guard("cw_kernel_partition_texture_bind", || {
+    guard(call!("cw_kernel_partition_texture_bind", kernel, id, width, height, pitch, filter, handle), || {
         // SAFETY: the caller's promise.
         let handle = unsafe { out("handle", handle)? };
         let shape = TextureShape { width, height, pitch, filter: Filter::from_number(filter)? };
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn cw_kernel_partition_texture_sample(
     count: usize,
     values: *mut f32,
 ) -> cw_status {
-    guard("cw_kernel_partition_texture_sample", || {
+    guard(call!("cw_kernel_partition_texture_sample", kernel, id, places, count, values), || {
         // SAFETY: the caller's promise; two floats lie as an array of two.
         let (places, values) = unsafe {
             (slice("places", places.cast::<[f32; 2]>(), count)?, slice_mut("values", values, count)?)

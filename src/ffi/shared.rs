@@ -22,7 +22,7 @@ pub unsafe extern "C" fn cw_bridge_shared_array_create(
     llm: *const c_char,
     array: *mut *mut cw_array,
 ) -> cw_status {
-    guard("cw_bridge_shared_array_create", || {
+    guard(call!("cw_bridge_shared_array_create", bridge, count, llm, array), || {
         // SAFETY: the caller's promise.
         let (llm, array) = unsafe { (text("llm", llm)?, out("array", array)?) };
         *array = ARRAYS.insert(Arc::new(get(bridge)?.shared_array(count, llm)?));
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn cw_bridge_shared_array_open(
     llm: *const c_char,
     array: *mut *mut cw_array,
 ) -> cw_status {
-    guard("cw_bridge_shared_array_open", || {
+    guard(call!("cw_bridge_shared_array_open", bridge, name, llm, array), || {
         // SAFETY: the caller's promise.
         let (name, llm, array) = unsafe { (text("name", name)?, text("llm", llm)?, out("array", array)?) };
         *array = ARRAYS.insert(Arc::new(get(bridge)?.open_shared_array(name, llm)?));
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn cw_bridge_shared_array_destroy(
     array: *mut cw_array,
     llm: *const c_char,
 ) -> cw_status {
-    guard("cw_bridge_shared_array_destroy", || {
+    guard(call!("cw_bridge_shared_array_destroy", bridge, array, llm), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn cw_bridge_shared_array_pointer(
     array: *const cw_array,
     memory: *mut *mut c_void,
 ) -> cw_status {
-    guard("cw_bridge_shared_array_pointer", || {
+    guard(call!("cw_bridge_shared_array_pointer", bridge, array, memory), || {
         live(bridge)?;
         // SAFETY: the caller's promise.
         let memory = unsafe { out("memory", memory)? };
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn cw_array_shared_name(
     length: usize,
     needed: *mut usize,
 ) -> cw_status {
-    guard("cw_array_shared_name", || {
+    guard(call!("cw_array_shared_name", array, buffer, length, needed), || {
         let name = ARRAYS.get("array", array)?.shared_name()?;
         // SAFETY: the caller's promise.
         unsafe { write_text(&name, buffer, length, needed) }
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn cw_array_shared_name(
 /// `fd` must be valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_array_shared_fd(array: *const cw_array, fd: *mut i32) -> cw_status {
-    guard("cw_array_shared_fd", || {
+    guard(call!("cw_array_shared_fd", array, fd), || {
         // SAFETY: the caller's promise.
         let fd = unsafe { out("fd", fd)? };
         *fd = ARRAYS.get("array", array)?.shared_descriptor()?.into_raw_fd();

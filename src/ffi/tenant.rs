@@ -129,7 +129,7 @@ pub unsafe extern "C" fn cw_tenant_device(
     kind: *mut i32,
     ordinal: *mut i32,
 ) -> cw_status {
-    guard("cw_tenant_device", || {
+    guard(call!("cw_tenant_device", tenant, kind, ordinal), || {
         // SAFETY: the caller's promise.
         let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
         (*kind, *ordinal) = super::device::place(get(tenant)?.device().as_ref());

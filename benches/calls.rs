@@ -6,6 +6,7 @@
 use cogniware::compute::Priority;
 use cogniware::device::{self, Device, DeviceKind, Stream};
 use cogniware::ffi::{cw_status, cw_tenant, cw_usage};
+use cogniware::telemetry::profiler::{self, Kind};
 use cogniware::tenant::{self, Tenant, TenantConfig};
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ fn main() {
     println!("{:<52} {:>10} {:>10} {:>10} {:>7}", "call", "ns", "raw ns", "over", "ratio");
     border(&tenant);
     tasks(&tenant);
+    profiling(&tenant);
     let stream = tenant.new_stream(0).expect("a stream");
     let wait = || stream.synchronize().expect("the stream");
     let host = per_call(200, || stream.host_fn(Box::new(|| ())).expect("queueing"), wait);
@@ -130,6 +132,23 @@ fn border(tenant: &Arc<Tenant>) {
     line("C: cw_memory_alloc + free over the same in Rust", c, Some(rust));
     // SAFETY: a handle of this library.
     unsafe { assert_eq!(cw_tenant_free(handle), 0) };
+}
+
+/// What instrumented code pays while the profiler is off, and what a record costs while it is on.
+fn profiling(tenant: &Arc<Tenant>) {
+    let work = || std::hint::black_box(Ok::<u64, ()>(1));
+    let raw = per_call(1_000_000, || _ = work(), || ());
+    let off = per_call(1_000_000, || _ = profiler::measured(Kind::Range, "bench", 0, None, work), || ());
+    let line = |name: &str, ours: f64, raw: f64| {
+        println!("{name:<52} {ours:>10.2} {raw:>10.2} {:>10.2} {:>7.2}", ours - raw, ours / raw);
+    };
+    line("profiler off: a measured call over a bare one", off, raw);
+    tenant.subject().set(true);
+    let _own = tenant.subject().enter();
+    let on = per_call(10_000, || _ = profiler::measured(Kind::Range, "bench", 0, None, work), || ());
+    tenant.subject().set(false);
+    profiler::reset();
+    line("profiler on: the same, recorded", on, raw);
 }
 
 fn tasks(tenant: &Arc<Tenant>) {

@@ -5,7 +5,7 @@
 mod mock_driver;
 
 use cogniware::device::cuda::{CudaDevice, CudaDriver, CudaStream, Graph, Module, PinnedBuffer};
-use cogniware::device::{Access, Device, Filter, Granule, TextureView};
+use cogniware::device::{Access, CacheWindow, Device, Filter, Granule, TextureView};
 use cogniware::{Result, Status};
 use mock_driver::{IMAGE, Mock, build};
 use std::os::fd::AsFd;
@@ -115,6 +115,12 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     assert!(second.is_done()?);
     second.since(first.as_ref())?;
     a.is_idle()?;
+    let aside = device.cache_set_aside(1 << 20)?;
+    let window = CacheWindow { base: memory.range, bytes: aside, ratio: 1.0 };
+    a.set_cache_window(Some(window))?;
+    assert_eq!(a.cache_window()?, Some(window));
+    a.set_cache_window(None)?;
+    device.cache_set_aside(0)?;
     let own = CudaStream::of(a.as_ref(), "stream")?;
     let kernel = Module::load(&device, IMAGE)?.function("other_kernel")?;
     kernel.attributes()?;
@@ -125,6 +131,9 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     launch()?;
     // SAFETY: as above.
     unsafe { kernel.launch_cooperative(own, [1; 3], [1; 3], 0, &mut [])? };
+    a.set_shared_carveout(Some(100))?;
+    assert_eq!(Graph::carveouts(own, launch)?, [100]);
+    a.set_shared_carveout(None)?;
     let mut graph = Graph::capture(own, launch)?;
     graph.upload(own)?;
     graph.launch(own)?;

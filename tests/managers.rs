@@ -496,6 +496,19 @@ fn eight_threads_initialise_use_and_shut_down_at_once() {
                         let _ = kernel.create_virtual_node(llm, 4096, 1).map_err(fine);
                         let _ = bridge.array(16, llm).map_err(fine);
                         let _ = kernel.destroy_virtual_node(llm).map_err(fine);
+                        let wishes = map(&[("default_weight", "2"), ("default_memory_limit", "64")]);
+                        kernel.configure(&wishes).unwrap();
+                        let urgent = map(&[("compute_priority", "high"), ("stream_priority", "low")]);
+                        let _ = kernel.optimize(llm, &urgent).map_err(fine);
+                        let _ = bridge
+                            .register_task_type("storm", Arc::new(|_, _, _| Ok("calm".to_owned())))
+                            .map_err(fine);
+                        // Ended by its tenant's end at the latest.
+                        match bridge.schedule(llm, "storm", &map(&[("weight", "0.5")])) {
+                            Ok(task) => drop(task.wait(Some(SOON)).unwrap()),
+                            Err(e) if e.message().contains("taskType") => {}
+                            Err(e) => fine(e),
+                        }
                         if i % 7 == t % 7 {
                             kernel.shutdown();
                         }

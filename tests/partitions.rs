@@ -76,7 +76,8 @@ fn refused<T>(result: Result<T>, status: Status, text: &str) -> Error {
 }
 
 fn suite(rig: &Rig) {
-    let parts: [(&str, fn(&Rig)); 9] = [
+    type Part = (&'static str, fn(&Rig));
+    let parts: [Part; 9] = [
         ("global", global),
         ("constant", constant),
         ("shared", shared),
@@ -205,7 +206,7 @@ fn texture(rig: &Rig) {
     let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_ne_bytes()).collect();
     kernel.write_partition(p.id, 0, &bytes).unwrap();
     let compare = |width: u64, height: u64, filter| {
-        let mut places = vec![[0.5, 0.5], [-7.0, 0.5], [1e9, -1e9], [width as f32, height as f32]];
+        let mut places = vec![[0.5, 0.5], [-7.0, 0.5], [1e6, -1e6], [width as f32, height as f32]];
         for k in 0..500 {
             let k = k as f32;
             places
@@ -217,9 +218,14 @@ fn texture(rig: &Rig) {
         for (place, value) in places.iter().zip(&values) {
             let want = expected(&data, width as i64, height as i64, filter, *place);
             between += u32::from(value.fract() != 0.0);
-            // Weights have 8 bits: half a step of 1/256 over differences of up to 100, in two directions.
+            // Texture units know places to a 256th part: beside an edge either element is right.
+            let edge = |v: f32| (v - v.round()).abs() < 0.005 && v > 0.0;
+            if filter == Filter::Point && !rig.on_cpu() && (edge(place[0]) || edge(place[1])) {
+                continue;
+            }
+            // Weights have 8 bits: a step of 1/256 over differences of up to 100, in two directions.
             assert!(
-                (value - want).abs() <= 0.6,
+                (value - want).abs() <= 0.8,
                 "{width}x{height} {filter:?} {place:?}: {value}, not {want}"
             );
             assert!(filter == Filter::Linear || *value == want, "{place:?}: {value}, not {want}");

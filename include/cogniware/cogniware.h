@@ -852,6 +852,16 @@ cw_status cw_bridge_virtual_node_create(struct cw_bridge *bridge,
 // llm must be NUL-terminated.
 CW_API cw_status cw_bridge_virtual_node_destroy(struct cw_bridge *bridge, const char *llm);
 
+// Tests the device in use part by part, as cw_driver_diagnostics_run does, then arrays and generation (the model that
+// ships, twice for the same text). CW_OK when no part failed, else the error of the first that did.
+CW_API
+cw_status cw_bridge_diagnostics_run(struct cw_bridge *bridge);
+
+// The results of the last run; see cw_driver_diagnostics_results. Empty before the first. Free the map.
+//
+// results must be valid for a write.
+CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, struct cw_map **results);
+
 // Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
 // device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
 // default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
@@ -915,6 +925,33 @@ CW_API
 cw_status cw_device_info_at(size_t index,
                             struct cw_device_info *info);
 
+// Opens device (cuda, cuda:N; NULL for the default device) anew when it was lost: its tenants are closed, what
+// runs on them ends with CW_ERROR_DEVICE_LOST, its context is thrown away and a new one made. What was made on the
+// lost device answers CW_ERROR_DEVICE_LOST from then on; close it and make it again. Does nothing to a device that
+// answers. CW_ERROR_BUSY while page-locked memory of it is in use, such as arrays. With the environment variable
+// COGNIWARE_RECOVER=auto the next use of a lost device does this by itself.
+//
+// device must be null or NUL-terminated.
+CW_API
+cw_status cw_device_recover(const char *device);
+
+// Sets which device takes the place of a GPU that does not answer, is lost, or has no memory left when an LLM is
+// registered: cpu, or none (as NULL) for an error instead, which is the default unless the environment variable
+// COGNIWARE_FALLBACK says cpu.
+//
+// device must be null or NUL-terminated.
+CW_API
+cw_status cw_device_set_fallback(const char *device);
+
+// The device that takes the place of a GPU, as set: cpu or none. To the caller's buffer, which may be NULL to ask
+// for the size.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_device_fallback(char *buffer,
+                             size_t length,
+                             size_t *needed);
+
 // Lets the host read and write what tenant llm allocates from here on without copies: ask cw_kernel_direct_pointer.
 // On the CPU device all memory is so. On a GPU new allocations are pinned host memory that the GPU addresses over its bus;
 // what was allocated before stays in the GPU's own memory, which a host cannot address. Doing it twice is fine.
@@ -967,6 +1004,87 @@ CW_API cw_status cw_driver_info(const struct cw_driver *driver, struct cw_map **
 // kernel must be valid for a write.
 CW_API cw_status cw_driver_kernel(const struct cw_driver *driver, struct cw_kernel **kernel);
 
+// Lets work go by the direct path, the default: allocations from the tenants' pools, large copies through page-locked
+// buffers, recorded steps launched as one command. cw_driver_info tells which path is active and what it saves.
+CW_API
+cw_status cw_driver_direct_access_enable(struct cw_driver *driver);
+
+// Lets work go by the standard path: one allocation of the device's driver each (cuMemAlloc, mmap), one copy from
+// pageable memory each, one launch for each kernel. Quotas and checks hold as before. What was allocated on either path
+// is freed as it came.
+CW_API
+cw_status cw_driver_direct_access_disable(struct cw_driver *driver);
+
+// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
+// more physical memory kept. It goes back before anybody is refused.
+CW_API
+cw_status cw_driver_memory_optimization_enable(struct cw_driver *driver);
+
+// Undoes it; what pools keep beyond need goes back to the devices now.
+CW_API cw_status cw_driver_memory_optimization_disable(struct cw_driver *driver);
+
+// Lets copies of 64 KiB and more that are ordered on a stream run on transfer streams of their own, one a direction. Order
+// is kept by events; the caller is not held while earlier work of the stream runs, also when its memory is pageable.
+CW_API
+cw_status cw_driver_async_transfers_enable(struct cw_driver *driver);
+
+// Lets such copies run on the caller's stream again.
+CW_API cw_status cw_driver_async_transfers_disable(struct cw_driver *driver);
+
+// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
+// else PCIe): copies between them go straight. CW_ERROR_UNSUPPORTED with fewer than two GPUs, or when no pair can.
+CW_API
+cw_status cw_driver_nvlink_enable(struct cw_driver *driver);
+
+// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
+CW_API cw_status cw_driver_nvlink_disable(struct cw_driver *driver);
+
+// Changes keys of the configuration; the others stay. All take effect, or none does. optimization_level (none, low,
+// medium, high; the default is low) sets the switches; each also has a key of its own, true or false:
+// direct_access (on from low), async_transfers (from medium), memory_optimization and nvlink (at high; there
+// nvlink is left out where no two GPUs can). Unknown keys and values are refused by name. Before
+// cw_driver_initialize it is checked and kept, and takes effect there. NULL changes nothing.
+CW_API
+cw_status cw_driver_configure(struct cw_driver *driver,
+                              const struct cw_map *config);
+
+// The configuration in force, every key; optimization_level is custom where the switches are as at no level. Free the map.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_driver_configuration(const struct cw_driver *driver,
+                                  struct cw_map **config);
+
+// Figures of each device device.<index>.… since it was opened: allocations of both paths, granules, launches, copies and
+// bytes by direction, GB/s (10^9 bytes a second) of copies that were waited for, seconds of device time and of waits. Free the map.
+//
+// stats must be valid for a write.
+CW_API
+cw_status cw_driver_stats(const struct cw_driver *driver,
+                          struct cw_map **stats);
+
+// The GPUs that the embedded kernels run on, read from their image: sm_90 → its generation and which devices here it
+// serves; compute_120: newer GPUs, by their driver's compiler. A device here that nothing serves has a line of its own. Free the map.
+//
+// gpus must be valid for a write.
+CW_API
+cw_status cw_driver_supported_gpus(const struct cw_driver *driver,
+                                   struct cw_map **gpus);
+
+// Tests the current device part by part: device, allocation, copies, patterns, matrix_product, quantized_product, norm,
+// softmax, streams, isolation. Takes a second or two and some 100 MiB, in tenants of its own. CW_OK when no part failed,
+// else the error of the first that did. cw_driver_diagnostics_results has all results.
+CW_API
+cw_status cw_driver_diagnostics_run(struct cw_driver *driver);
+
+// The results of the last run: <part> → passed, failed or skipped; <part>.detail: figures, or why;
+// <part>.seconds. Empty before the first run. Free the map.
+//
+// results must be valid for a write.
+CW_API
+cw_status cw_driver_diagnostics_results(const struct cw_driver *driver,
+                                        struct cw_map **results);
+
 // Loads a module, told by its content: a kernel module (.ko, .ko.xz, .ko.zst, .ko.gz) into the operating
 // system's kernel with parameters (name=value name=value, or NULL), which needs root; PTX, a cubin or a fatbin
 // onto the current device, which must be a CUDA device. GPU modules are unloaded by cw_driver_shutdown.
@@ -1015,8 +1133,10 @@ cw_status cw_driver_launch(struct cw_driver *driver,
 
 // Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
 // install_root, library, load_modules, profiling_for_all, stream_memory_operations,
-// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/driver.md.
-CW_API cw_status cw_driver_install_configure(struct cw_driver *driver, const struct cw_map *settings);
+// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/installation.md.
+CW_API
+cw_status cw_driver_install_configure(struct cw_driver *driver,
+                                      const struct cw_map *settings);
 
 // The keys of the installation that are in force. Free the map.
 //
@@ -1040,7 +1160,7 @@ CW_API
 cw_status cw_driver_patch(struct cw_driver *driver);
 
 // What is installed: root, phase, file.PATH, was.PATH, parameter.NAME, loaded.NAME, reload_needed,
-// ldconfig_needed; see docs/driver.md. Free the map.
+// ldconfig_needed; see docs/installation.md. Free the map.
 //
 // report must be valid for a write.
 CW_API
@@ -1191,6 +1311,12 @@ CW_API cw_status cw_kernel_is_initialized(const struct cw_kernel *kernel, int32_
 // count must be valid for a write.
 CW_API cw_status cw_kernel_device_count(const struct cw_kernel *kernel, size_t *count);
 
+// Opens the device at index anew when it was lost; see cw_device_recover. Partitions, streams and slices of its
+// tenants are gone.
+CW_API
+cw_status cw_kernel_device_recover(struct cw_kernel *kernel,
+                                   int32_t index);
+
 // The figures of the device at index. Set info->struct_size first.
 //
 // info must be valid for reads and writes.
@@ -1257,7 +1383,7 @@ cw_status cw_kernel_memory_copy_async(struct cw_kernel *kernel,
                                       uint64_t bytes,
                                       void *stream);
 
-// Schedules a function as a task of tenant llm; see cw_task_schedule.
+// Schedules a function as a task of tenant llm; see cw_task_schedule. config may be NULL for defaults.
 //
 // As for cw_task_schedule.
 CW_API

@@ -63,6 +63,12 @@ inline std::vector<NodeInfo> nodes(const std::string& device = {}) {
 // The version of the library that is loaded, such as "0.1.0".
 inline std::string version() { return cw_version(); }
 
+// Opens a lost device ("cuda", "cuda:1") anew; see cw_device_recover. Throws Error.
+inline void recover_device(const std::string& device) { detail::check(cw_device_recover(device.c_str())); }
+
+// Sets which device takes the place of a GPU that fails: "cpu" or "none". Throws Error.
+inline void set_fallback_device(const std::string& device) { detail::check(cw_device_set_fallback(device.c_str())); }
+
 }  // namespace cogniware
 
 #endif

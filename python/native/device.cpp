@@ -28,6 +28,16 @@ void bind_device(py::module_& module) {
         },
         "Every device as {name: GPUDeviceInfo}, the default one first. The name (\"cpu\", \"cuda:0\") is what Tenant "
         "takes.");
+    module.def(
+        "recover_device", [](const Text& device) { cogniware::recover_device(device); }, py::arg("device"), NoGil(),
+        "Opens a lost device (\"cuda\", \"cuda:1\") anew. Its tenants are closed, and what ran on them ends with\n"
+        "DeviceLostError. Does nothing to a device that answers.");
+    module.def(
+        "set_fallback_device", [](const Text& device) { cogniware::set_fallback_device(device); }, py::arg("device"),
+        NoGil(),
+        "What takes the place of a GPU that does not answer or has no memory left when an LLM is registered: \"cpu\", "
+        "or\n"
+        "\"none\" for an error instead, which is the default.");
 }
 
 }  // namespace cogniware_python

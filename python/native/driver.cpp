@@ -69,7 +69,8 @@ std::array<std::uint32_t, 3> to_dimensions(const char* argument, const py::objec
 // The bytes of one value whose type says how many these are.
 std::string to_bytes(const py::handle& value) {
     if (PyObject_CheckBuffer(value.ptr()) == 0) {
-        throw py::type_error("arguments of a function need exact types: numpy.int32(1), numpy.uint64(address), ctypes.c_float(0.5)");
+        throw py::type_error(
+            "arguments of a function need exact types: numpy.int32(1), numpy.uint64(address), ctypes.c_float(0.5)");
     }
     const py::buffer_info info = py::reinterpret_borrow<py::buffer>(value).request();
     return std::string(static_cast<const char*>(info.ptr), static_cast<std::size_t>(info.size * info.itemsize));
@@ -105,10 +106,12 @@ bool launch(Driver& self, const Text& name, const py::object& grid, const py::ob
 
 template <class Class>
 void bind_modules_and_installation(Class& cls) {
-    cls.def("launch_function", &launch, py::arg("name"), py::arg("grid"), py::arg("block"),
-            py::arg("shared_bytes") = 0, py::arg("stream") = 0,
-            "Runs a function of the GPU module that was loaded last: launch_function(name, grid, block, *arguments). `grid` and\n"
-            "`block` are an int or up to three. Arguments need exact types: numpy.int32(1), numpy.uint64(address). Without a stream\n"
+    cls.def("launch_function", &launch, py::arg("name"), py::arg("grid"), py::arg("block"), py::arg("shared_bytes") = 0,
+            py::arg("stream") = 0,
+            "Runs a function of the GPU module that was loaded last: launch_function(name, grid, block, *arguments). "
+            "`grid` and\n"
+            "`block` are an int or up to three. Arguments need exact types: numpy.int32(1), numpy.uint64(address). "
+            "Without a stream\n"
             "it has run when this returns.");
     offer<Driver, const Text&, const Text&>(
         cls, "load_kernel_module",

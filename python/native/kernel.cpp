@@ -389,6 +389,10 @@ void bind_partition_bytes(Class&, long) {}
 
 template <class Class>
 void bind_cache_and_math(Class& cls) {
+    offer<Kernel, int>(
+        cls, "recover_device", [](auto& self, int device_id) COGNIWARE_WHEN(self.recoverDevice(device_id)),
+        py::arg("device_id"),
+        "Opens a device that was lost anew: its tenants are closed, and what ran on them ends with DeviceLostError.");
     offer<Kernel, const Text&>(
         cls, "get_math_mode",
         [](auto& self, const Text& llm_id) -> decltype(self.getMathMode(llm_id)) {

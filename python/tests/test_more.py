@@ -96,6 +96,16 @@ def test_compute_node_info(bridge, kernel, name):
         bridge.get_compute_node_info(10**6)
 
 
+def test_recovery(kernel):
+    assert kernel.recover_device(0)  # nothing to do: it answers
+    assert not kernel.recover_device(99)
+    cw.recover_device("cpu")
+    cw.set_fallback_device("cpu")
+    cw.set_fallback_device("none")
+    with pytest.raises(cw.InvalidArgumentError):
+        cw.set_fallback_device("toaster")
+
+
 def test_switches_of_the_driver(system):
     driver = system.get_driver()
     assert driver.disable_direct_hardware_access() and driver.get_driver_info()["device.0.path"] == "standard"

@@ -4,6 +4,7 @@
 mod array;
 pub mod config;
 mod copying;
+mod diagnostics;
 mod multiply;
 mod nodes;
 mod profile;
@@ -18,8 +19,10 @@ pub use task::{TASK_TYPES, TaskFunction, request};
 
 use crate::compute::Nodes;
 use crate::device::{self, Device};
+use crate::driver::diagnostics::Part;
 use crate::llm::{Model, model_path};
 use crate::system::System;
+use crate::telemetry::recovery::{self, Recovery};
 use crate::tenant::{self, Requirements, Tenant, TenantConfig, Wishes};
 use crate::{Error, Result, Status};
 use config::{GENERATION_KEYS, Generating, LIVE_KEYS, Map, Placement, TENANT_KEYS};
@@ -34,6 +37,8 @@ pub struct Llm {
     tenant: Arc<Tenant>,
     model: Arc<Model>,
     config: Mutex<Map>,
+    /// Updates run one at a time, and not under the configuration's lock: callbacks may ask for it.
+    updating: Mutex<()>,
     /// The tenant was opened by the registration, so unregistering closes it.
     own_tenant: bool,
 }
@@ -71,6 +76,8 @@ pub struct Bridge {
     registering: Mutex<()>,
     config: Mutex<settings::Config>,
     cache: Mutex<settings::Cache>,
+    /// The results of the last self-test.
+    diagnosed: Mutex<Vec<Part>>,
 }
 
 struct State {
@@ -133,13 +140,43 @@ impl Bridge {
     /// Registers an LLM: opens its tenant (or takes over the one with this id) and loads its model. Keys are
     /// [`TENANT_KEYS`] and [`GENERATION_KEYS`]; others are refused by name. What is not given is as the bridge's
     /// configuration says ([`Bridge::configure`]). On failure nothing is left behind.
+    ///
+    /// When the GPU has no memory left for it, or is lost, and a fallback is set (see [`device::fallback`]), it is
+    /// registered on that device instead.
     pub fn register(&self, id: &str, config: &Map) -> Result<Arc<Llm>> {
+        let was_there = tenant::find(id).is_ok();
+        match self.register_on(id, config) {
+            Err(e)
+                if matches!(e.status(), Status::OutOfMemory | Status::DeviceLost)
+                    && !was_there
+                    && device::fallback().is_some()
+                    && config.get("device").is_none_or(|d| d != "cpu") =>
+            {
+                let mut config = config.clone();
+                config.insert("device".to_owned(), "cpu".to_owned());
+                let registered = self.register_on(id, &config);
+                recovery::note(Recovery::Fallback, registered.is_ok());
+                crate::log!(Warn, "bridge", "LLM {id:?} goes to the CPU device: {e}");
+                registered.map_err(|_| e)
+            }
+            other => other,
+        }
+    }
+
+    fn register_on(&self, id: &str, config: &Map) -> Result<Arc<Llm>> {
         config::check_keys(config, &[&TENANT_KEYS, &GENERATION_KEYS])?;
         let config = &self.with_defaults(config);
         config::generating(config)?;
         let placement = config::placement(config)?;
         let path = model_path(&placement.model_type, placement.model_path.as_deref())?;
         let _one = self.registering.lock();
+        // One that went with a lost device makes room.
+        let lost = self.write(|s| {
+            Ok(s.llms.extract_if(..=id.to_owned(), |k, llm| k == id && llm.tenant.is_lost()).next())
+        })?;
+        if let Some((_, llm)) = lost {
+            llm.end();
+        }
         let registered = self.read(|s| match s.llms.contains_key(id) {
             true => Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered"))),
             false => Ok(s.llms.len()),
@@ -174,7 +211,7 @@ impl Bridge {
         let loaded = standing(&tenant, &placement, device.as_ref()).and_then(|()| load());
         let noted = loaded.and_then(|model| {
             let (tenant, config) = (tenant.clone(), Mutex::new(config.clone()));
-            let llm = Arc::new(Llm { tenant, model, config, own_tenant });
+            let llm = Arc::new(Llm { tenant, model, config, updating: Mutex::default(), own_tenant });
             self.write(|s| {
                 s.llms.insert(id.to_owned(), llm.clone());
                 Ok(())
@@ -234,13 +271,13 @@ impl Bridge {
         config::generating(changes)?;
         let placement = config::placement(changes)?;
         // Two updates at a time would undo each other's halves.
-        let mut config = llm.config.lock();
+        let _one = llm.updating.lock();
         let before = Standing::of(&llm.tenant);
         standing(&llm.tenant, &placement, None).inspect_err(|_| {
             // Back to what was allowed a moment ago.
             let _ = before.restore(&llm.tenant);
         })?;
-        config.extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
+        llm.config.lock().extend(changes.iter().map(|(k, v)| (k.clone(), v.clone())));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::config::{self, GENERATION_KEYS, Generating, Map};
 use super::{Bridge, Llm, copying, multiply};
-use crate::compute::{Priority, Task, TaskBody, TaskContext, TaskInfo, Tasks};
+use crate::compute::{Effort, Priority, Task, TaskBody, TaskContext, TaskInfo, Tasks};
 use crate::llm::{Canceller, EmbedOptions, Finish, Generation, Message, Prompt, Request};
 use crate::tenant::{Tenant, keys};
 use crate::{Error, Result, Status};
@@ -40,18 +40,18 @@ impl Common {
             priority: own.get("priority").map_or(Ok(Priority::Normal), |p| Priority::from_name(p))?,
             weight: keys::weight(own, "weight")?,
         };
+        if let Some(weight) = common.weight {
+            // Before anything is scheduled with it.
+            Effort::default().set_weight(weight)?;
+        }
         own.retain(|key, _| !COMMON.contains(&key.as_str()));
         Ok(common)
     }
 
     fn schedule(self, tenant: &Tenant, kind: &str, body: TaskBody) -> Result<Task> {
         let task = tenant.schedule(self.id, kind, self.priority, 0, 0, body)?;
-        if let Some(weight) = self.weight
-            && let Err(e) = task.set_weight(weight)
-            && !task.info().state.is_final()
-        {
-            task.cancel();
-            return Err(e);
+        if let Some(weight) = self.weight {
+            task.begin_with(weight)?;
         }
         Ok(task)
     }
@@ -186,6 +186,7 @@ pub fn request(how: Generating) -> Request {
 }
 
 fn generate(llm: &Llm, mut request: Request, context: &TaskContext) -> Result<String> {
+    context.only_waits();
     request.effort = Some(context.effort().clone());
     let generation: Generation = llm.model().generate(request)?;
     let canceller = generation.canceller();
@@ -198,6 +199,7 @@ fn generate(llm: &Llm, mut request: Request, context: &TaskContext) -> Result<St
 }
 
 fn embed(llm: &Llm, text: String, context: &TaskContext) -> Result<String> {
+    context.only_waits();
     let cancels = |running: Vec<Canceller>| {
         context.on_cancel(move || running.iter().for_each(Canceller::cancel));
     };

@@ -10,6 +10,7 @@ mod fork;
 mod health;
 mod info;
 mod path;
+mod recover;
 mod registry;
 mod table;
 mod texture;
@@ -17,13 +18,16 @@ mod texture;
 pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
 pub use path::{Count, Direction, Path};
-pub use registry::{DeviceChoice, default_device, list, open, open_all, opened, parse_choice};
+pub use recover::{fallback, on_recovery, parse_fallback, recover, recover_choice, set_fallback};
+pub use registry::{
+    DeviceChoice, default_choice, default_device, list, open, open_all, opened, parse_choice,
+};
 
 pub use table::PerDevice;
 pub use texture::{Filter, Texture, TextureView};
 
-/// Whether this process is a fork of one that had used this function.
-pub(crate) fn is_forked() -> bool {
+/// Whether this process is a fork of one that had used this function: threads and devices of that one are not here.
+pub fn is_forked() -> bool {
     fork::generation() != 0
 }
 
@@ -255,7 +259,7 @@ pub trait Device: Send + Sync + Any {
     /// uses. Never waits for other threads; what is in use stays.
     fn free_caches(&self) {}
 
-    /// Whether the device was lost: every call on it fails from now on.
+    /// Whether the device was lost: every call on it fails from now on; see [`recover`].
     fn is_lost(&self) -> bool {
         false
     }
@@ -273,6 +277,12 @@ pub trait Device: Send + Sync + Any {
         let _ = bytes;
         Err(crate::Error::unsupported("this device's cache cannot be set aside")
             .advise("on the CPU device an L2_CACHE node keeps its tenant on the cores of one cache"))
+    }
+
+    /// Throws a lost device away with everything in it, so that it can be opened anew; see [`recover`]. Every later call
+    /// on this object answers [`crate::Status::DeviceLost`], but memory can still be given back.
+    fn throw_away(&self) -> Result<()> {
+        Err(crate::Error::unsupported("this kind of device cannot be lost"))
     }
 
     /// Waits until all work of this process on the device has finished.

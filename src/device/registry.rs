@@ -40,11 +40,14 @@ static OPENED: Lazy<Opened> = Lazy::new(Default::default);
 pub fn open(choice: DeviceChoice) -> Result<Arc<dyn Device>> {
     match choice {
         DeviceChoice::Cpu => open_one(DeviceKind::Cpu, 0),
-        DeviceChoice::Cuda(n) => open_one(DeviceKind::Cuda, n),
+        DeviceChoice::Cuda(n) => {
+            open_one(DeviceKind::Cuda, n).or_else(|e| super::recover::instead_of(DeviceKind::Cuda, e))
+        }
         DeviceChoice::Auto => match open_one(DeviceKind::Cuda, 0) {
             Err(e) if matches!(e.status(), Status::NoDevice | Status::Unsupported) => {
                 open_one(DeviceKind::Cpu, 0)
             }
+            Err(e) => super::recover::instead_of(DeviceKind::Cuda, e),
             other => other,
         },
     }
@@ -52,8 +55,13 @@ pub fn open(choice: DeviceChoice) -> Result<Arc<dyn Device>> {
 
 /// The device that `COGNIWARE_DEVICE` names; `auto` when it is not set.
 pub fn default_device() -> Result<Arc<dyn Device>> {
+    open(default_choice()?)
+}
+
+/// What `COGNIWARE_DEVICE` says.
+pub fn default_choice() -> Result<DeviceChoice> {
     let text = std::env::var("COGNIWARE_DEVICE").unwrap_or_default();
-    open(parse_choice("COGNIWARE_DEVICE", &text)?)
+    parse_choice("COGNIWARE_DEVICE", &text)
 }
 
 /// Every device that can be opened: the GPUs first, then the CPU. A device that fails is left out.
@@ -82,7 +90,37 @@ pub fn list() -> Result<Vec<Arc<dyn Device>>> {
     Ok(all)
 }
 
+/// The device that is open under this name, lost or not.
+pub(super) fn current(kind: DeviceKind, ordinal: u32) -> Option<Arc<dyn Device>> {
+    OPENED.lock().get(&(kind as u8, ordinal)).cloned()
+}
+
+/// Makes room for a new device in the place of this one.
+pub(super) fn forget(device: &Arc<dyn Device>) {
+    let mut map = OPENED.lock();
+    let key = (device.kind() as u8, device.ordinal());
+    let former = match map.get(&key) {
+        Some(there) if Arc::ptr_eq(there, device) => map.remove(&key),
+        _ => None,
+    };
+    drop(map);
+    drop(former);
+}
+
+/// An open device; a lost one is opened anew when `COGNIWARE_RECOVER=auto` says so, else it is an error.
 fn open_one(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
+    if let Some(lost) = current(kind, ordinal).filter(|d| d.is_lost()) {
+        if std::env::var("COGNIWARE_RECOVER").is_ok_and(|v| v == "auto") {
+            return super::recover(&lost);
+        }
+        return Err(Error::new(Status::DeviceLost, format!("device {kind}:{ordinal} was lost"))
+            .advise("recover it (recoverDevice, cw_device_recover), or set COGNIWARE_RECOVER=auto"));
+    }
+    open_new(kind, ordinal)
+}
+
+/// The device under this name, opened when it is not.
+pub(super) fn open_new(kind: DeviceKind, ordinal: u32) -> Result<Arc<dyn Device>> {
     let mut map = OPENED.lock();
     let key = (kind as u8, ordinal);
     if let Some(device) = map.get(&key) {

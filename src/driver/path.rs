@@ -7,6 +7,9 @@ use crate::memory::Ledger;
 use crate::{Error, Result};
 use std::sync::Arc;
 
+/// Two GPUs.
+type Pair = (Arc<dyn Device>, Arc<dyn Device>);
+
 impl Driver {
     /// Lets work go by Cogniware's own way (the default): allocations from the tenants' pools, large copies through
     /// page-locked buffers by several threads, recorded steps launched as one command; no CUDA runtime in between.
@@ -107,13 +110,15 @@ impl Driver {
         if linked.is_empty() {
             return Ok(());
         }
-        for (own, peer) in self.pairs()? {
-            if linked.contains(&(own.ordinal(), peer.ordinal())) {
+        let left = self.pairs().and_then(|pairs| {
+            let ours = pairs.iter().filter(|(a, b)| linked.contains(&(a.ordinal(), b.ordinal())));
+            ours.into_iter().try_for_each(|(own, peer)| {
                 own.synchronize()?;
-                leave(&own, &peer)?;
-            }
-        }
-        Ok(())
+                leave(own, peer)
+            })
+        });
+        // Leaving again what was left does nothing.
+        left.inspect_err(|_| *self.linked.lock() = linked)
     }
 
     /// The pairs of GPUs that this manager let use each other's memory.
@@ -122,7 +127,7 @@ impl Driver {
     }
 
     /// All ordered pairs of GPUs; an error when there are fewer than two.
-    fn pairs(&self) -> Result<Vec<(Arc<dyn Device>, Arc<dyn Device>)>> {
+    fn pairs(&self) -> Result<Vec<Pair>> {
         let all = self.kernel()?.devices()?;
         let gpus: Vec<_> = all.iter().filter(|d| d.kind() == crate::device::DeviceKind::Cuda).collect();
         if gpus.len() < 2 {

@@ -8,6 +8,7 @@ use super::types::{cw_array, cw_bridge, cw_map, cw_model, cw_status, cw_task};
 use super::{model, node, task};
 use crate::Result;
 use crate::bridge::{Array, Bridge};
+use crate::driver::diagnostics;
 use crate::tenant;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -561,5 +562,32 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_destroy(
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
         crate::system::System::global().kernel().destroy_virtual_node(llm)
+    })
+}
+
+/// Tests the device in use part by part, as `cw_driver_diagnostics_run` does, then `arrays` and `generation` (the model that
+/// ships, twice for the same text). `CW_OK` when no part failed, else the error of the first that did.
+///
+/// # Safety
+/// Always safe; marked so like every exported function that takes a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_bridge_diagnostics_run(bridge: *mut cw_bridge) -> cw_status {
+    guard(call!("cw_bridge_diagnostics_run", bridge), || get(bridge)?.run_diagnostics())
+}
+
+/// The results of the last run; see `cw_driver_diagnostics_results`. Empty before the first. Free the map.
+///
+/// # Safety
+/// `results` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_bridge_diagnostics_results(
+    bridge: *const cw_bridge,
+    results: *mut *mut cw_map,
+) -> cw_status {
+    guard(call!("cw_bridge_diagnostics_results", bridge, results), || {
+        // SAFETY: the caller's promise.
+        let results = unsafe { out("results", results)? };
+        *results = export(diagnostics::as_map(&get(bridge)?.diagnostic_results()));
+        Ok(())
     })
 }

@@ -1,7 +1,7 @@
 //! Devices across the border.
 
 use super::guard::{guard, out};
-use super::text::{fixed, optional_text};
+use super::text::{fixed, optional_text, write_text};
 use super::types::{CW_DEVICE_CPU, CW_DEVICE_CUDA, cw_device_info, cw_status};
 use crate::device::{self, Device, DeviceInfo, DeviceKind};
 use crate::{Error, Result};
@@ -49,6 +49,59 @@ pub unsafe extern "C" fn cw_device_info_at(index: usize, info: *mut cw_device_in
         })?;
         *info = to_c(device, &device.info()?, info.struct_size);
         Ok(())
+    })
+}
+
+/// Opens `device` (`cuda`, `cuda:N`; `NULL` for the default device) anew when it was lost: its tenants are closed, what
+/// runs on them ends with `CW_ERROR_DEVICE_LOST`, its context is thrown away and a new one made. What was made on the
+/// lost device answers `CW_ERROR_DEVICE_LOST` from then on; close it and make it again. Does nothing to a device that
+/// answers. `CW_ERROR_BUSY` while page-locked memory of it is in use, such as arrays. With the environment variable
+/// `COGNIWARE_RECOVER=auto` the next use of a lost device does this by itself.
+///
+/// # Safety
+/// `device` must be null or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_device_recover(device: *const c_char) -> cw_status {
+    guard(call!("cw_device_recover", device), || {
+        // SAFETY: the caller's promise.
+        let choice = match unsafe { optional_text("device", device)? } {
+            None => device::default_choice()?,
+            Some(name) => device::parse_choice("device", name)?,
+        };
+        device::recover_choice(choice)
+    })
+}
+
+/// Sets which device takes the place of a GPU that does not answer, is lost, or has no memory left when an LLM is
+/// registered: `cpu`, or `none` (as `NULL`) for an error instead, which is the default unless the environment variable
+/// `COGNIWARE_FALLBACK` says `cpu`.
+///
+/// # Safety
+/// `device` must be null or NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_device_set_fallback(device: *const c_char) -> cw_status {
+    guard(call!("cw_device_set_fallback", device), || {
+        // SAFETY: the caller's promise.
+        let device = unsafe { optional_text("device", device)? };
+        device::set_fallback(device::parse_fallback("device", device.unwrap_or("none"))?)
+    })
+}
+
+/// The device that takes the place of a GPU, as set: `cpu` or `none`. To the caller's buffer, which may be `NULL` to ask
+/// for the size.
+///
+/// # Safety
+/// The buffer as the contract says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_device_fallback(
+    buffer: *mut c_char,
+    length: usize,
+    needed: *mut usize,
+) -> cw_status {
+    guard(call!("cw_device_fallback", buffer, length, needed), || {
+        let name = if device::fallback().is_some() { "cpu" } else { "none" };
+        // SAFETY: the caller's promise.
+        unsafe { write_text(name, buffer, length, needed) }
     })
 }
 

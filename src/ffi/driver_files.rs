@@ -149,7 +149,7 @@ pub unsafe extern "C" fn cw_driver_launch(driver: *mut cw_driver, launch: *const
 
 /// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
 /// `install_root`, `library`, `load_modules`, `profiling_for_all`, `stream_memory_operations`,
-/// `preserve_video_memory`, `page_attribute_table`, `resizable_bar`, `nvidia.NVreg_...`; see docs/driver.md.
+/// `preserve_video_memory`, `page_attribute_table`, `resizable_bar`, `nvidia.NVreg_...`; see docs/installation.md.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
@@ -219,7 +219,7 @@ pub unsafe extern "C" fn cw_driver_patch(driver: *mut cw_driver) -> cw_status {
 }
 
 /// What is installed: `root`, `phase`, `file.PATH`, `was.PATH`, `parameter.NAME`, `loaded.NAME`, `reload_needed`,
-/// `ldconfig_needed`; see docs/driver.md. Free the map.
+/// `ldconfig_needed`; see docs/installation.md. Free the map.
 ///
 /// # Safety
 /// `report` must be valid for a write.

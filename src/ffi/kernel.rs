@@ -115,6 +115,13 @@ pub unsafe extern "C" fn cw_kernel_device_count(kernel: *const cw_kernel, count:
     })
 }
 
+/// Opens the device at `index` anew when it was lost; see `cw_device_recover`. Partitions, streams and slices of its
+/// tenants are gone.
+#[unsafe(no_mangle)]
+pub extern "C" fn cw_kernel_device_recover(kernel: *mut cw_kernel, index: i32) -> cw_status {
+    guard(call!("cw_kernel_device_recover", kernel, index), || get(kernel)?.recover_device(index))
+}
+
 /// The figures of the device at `index`. Set `info->struct_size` first.
 ///
 /// # Safety
@@ -282,7 +289,7 @@ pub unsafe extern "C" fn cw_kernel_memory_copy_async(
     })
 }
 
-/// Schedules a function as a task of tenant `llm`; see `cw_task_schedule`.
+/// Schedules a function as a task of tenant `llm`; see `cw_task_schedule`. `config` may be `NULL` for defaults.
 ///
 /// # Safety
 /// As for `cw_task_schedule`.

@@ -39,14 +39,20 @@ pub(super) unsafe fn write_text(
     needed: *mut usize,
 ) -> Result<()> {
     let bytes = text.as_bytes();
+    if !needed.is_aligned() {
+        return Err(Error::argument(
+            "needed",
+            format!("{needed:p} is not aligned to {} bytes", align_of::<usize>()),
+        ));
+    }
+    if buffer.is_null() && length > 0 {
+        return Err(Error::argument("buffer", "is NULL while length is not 0"));
+    }
     if !needed.is_null() {
         // SAFETY: the caller's promise.
         unsafe { needed.write(bytes.len() + 1) };
     }
     if buffer.is_null() {
-        if length > 0 {
-            return Err(Error::argument("buffer", "is NULL while length is not 0"));
-        }
         // Asking for the size alone is a success when there is somewhere to put it.
         if !needed.is_null() {
             return Ok(());

@@ -1,6 +1,6 @@
 //! The configuration of a kernel manager: text keys to values, checked, in force at once.
 
-use super::{Kernel, State};
+use super::Kernel;
 use crate::compute::{Priority, TaskLimits, Tasks};
 use crate::device::{self, Device, DeviceChoice};
 use crate::memory::Ledger;
@@ -96,8 +96,9 @@ impl Kernel {
     /// of it or nothing: a key that is not known and a value that cannot be had are refused by name. May be called
     /// before `initialize`, which then brings it into force; it survives `shutdown`.
     pub fn configure(&self, changes: &Map) -> Result<()> {
-        let mut config = self.config.lock();
-        let mut given = config.given.clone();
+        let _one = self.configuring.lock();
+        let old = self.config.lock().clone();
+        let mut given = old.given;
         for (key, value) in changes {
             match value.trim() {
                 "" => given.remove(key),
@@ -106,10 +107,14 @@ impl Kernel {
         }
         keys::check_keys(changes, &[&KERNEL_KEYS])?;
         let settings = Settings::read(&given)?;
-        if let Some(state) = &mut *self.state.write() {
-            self.bring(state, &config.settings, &settings)?;
+        if let Ok(devices) = self.devices() {
+            let current = self.bring(&devices, &old.settings, &settings)?;
+            self.write(|s| {
+                s.current = current.unwrap_or(s.current);
+                Ok(())
+            })?;
         }
-        *config = Config { given, settings };
+        *self.config.lock() = Config { given, settings };
         Ok(())
     }
 
@@ -153,35 +158,39 @@ impl Kernel {
         })
     }
 
-    /// Brings the configuration into force for a state that begins. The lock keeps a shutdown out meanwhile.
-    pub(super) fn begin(&self, config: &Config, state: &mut State) -> Result<()> {
-        self.bring(state, &Settings::default(), &config.settings)
+    /// Brings the configuration into force for a state that begins; the index of the device it names. `configuring` is
+    /// held, here and below.
+    pub(super) fn begin(&self, devices: &[Arc<dyn Device>]) -> Result<usize> {
+        let settings = self.config.lock().settings.clone();
+        Ok(self.bring(devices, &Settings::default(), &settings)?.unwrap_or(0))
     }
 
     /// Takes back what only holds between `initialize` and `shutdown`.
-    pub(super) fn finish(&self, config: &Config, state: &State) {
-        for device in &state.devices {
+    pub(super) fn finish(&self, devices: &[Arc<dyn Device>]) {
+        for device in devices {
             // Lifting a bound is never refused.
             let _ = Ledger::of(device).set_cap(self.number(), None);
         }
-        if config.settings.tasks != TaskLimits::default() && Tasks::global().limits() == config.settings.tasks
-        {
+        let tasks = self.config.lock().settings.tasks;
+        if tasks != TaskLimits::default() && Tasks::global().limits() == tasks {
             let _ = Tasks::global().set_limits(TaskLimits::default());
         }
     }
 
-    fn bring(&self, state: &mut State, old: &Settings, new: &Settings) -> Result<()> {
-        let current = if new.device == old.device { state.current } else { find(state, new.device)? };
+    /// All of `new` in force instead of `old`, or nothing; the index of the device where that is another one. Called
+    /// without the state's lock: giving memory back waits for streams, whose functions may call the kernel.
+    fn bring(&self, devices: &[Arc<dyn Device>], old: &Settings, new: &Settings) -> Result<Option<usize>> {
+        let chosen = find(devices, new.device)?;
         if new.cores > 0 {
-            let all: u32 = state.devices[current].units().iter().map(|u| u.processors).sum();
+            let all: u32 = devices[chosen].units().iter().map(|u| u.processors).sum();
             if new.cores > all {
                 let text = format!("{} asked for, the device has {all}", new.cores);
                 return Err(Error::argument("default_cores", text));
             }
         }
-        for (at, device) in state.devices.iter().enumerate() {
+        for (at, device) in devices.iter().enumerate() {
             if let Err(e) = Ledger::of(device).set_cap(self.number(), new.max_memory) {
-                for device in &state.devices[..at] {
+                for device in &devices[..at] {
                     let _ = Ledger::of(device).set_cap(self.number(), old.max_memory);
                 }
                 return Err(e);
@@ -190,8 +199,7 @@ impl Kernel {
         if new.tasks != old.tasks {
             Tasks::global().set_limits(new.tasks)?;
         }
-        state.current = current;
-        Ok(())
+        Ok((new.device != old.device).then_some(chosen))
     }
 
     /// Tells this kernel's bounds from those of others.
@@ -201,7 +209,7 @@ impl Kernel {
 }
 
 /// The index of the device that a configuration names.
-fn find(state: &State, choice: DeviceChoice) -> Result<usize> {
+fn find(devices: &[Arc<dyn Device>], choice: DeviceChoice) -> Result<usize> {
     let (kind, ordinal) = match choice {
         DeviceChoice::Auto => return Ok(0),
         choice => {
@@ -209,7 +217,7 @@ fn find(state: &State, choice: DeviceChoice) -> Result<usize> {
             (device.kind(), device.ordinal())
         }
     };
-    let found = state.devices.iter().position(|d| (d.kind(), d.ordinal()) == (kind, ordinal));
+    let found = devices.iter().position(|d| (d.kind(), d.ordinal()) == (kind, ordinal));
     found.ok_or_else(|| {
         let text = format!("argument `device`: {kind}:{ordinal} is not among the devices of this kernel");
         Error::new(Status::NoDevice, text)

@@ -32,7 +32,8 @@ pub struct Kernel {
     state: RwLock<Option<State>>,
     /// Slices are made and given back one at a time.
     slicing: Mutex<()>,
-    /// Locked before the state where both are.
+    /// Held while the kernel is initialised, configured or shut down; never asked for by what these wait for.
+    configuring: Mutex<()>,
     config: Mutex<config::Config>,
 }
 
@@ -71,33 +72,33 @@ impl Kernel {
     /// Finds the devices; the one that is configured, else the default device (`COGNIWARE_DEVICE`), becomes the current
     /// one. Does nothing when it was done already.
     pub fn initialize(&self) -> Result<()> {
-        let config = self.config.lock();
-        let mut state = self.state.write();
-        if state.is_none() {
-            let mut begun = State {
-                since: Instant::now(),
-                devices: device::list()?,
-                current: 0,
-                partitions: BTreeMap::new(),
-                next_partition: 0,
-                streams: BTreeMap::new(),
-                slices: BTreeMap::new(),
-                opened: Vec::new(),
-                profiling: None,
-            };
-            self.begin(&config, &mut begun)?;
-            *state = Some(begun);
+        let _one = self.configuring.lock();
+        if self.is_initialized() {
+            return Ok(());
         }
+        let devices = device::list()?;
+        let current = self.begin(&devices)?;
+        *self.state.write() = Some(State {
+            since: Instant::now(),
+            devices,
+            current,
+            partitions: BTreeMap::new(),
+            next_partition: 0,
+            streams: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            opened: Vec::new(),
+            profiling: None,
+        });
         Ok(())
     }
 
     /// Ends everything that was made here: tasks of its tenants are cancelled, streams, partitions and slices given
     /// back, tenants that nobody registered are closed. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
-        let config = self.config.lock();
+        let one = self.configuring.lock();
         let Some(state) = self.state.write().take() else { return };
-        self.finish(&config, &state);
-        drop(config);
+        self.finish(&state.devices);
+        drop(one);
         // Who was registered meanwhile is not ours any more.
         let opened = state.opened.iter().filter_map(Weak::upgrade).filter(|t| t.is_implicit());
         let opened: Vec<_> = opened.collect();
@@ -137,6 +138,29 @@ impl Kernel {
             })?;
             Ok(())
         })
+    }
+
+    /// Opens the device at `index` anew when it was lost; see [`device::recover`]. Its tenants are closed as lost, their
+    /// partitions, streams and slices are gone. Does nothing to a device that answers.
+    pub fn recover_device(&self, index: i32) -> Result<()> {
+        let (at, lost) = self.read(|s| {
+            let found = usize::try_from(index).ok().filter(|&i| i < s.devices.len());
+            let at = found.ok_or_else(|| {
+                Error::argument("deviceId", format!("{index} is not in 0 to {}", s.devices.len() - 1))
+            })?;
+            Ok((at, s.devices[at].clone()))
+        })?;
+        // Waits for engines, whose callbacks may call the kernel: without the lock.
+        let anew = device::recover(&lost)?;
+        let (gone, former) = self.write(|s| {
+            let lost = s.partitions.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
+            let streams = s.streams.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
+            s.slices.retain(|_, slice| slice.tenant.upgrade().is_some_and(|t| !t.is_lost()));
+            let former = s.devices.get_mut(at).map(|place| std::mem::replace(place, anew));
+            Ok(((lost, streams), former))
+        })?;
+        drop((gone, former));
+        Ok(())
     }
 
     /// The current device and its index.

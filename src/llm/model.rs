@@ -371,6 +371,12 @@ fn load(
         .unwrap_or_default();
     let engine = Arc::new(Shared::default());
     let held = Arc::downgrade(weights.image());
+    let told = Arc::downgrade(&engine);
+    tenant.when_lost(Box::new(move || {
+        if let Some(engine) = told.upgrade() {
+            engine.lose();
+        }
+    }));
     let worker = Worker::new(WorkerParts {
         shared: Arc::clone(&engine),
         tenant: Arc::clone(tenant),

@@ -219,11 +219,13 @@ impl Space {
         }
     }
 
-    /// Gives back idle granules until at most `keep` mapped units are free, or none is idle.
+    /// Gives back idle granules until at most `keep` mapped units are free, or none is idle. Where pools keep what falls
+    /// free, a large piece does not go when less than half of `keep` would stay.
     pub(super) fn trim(&self, maps: &mut Maps, keep: u64) {
         let slot = self.slot;
         let mut heap = self.heap.lock();
         let mut leaving = Vec::new();
+        let least = if self.source.device.path().pooled() { keep / 2 } else { 0 };
         let mut spare = self.mapped.load(Ordering::Relaxed).saturating_sub(heap.used);
         let mut blocks = heap.free_blocks(slot);
         // From the top, so that what stays is at the bottom.
@@ -236,7 +238,7 @@ impl Space {
             }
             for (&at, piece) in maps.pieces.range(first..end).rev() {
                 let units = (piece.granule.bytes / UNIT) as u32;
-                if at + units / slot > end || spare <= keep {
+                if at + units / slot > end || spare <= keep || spare - u64::from(units).min(spare) < least {
                     continue;
                 }
                 spare = spare.saturating_sub(u64::from(units));

@@ -30,8 +30,8 @@ impl Lone {
 }
 
 impl Space {
-    /// One allocation of the device's driver, or `None` when it has no such allocations or none so aligned: then the
-    /// pool serves.
+    /// One allocation of the device's driver, or `None` when it has no such allocations, none so aligned, or when the
+    /// pool's granules leave no room beside them: then the pool serves.
     pub(super) fn alloc_lone(&self, bytes: u64, align: u64, tag: &str) -> Result<Option<DevicePtr>> {
         let units = self.account.take(bytes, tag)?;
         let lone = Lone { bytes, units, tag: tag.to_string(), born: now() };
@@ -63,7 +63,8 @@ impl Space {
             Err(shortage) => {
                 self.account.refund(units);
                 match shortage {
-                    Shortage::Account => Err(self.account.scattered(bytes, tag, 0)),
+                    // Part-filled granules of the pool count too: what is free in them may serve.
+                    Shortage::Account => Ok(None),
                     Shortage::Device(e) | Shortage::Other(e) if e.status() != Status::Unsupported => {
                         let name = self.account.name();
                         Err(e.within(format!("tenant {name:?} wanted {bytes} bytes for {tag:?}")))

@@ -52,11 +52,17 @@ impl Shared {
         let bytes = round_up(bytes, device.granularity());
         let key = (device.kind(), device.ordinal(), key.to_string());
         let mut images = IMAGES.lock();
+        let mut stale = None;
         loop {
             match images.get(&key) {
                 None => break,
                 Some(Entry::Ready(image)) => {
                     if let Some(image) = image.upgrade() {
+                        // Nobody knows what is in the memory of a device that was lost.
+                        if image.source.device.is_lost() {
+                            stale = Some(image);
+                            break;
+                        }
                         // Dropping it takes the lock again.
                         drop(images);
                         return image.expect_size(bytes);
@@ -69,6 +75,8 @@ impl Shared {
         }
         images.insert(key.clone(), Entry::Changing);
         drop(images);
+        // Without the lock, which dropping the last one takes again.
+        drop(stale);
         let source = Source { device: device.clone(), ledger: Ledger::of(device) };
         let guard = Claim(Some(key.clone()));
         let granule = source.image(bytes, fill).map_err(|e| e.within(format!("loading {:?}", key.2)))?;
@@ -108,7 +116,10 @@ impl Drop for Shared {
             self.source.release(None, granule);
         }
         let mut images = IMAGES.lock();
-        images.remove(&self.key);
+        // After its device was lost another image may have taken its place.
+        if matches!(images.get(&self.key), Some(Entry::Ready(there)) if there.strong_count() == 0) {
+            images.remove(&self.key);
+        }
         CHANGED.notify_all();
     }
 }

@@ -210,7 +210,7 @@ impl Space {
 
     /// How many mapped units may be free when `used` are not.
     pub(super) fn cached(&self, used: u64) -> u64 {
-        let (share, least) = if self.source.device.path().pooled() { (2, 16) } else { (16, 2) };
+        let (share, least) = if self.source.device.path().pooled() { (2, 32) } else { (16, 2) };
         (used / share).max(least * u64::from(self.slot))
     }
 

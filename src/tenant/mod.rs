@@ -74,6 +74,10 @@ pub struct Tenant {
     direct: direct::Direct,
     /// Bounds of its task threads' stack; the largest counts.
     stacks: Mutex<Vec<Weak<Stack>>>,
+    /// Its device was lost and thrown away.
+    lost: AtomicBool,
+    /// Called when that happens.
+    when_lost: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 /// Every stream that was made for a tenant, while it lives.
@@ -139,6 +143,8 @@ impl Tenant {
             cache: Mutex::default(),
             direct: direct::Direct::default(),
             stacks: Mutex::default(),
+            lost: AtomicBool::new(false),
+            when_lost: Mutex::default(),
         })
     }
 
@@ -175,6 +181,30 @@ impl Tenant {
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
         self.compute.lock().closed
+    }
+
+    /// Whether its device was lost and opened anew since: it is closed, and everything in it answers
+    /// [`Status::DeviceLost`].
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(SeqCst)
+    }
+
+    /// Has `told` called when the device of this tenant is lost and about to be thrown away; at once when it was. What
+    /// runs on the device must end then, without waiting for others.
+    pub fn when_lost(&self, told: Box<dyn Fn() + Send + Sync>) {
+        if self.is_lost() {
+            told();
+        } else {
+            self.when_lost.lock().push(told);
+        }
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, SeqCst);
+        let told = std::mem::take(&mut *self.when_lost.lock());
+        for f in told {
+            f();
+        }
     }
 
     /// Whether it exists only because somebody used its id: nobody opened or registered it.
@@ -547,6 +577,13 @@ impl Tenant {
 
     /// An error when the tenant was closed.
     fn must_be_open(&self, compute: &Compute) -> Result<()> {
+        if self.is_lost() {
+            return Err(Error::new(
+                Status::DeviceLost,
+                format!("tenant {:?} went with its lost device", self.id),
+            )
+            .advise("open it again"));
+        }
         if compute.closed {
             return Err(Error::new(Status::NotInitialized, format!("tenant {:?} was closed", self.id)));
         }

@@ -1,7 +1,7 @@
 //! The tenants of this process, by id.
 
 use super::{Tenant, TenantConfig, unknown};
-use crate::device::Device;
+use crate::device::{self, Device};
 use crate::memory::Allocation;
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
@@ -14,6 +14,7 @@ static TENANTS: Lazy<Mutex<BTreeMap<String, Arc<Tenant>>>> = Lazy::new(Mutex::de
 
 /// Opens a tenant. An id that is open already is refused; so is one whose tenant is being closed ([`Status::Busy`]).
 pub fn open(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Arc<Tenant>> {
+    device::on_recovery(lose_all);
     let mut tenants = TENANTS.lock();
     if let Some(there) = tenants.get(id) {
         still_open(there)?;
@@ -34,6 +35,7 @@ pub fn open_default(id: &str, device: &Arc<dyn Device>) -> Result<Arc<Tenant>> {
 pub type Wishes = (Arc<dyn Device>, TenantConfig);
 
 fn open_implicit(id: &str, wishes: impl FnOnce() -> Result<Wishes>) -> Result<Arc<Tenant>> {
+    device::on_recovery(lose_all);
     let mut tenants = TENANTS.lock();
     if let Some(tenant) = tenants.get(id) {
         still_open(tenant)?;
@@ -64,6 +66,16 @@ pub fn find_or_open(
         })?;
     }
     Ok(opened)
+}
+
+/// Tells the tenants of a lost device, and closes them.
+fn lose_all(lost: &Arc<dyn Device>) {
+    for tenant in list().iter().filter(|t| Arc::ptr_eq(&t.device, lost)) {
+        crate::log_later!(Error, "tenant", "tenant {:?} is lost with its device", tenant.id());
+        tenant.lose();
+        // Closed by somebody else meanwhile: nothing left to do.
+        let _ = close_this(tenant);
+    }
 }
 
 fn still_open(tenant: &Tenant) -> Result<()> {

@@ -14,3 +14,4 @@
 
 void kernel_and_bridge();
 void partitions_and_arrays();
+void compute_nodes();

@@ -160,6 +160,7 @@ int main() {
     tasks();
     models();
     kernel_and_bridge();
+    compute_nodes();
     std::puts("consumer: passed");
     return 0;
 }

@@ -45,18 +45,23 @@ static const char *const kind_names[K_COUNT] = { "", "context", "stream", "event
 /* Every object starts so. Objects are never freed, so that the use of a dead one is seen. */
 typedef struct Object { int kind, live; struct Object *next; } Object;
 
-typedef struct { Object o; int device, retained; u32 peers; } Context;
+typedef struct { Object o; int device, retained; u32 peers; size_t persisting; } Context;
 typedef struct { Object o; Context *context; u64 queued, done; double time; int captured; } Event;
 typedef struct Op { struct Op *next; int what; u64 dst, src; size_t bytes; unsigned char value; void (*fn)(void *);
-    void *data; Event *event; u64 ticket; int kernel; u64 args[4]; struct Graph *graph; } Op;
+    void *data; Event *event; u64 ticket; int kernel, carveout; u64 args[4]; struct Graph *graph; } Op;
 typedef struct Graph { Object o; Op *first, **last; size_t nodes; } Graph;
 typedef struct { Object o; int device; u32 sms; u64 groups; int streams; } Green;
+typedef struct { u64 base, bytes; float ratio; u32 hit, miss; } Window;
+typedef union { Window window; u32 carveout; u64 pad[8]; } AttributeValue;
+typedef struct { u32 id, pad; AttributeValue value; } LaunchAttribute;
 typedef struct { Object o; Context *context; Green *green; int priority; Op *first, **last; u64 queued, done;
-    Graph *capture; int broken; pthread_t thread; } Stream;
+    Graph *capture; int broken; pthread_t thread; Window window; } Stream;
 /* PTX tells its kernels and their parameters; of machine code the mock knows nothing. */
 typedef struct { char name[64]; int count; size_t sizes[16]; } Entry;
 typedef struct { Object o; Context *context; int entries; Entry entry[16]; } Module;
-typedef struct { Object o; Module *module; int kernel; int max_shared; const Entry *entry; } Function;
+typedef struct { Object o; Module *module; int kernel; int max_shared; const Entry *entry; char name[64]; } Function;
+typedef struct { u32 gx, gy, gz, bx, by, bz, shared; struct Stream *stream; const LaunchAttribute *attributes; u32 count; }
+    LaunchConfig;
 typedef struct { Object o; u32 sms; u64 groups; } Desc;
 typedef struct { Object o; int device, fd, handles, mappings; size_t bytes, charged; ino_t inode; } Phys;
 typedef struct { Object o; u64 address; size_t bytes; } Range;
@@ -159,6 +164,17 @@ long mock_calls(const char *name) {
     return n;
 }
 
+/* How often kernels whose names begin so were launched or captured. */
+static struct { char name[64]; long n; } launches[MAX_NAMES];
+long mock_launches(const char *prefix) {
+    long n = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MAX_NAMES && launches[i].name[0]; i++)
+        if (!strncmp(launches[i].name, prefix, strlen(prefix))) n += launches[i].n;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 /* Counts the call and answers the injected fault, if there is one. */
 static int enter(const char *name, int survives) {
     int code = 0, i = 0;
@@ -243,7 +259,7 @@ Result cuDeviceGetAttribute(int *v, int a, int d) {
         { 6, 65535 }, { 7, 65535 }, { 8, 49152 }, { 10, 32 }, { 12, 65536 }, { 13, 1980000 }, { 16, SMS }, { 18, 0 },
         { 31, 1 }, { 32, 1 }, { 36, 3201000 }, { 37, 6144 }, { 38, 62914560 }, { 39, 2048 }, { 40, 3 }, { 41, 1 },
         { 70, 131072 }, { 71, 65000 }, { 72, 2097120 }, { 75, 9 }, { 76, 0 }, { 78, 1 }, { 81, 233472 }, { 82, 65536 }, { 83, 1 }, { 97, 232448 }, { 102, 1 },
-        { 103, 1 } };
+        { 103, 1 }, { 108, 31457280 }, { 109, 134217728 } };
     ENTER_(1);
     if (d < 0 || d >= devices) return BAD_DEVICE;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -277,6 +293,18 @@ Result cuDevicePrimaryCtxRelease_v2(int d) {
     });
 }
 
+static void context_gone(int d);
+
+/* Everything in the context goes, and the driver works again. Granules and ranges belong to no context. */
+Result cuDevicePrimaryCtxReset_v2(int d) {
+    ENTER_(1);
+    if (d < 0 || d >= devices) return BAD_DEVICE;
+    LOCKED({
+        sticky = 0;
+        context_gone(d);
+    });
+}
+
 Result cuCtxSetCurrent(Context *c) { ENTER_(1); if (c && !is(c, K_CONTEXT)) return BAD_CONTEXT; current = c; return OK; }
 Result cuCtxGetCurrent(Context **c) { ENTER_(1); *c = is(current, K_CONTEXT) ? current : NULL; return OK; }
 
@@ -292,19 +320,28 @@ static size_t stack_limit = 1024;
 Result cuCtxGetLimit(size_t *v, u32 limit) {
     ENTER;
     CURRENT;
-    if (limit != 0) return NOT_SUPPORTED;
-    *v = stack_limit;
-    return OK;
+    switch (limit) {
+    case 0: *v = stack_limit; return OK;
+    case 6: *v = current->persisting; return OK;
+    default: return NOT_SUPPORTED;
+    }
 }
 
 /* A GPU rounds up, and refuses what its threads cannot have. */
 Result cuCtxSetLimit(u32 limit, size_t v) {
     ENTER;
     CURRENT;
-    if (limit != 0) return NOT_SUPPORTED;
-    if (v > 512 << 10) return INVALID;
-    stack_limit = (v + 15) / 16 * 16;
-    return OK;
+    switch (limit) {
+    case 0:
+        if (v > 512 << 10) return INVALID;
+        stack_limit = (v + 15) / 16 * 16;
+        return OK;
+    case 6:
+        if (v > 31457280) return INVALID;
+        current->persisting = v;
+        return OK;
+    default: return NOT_SUPPORTED;
+    }
 }
 
 Result cuMemGetInfo_v2(size_t *f, size_t *t) {
@@ -812,6 +849,21 @@ Result cuStreamDestroy_v2(Stream *s) {
     });
 }
 
+/* With the lock held. */
+static void context_gone(int d) {
+    for (int k = K_CONTEXT; k < K_COUNT; k++) {
+        if (k == K_PHYS || k == K_RANGE || k == K_MAPPING) continue;
+        for (Object *o = objects[k]; o; o = o->next) {
+            if (!o->live || (k == K_CONTEXT && ((Context *)o)->device != d)
+                || (k == K_STREAM && ((Stream *)o)->context->device != d)
+                || (k == K_GREEN && ((Green *)o)->device != d)) continue;
+            end(o);
+        }
+    }
+    primary[d] = NULL;
+    pthread_cond_broadcast(&changed);
+}
+
 Result cuStreamSynchronize(Stream *s) {
     ENTER;
     STREAM(s);
@@ -973,6 +1025,27 @@ Result cuStreamWaitEvent(Stream *s, Event *e, u32 flags) {
     });
 }
 
+/* ---- cache and shared memory -------------------------------------------------------------------------------- */
+
+Result cuCtxResetPersistingL2Cache(void) { ENTER; CURRENT; return OK; }
+
+Result cuStreamSetAttribute(Stream *s, u32 attribute, const AttributeValue *value) {
+    ENTER;
+    STREAM(s);
+    if (attribute != 1 || value->window.bytes > 134217728 || value->window.hit > 2 || value->window.miss > 1) return INVALID;
+    if (value->window.ratio < 0 || value->window.ratio > 1) return INVALID;
+    s->window = value->window;
+    return OK;
+}
+
+Result cuStreamGetAttribute(Stream *s, u32 attribute, AttributeValue *value) {
+    ENTER;
+    STREAM(s);
+    if (attribute != 1) return INVALID;
+    value->window = s->window;
+    return OK;
+}
+
 /* ---- graphs ------------------------------------------------------------------------------------------------ */
 
 Result cuStreamIsCapturing(Stream *s, u32 *status) {
@@ -1032,8 +1105,20 @@ Result cuGraphInstantiateWithFlags(Graph **e, Graph *g, u64 flags) {
 Result cuGraphGetNodes(Graph *g, void **nodes, size_t *n) {
     ENTER;
     if (!is(g, K_GRAPH)) return BAD_HANDLE;
-    if (nodes) return NOT_SUPPORTED;
+    if (nodes) {
+        size_t i = 0;
+        for (Op *op = g->first; op && i < *n; op = op->next) nodes[i++] = op;
+        *n = i;
+        return OK;
+    }
     *n = g->nodes;
+    return OK;
+}
+
+Result cuGraphKernelNodeGetAttribute(Op *node, u32 attribute, AttributeValue *value) {
+    ENTER;
+    if (!node || node->what != OP_KERNEL || attribute != 14) return INVALID;
+    value->carveout = (u32)node->carveout;
     return OK;
 }
 
@@ -1252,6 +1337,7 @@ Result cuModuleGetFunction(Function **f, Module *m, const char *name) {
         *f = make(K_FUNCTION, sizeof(Function));
         (*f)->module = m;
         (*f)->max_shared = 49152;
+        strncpy((*f)->name, name, sizeof (*f)->name - 1);
         for (int i = 1; i < (int)(sizeof kernels / sizeof *kernels); i++)
             if (!strcmp(kernels[i].name, name)) (*f)->kernel = i;
         for (int i = 0; i < m->entries; i++)
@@ -1313,13 +1399,19 @@ Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, Function *f, int thre
     return OK;
 }
 
-static Result launch(Function *f, u32 gx, u32 gy, u32 gz, u32 bx, u32 by, u32 bz, u32 shared, Stream *s, void **args) {
+static Result launch(Function *f, u32 gx, u32 gy, u32 gz, u32 bx, u32 by, u32 bz, u32 shared, Stream *s, void **args,
+                     int carveout) {
     STREAM(s);
     if (!is(f, K_FUNCTION) || !is(f->module, K_MODULE)) return BAD_HANDLE;
     if (!gx || !gy || !gz || !bx || !by || !bz || (u64)bx * by * bz > 1024 || shared > (u32)f->max_shared) return INVALID;
     LOCKED({
         Op *op = op_new(OP_KERNEL);
         op->kernel = f->kernel;
+        op->carveout = carveout;
+        int n = 0;
+        while (n < MAX_NAMES - 1 && launches[n].name[0] && strcmp(launches[n].name, f->name)) n++;
+        strcpy(launches[n].name, f->name);
+        launches[n].n++;
         for (int i = 0; i < kernels[f->kernel].args; i++) memcpy(&op->args[i], args[i], (size_t)kernels[f->kernel].sizes[i]);
         queue(s, op);
     });
@@ -1329,11 +1421,22 @@ Result cuLaunchKernel(Function *f, u32 gx, u32 gy, u32 gz, u32 bx, u32 by, u32 b
                       void **extra) {
     ENTER;
     if (extra) return INVALID;
-    return launch(f, gx, gy, gz, bx, by, bz, shared, s, args);
+    return launch(f, gx, gy, gz, bx, by, bz, shared, s, args, -1);
 }
 
 Result cuLaunchCooperativeKernel(Function *f, u32 gx, u32 gy, u32 gz, u32 bx, u32 by, u32 bz, u32 shared, Stream *s,
                                  void **args) {
     ENTER;
-    return launch(f, gx, gy, gz, bx, by, bz, shared, s, args);
+    return launch(f, gx, gy, gz, bx, by, bz, shared, s, args, -1);
+}
+
+Result cuLaunchKernelEx(const LaunchConfig *c, Function *f, void **args, void **extra) {
+    ENTER;
+    int carveout = -1;
+    if (extra) return INVALID;
+    for (u32 i = 0; i < c->count; i++) {
+        if (c->attributes[i].id != 14 || c->attributes[i].value.carveout > 100) return INVALID;
+        carveout = (int)c->attributes[i].value.carveout;
+    }
+    return launch(f, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, (Stream *)c->stream, args, carveout);
 }

@@ -172,6 +172,14 @@ impl Mock {
         unsafe { f(name.as_ptr()) }
     }
 
+    /// How often kernels whose names begin so were launched or captured.
+    pub fn launches(&self, prefix: &str) -> i64 {
+        let f: Symbol<unsafe extern "C" fn(*const c_char) -> c_long> = self.function("mock_launches");
+        let prefix = CString::new(prefix).unwrap();
+        // SAFETY: a C string.
+        unsafe { f(prefix.as_ptr()) }
+    }
+
     /// Misuse that a real driver would not have answered.
     pub fn violations(&self) -> i64 {
         let f: Symbol<unsafe extern "C" fn() -> c_long> = self.function("mock_violations");

@@ -382,6 +382,16 @@ public:
             [&](cw_map** map) { return cw_bridge_profiling_data(bridge_.get(), llmId.c_str(), map); });
     }
 
+    // --- tests ---
+
+    // Tests the device in use, arrays and a generation; false when a part failed, whose reason is in last_error().
+    bool runDiagnostics() noexcept { return cw_bridge_diagnostics_run(bridge_.get()) == CW_OK; }
+
+    // Of the last run: "copies" -> "passed", "failed" or "skipped"; "copies.detail"; "copies.seconds".
+    Map getDiagnosticResults() const {
+        return detail::read_map([this](cw_map** map) { return cw_bridge_diagnostics_results(bridge_.get(), map); });
+    }
+
     cw_bridge* get() const noexcept { return bridge_.get(); }
 
 private:

@@ -63,6 +63,10 @@ public:
     // Tenants opened from now on are on this device.
     bool selectDevice(int deviceId) noexcept { return cw_kernel_select_device(kernel_.get(), deviceId) == CW_OK; }
 
+    // Opens a device that was lost anew: its tenants are closed, and work on them ends as failed. A device that answers
+    // is left alone.
+    bool recoverDevice(int deviceId) noexcept { return cw_kernel_device_recover(kernel_.get(), deviceId) == CW_OK; }
+
     GPUDeviceInfo getCurrentDevice() const {
         std::int32_t index = -1;
         cw_device_info info{};

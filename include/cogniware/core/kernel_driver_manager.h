@@ -74,6 +74,12 @@ public:
         const auto kernel = getKernel();
         return detail::read_map([&](cw_map** map) { return cw_kernel_configuration(kernel->get(), map); });
     }
+    // The process-wide driver manager's configuration; see AdvancedCustomizedDriver::setConfiguration.
+    bool setDriverConfiguration(const std::map<std::string, std::string>& config) noexcept {
+        return detail::attempt(
+            [&]() -> cw_status { return getDriver()->setConfiguration(config) ? CW_OK : cw_last_status(); });
+    }
+    std::map<std::string, std::string> getDriverConfiguration() const { return getDriver()->getConfiguration(); }
 
 private:
     KernelDriverManager() = default;

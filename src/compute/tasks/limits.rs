@@ -74,11 +74,10 @@ impl Drop for Away {
 }
 
 impl Shared {
-    /// Sees to it that a task which runs longer than allowed is told so.
-    pub(super) fn watch(self: &Arc<Self>, entry: &Arc<Entry>) {
+    /// Sees to it that a task which runs longer than allowed is told so; until when it may.
+    pub(super) fn watch(self: &Arc<Self>, entry: &Arc<Entry>) -> Option<Instant> {
         let mut state = self.state.lock();
-        let Some(timeout) = state.limits.timeout else { return };
-        let Some(until) = Instant::now().checked_add(timeout) else { return };
+        let until = Instant::now().checked_add(state.limits.timeout?)?;
         state.deadlines.insert((until, entry.seq), Arc::downgrade(entry));
         if !state.timing {
             let shared = self.clone();
@@ -87,6 +86,7 @@ impl Shared {
             state.timing = thread.spawn(move || shared.time()).is_ok();
         }
         self.timer.notify_all();
+        Some(until)
     }
 
     /// The timer's thread: lives while there are deadlines.

@@ -109,6 +109,13 @@ impl Task {
         self.entry.context.effort.set_weight(weight)
     }
 
+    /// The weight that it was scheduled with. Where its thread cannot have it (see [`Task::set_weight`]), only the rest does.
+    pub(crate) fn begin_with(&self, weight: f64) -> Result<()> {
+        self.entry.context.effort.set_weight(weight)?;
+        let _ = self.entry.context.runner.weigh(weight);
+        Ok(())
+    }
+
     /// Asks for its end. Work that has not started never will; a running body is told. False when it had ended.
     pub fn cancel(&self) -> bool {
         if self.entry.info.lock().state.is_final() {
@@ -435,7 +442,7 @@ impl Shared {
     /// Runs a task. False when the thread must not run another.
     fn run(self: &Arc<Self>, Pending { entry, spec }: Pending) -> bool {
         let begun = Instant::now();
-        self.watch(&entry);
+        let until = self.watch(&entry);
         // On the CPU device the body's own code is the tenant's work.
         let on_cpu = !spec.affinity.is_empty();
         let saved = pin(&spec.affinity);
@@ -504,6 +511,9 @@ impl Shared {
         drop(entry.context.on_cancel.lock().take());
         let weight = spec.share.weight() * entry.context.effort.weight();
         let mut state = self.state.lock();
+        if let Some(until) = until {
+            state.deadlines.remove(&(until, entry.seq));
+        }
         if let Some(promised) = state.tenants.get_mut(&spec.tenant) {
             promised.memory -= spec.memory;
             promised.cores -= spec.cores;

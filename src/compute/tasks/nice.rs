@@ -29,6 +29,14 @@ impl Runner {
         *self.0.lock() = Some(thread);
     }
 
+    /// What the calling thread does from here on is not weighed.
+    pub(super) fn rest(&self) {
+        let mut thread = self.0.lock();
+        if thread.as_mut().is_some_and(|t| t.weigh(1.0).is_ok()) {
+            *thread = None;
+        }
+    }
+
     /// The calling thread has run it. False when the thread cannot be what it was before: it must not run other tasks.
     pub(super) fn end(&self) -> bool {
         match self.0.lock().take() {

@@ -413,3 +413,58 @@ fn waiting_for_ever_so_long_does_not_overflow() {
     let task = tasks.schedule(spec(&w, text("done"))).unwrap();
     assert_eq!(task.wait(Some(Duration::MAX)).unwrap().result, "done");
 }
+
+#[test]
+fn more_weight_goes_first_and_waiting_counts() {
+    let tasks = Tasks::new();
+    tasks.set_limits(TaskLimits { threads: 1, ..TaskLimits::default() }).unwrap();
+    let one = who("order", 1.0);
+    let (open, body) = held();
+    let first = tasks.schedule(spec(&one, body)).unwrap();
+    until("it runs", || first.info().state == TaskState::Running);
+    let started = Arc::new(Mutex::new(Vec::new()));
+    let add = |name: &'static str| {
+        let started = started.clone();
+        let body = move |_: &TaskContext| {
+            started.lock().push(name);
+            Ok(String::new())
+        };
+        tasks.schedule(spec(&one, body)).unwrap()
+    };
+    let old = add("old and light");
+    old.set_weight(0.5).unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    let plain = add("plain");
+    let heavy = add("heavy");
+    heavy.set_weight(500.0).unwrap();
+    std::thread::sleep(Duration::from_millis(5));
+    // The light one has waited for more than twice as long as the plain one.
+    drop(open);
+    for task in [&old, &plain, &heavy] {
+        task.wait(SOON).unwrap();
+    }
+    assert_eq!(*started.lock(), ["heavy", "old and light", "plain"]);
+    assert_eq!(heavy.info().weight, 500.0);
+}
+
+#[test]
+fn threads_beyond_a_lowered_limit_end() {
+    let tasks = Tasks::new();
+    let one = who("limit", 1.0);
+    let mut open = Vec::new();
+    let mut held_tasks = Vec::new();
+    for _ in 0..6 {
+        let (go, body) = held();
+        open.push(go);
+        held_tasks.push(tasks.schedule(spec(&one, body)).unwrap());
+    }
+    until("all run", || held_tasks.iter().all(|t| t.info().state == TaskState::Running));
+    tasks.set_limits(TaskLimits { threads: 1, ..TaskLimits::default() }).unwrap();
+    drop(open);
+    for task in &held_tasks {
+        task.wait(SOON).unwrap();
+    }
+    until("five of six threads end", || tasks.0.state.lock().workers <= 1);
+    assert_eq!(tasks.schedule(spec(&one, text("still"))).unwrap().wait(SOON).unwrap().result, "still");
+    assert!(tasks.set_limits(TaskLimits { threads: 0, ..TaskLimits::default() }).is_err());
+}

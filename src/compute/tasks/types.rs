@@ -165,6 +165,12 @@ impl TaskContext {
         &self.effort
     }
 
+    /// Says that the body only waits for work it handed to others: its own thread is not weighed from here on.
+    pub fn only_waits(&self) {
+        // A thread that cannot be restored is found out when the body has returned.
+        self.runner.rest();
+    }
+
     /// Whether somebody asked for the end of this task. A body that returns an error after this counts as cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(SeqCst)

@@ -13,8 +13,8 @@ pub const NOT_READY: u32 = 600;
 #[rustfmt::skip]
 fn known(code: u32) -> Option<(&'static str, Status, &'static str)> {
     use Status::{DeviceLost as Lost, Driver, InvalidArgument as Invalid, NoDevice, NotInitialized, OutOfMemory, Unsupported};
-    const REBUILD: &str = "the CUDA context is lost: close every object on this device and restart the process; \
-        compute-sanitizer finds the kernel at fault";
+    const REBUILD: &str = "the CUDA context is lost: recover the device (recoverDevice, cw_device_recover) and make \
+        what was on it again, or restart the process; compute-sanitizer finds the kernel at fault";
     Some(match code {
         1 => ("CUDA_ERROR_INVALID_VALUE", Invalid, ""),
         2 => ("CUDA_ERROR_OUT_OF_MEMORY", OutOfMemory, "free memory on the device, or lower the limits of its tenants"),
@@ -34,7 +34,7 @@ fn known(code: u32) -> Option<(&'static str, Status, &'static str)> {
         206 => ("CUDA_ERROR_UNMAP_FAILED", Driver, ""),
         208 => ("CUDA_ERROR_ALREADY_MAPPED", Status::AlreadyExists, ""),
         209 => ("CUDA_ERROR_NO_BINARY_FOR_GPU", Unsupported, "the kernel image holds no code for this GPU: rebuild it for its capability"),
-        214 => ("CUDA_ERROR_ECC_UNCORRECTABLE", Lost, "the GPU found a memory error it cannot correct: restart the process; \
+        214 => ("CUDA_ERROR_ECC_UNCORRECTABLE", Lost, "the GPU found a memory error it cannot correct: recover the device or restart the process; \
             if it comes again the GPU needs service"),
         218 => ("CUDA_ERROR_INVALID_PTX", Status::Format, "the PTX does not assemble"),
         220 => ("CUDA_ERROR_NVLINK_UNCORRECTABLE", Lost, REBUILD),

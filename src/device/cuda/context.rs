@@ -4,9 +4,10 @@ use super::driver::CudaDriver;
 use super::timeline::Timeline;
 use super::types::{Context as RawContext, Event, Handle};
 use crate::device::Path;
-use crate::{Error, Result};
+use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How many events are kept for use again.
 const SPARE_EVENTS: usize = 256;
@@ -23,6 +24,10 @@ pub(crate) struct Context {
     /// Least and greatest stream priority: (0, -5) on current GPUs.
     priorities: (i32, i32),
     spare_events: Mutex<Vec<Event>>,
+    /// Thrown away after it was lost: its handle, and those of all its objects, mean nothing any more.
+    dead: AtomicBool,
+    /// Page-locked buffers of it that the host may touch: they would go with it.
+    pub(super) pinned: AtomicUsize,
     /// Read while a stream is being captured, written while the whole context is waited for: the driver refuses to wait
     /// then, and the capture would be lost.
     pub(crate) capturing: RwLock<()>,
@@ -59,6 +64,8 @@ impl Context {
             raw,
             priorities: (0, 0),
             spare_events: Mutex::new(Vec::new()),
+            dead: AtomicBool::new(false),
+            pinned: AtomicUsize::new(0),
             capturing: RwLock::new(()),
             timeline: Timeline::default(),
             path: Path::default(),
@@ -76,6 +83,7 @@ impl Context {
     /// Makes the context current on this thread. A context that the application had current comes back afterwards;
     /// where there was none, this one stays, which makes the next call cheaper.
     pub(crate) fn enter(&self) -> Result<Current<'_>> {
+        self.must_live()?;
         let mut previous = Handle::NULL;
         // SAFETY: `previous` outlives the call; `raw` is retained.
         unsafe {
@@ -95,6 +103,7 @@ impl Context {
 
     /// Makes the context current on this thread and leaves it so.
     pub(crate) fn make_current(&self) -> Result<()> {
+        self.must_live()?;
         // SAFETY: `raw` is retained.
         unsafe { self.driver.cuCtxSetCurrent(self.raw) }
     }
@@ -115,6 +124,51 @@ impl Context {
         let _current = self.enter()?;
         // SAFETY: plain numbers.
         unsafe { self.driver.cuCtxSetLimit(LIMIT_STACK, bytes) }
+    }
+
+    /// Whether it was thrown away. Objects of it have gone with it and must not be given back to the driver.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Whether the driver said that it is lost, or it was thrown away since.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_dead() || self.driver.is_lost(self.raw)
+    }
+
+    fn must_live(&self) -> Result<()> {
+        if !self.is_dead() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Status::DeviceLost,
+            format!("CUDA device {} was lost and opened anew since", self.device),
+        )
+        .advise("this object went with the lost device: close it and make it again"))
+    }
+
+    /// Throws a lost context away with everything in it, so that the next one to retain it gets a new one.
+    ///
+    /// Errors: [`Status::Busy`] while page-locked buffers of it are in use, which would vanish under the host's hands.
+    pub(crate) fn throw_away(&self) -> Result<()> {
+        let pinned = self.pinned.load(Ordering::Acquire);
+        if pinned > 0 {
+            let text =
+                format!("{pinned} page-locked buffers of the lost CUDA device {} are in use", self.device);
+            return Err(Error::new(Status::Busy, text)
+                .advise("free the arrays and models on that device, then recover it"));
+        }
+        if self.dead.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        // SAFETY: from here on nobody enters it, and destructors of its objects leave the driver alone.
+        unsafe {
+            // A context that goes must not stay current here.
+            self.driver.released(self.driver.cuCtxSetCurrent(Handle::NULL));
+            self.driver.cuDevicePrimaryCtxReset_v2(self.device)?;
+        }
+        self.driver.thrown_away(self.raw);
+        Ok(())
     }
 
     /// The nearest priority that the device has.
@@ -143,6 +197,9 @@ impl Context {
                 return;
             }
         }
+        if self.is_dead() {
+            return;
+        }
         // SAFETY: nobody else has it.
         self.driver.released(unsafe { self.driver.cuEventDestroy_v2(event) });
     }
@@ -158,6 +215,9 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if self.is_dead() {
+            return;
+        }
         let measured = self.timeline.take_events();
         for event in self.spare_events.get_mut().drain(..).chain(measured) {
             // SAFETY: nobody else has it.

@@ -89,6 +89,7 @@ driver_table! {
     cuDeviceGetByPCIBusId, "4.1", (device: *mut i32, text: *const c_char);
     cuDevicePrimaryCtxRetain, "7.0", (context: *mut Context, device: i32);
     cuDevicePrimaryCtxRelease_v2, "11.0", (device: i32);
+    cuDevicePrimaryCtxReset_v2, "11.0", (device: i32);
     cuCtxSetCurrent, "4.0", (context: Context);
     cuCtxGetCurrent, "4.0", (context: *mut Context);
     cuCtxSynchronize, "2.0", ();
@@ -186,6 +187,8 @@ pub struct CudaDriver {
     path: PathBuf,
     /// A call answered that the device is lost or that the driver shuts down.
     gone: AtomicBool,
+    /// Contexts that a call said are lost, by their handles.
+    lost: Mutex<Vec<usize>>,
     release_failures: AtomicU64,
     first_release_failure: Mutex<Option<Error>>,
     // Kept loaded for as long as a function of it may be called.
@@ -240,6 +243,7 @@ impl CudaDriver {
             forks: FORKS.load(Ordering::Relaxed),
             path: path.to_owned(),
             gone: AtomicBool::new(false),
+            lost: Mutex::default(),
             release_failures: AtomicU64::new(0),
             first_release_failure: Mutex::new(None),
             _library: library,
@@ -303,7 +307,37 @@ impl CudaDriver {
         if code == codes::DEINITIALIZED || e.status() == Status::DeviceLost {
             self.gone.store(true, Ordering::Relaxed);
         }
+        if e.status() == Status::DeviceLost {
+            self.note_lost(&e);
+        }
         e
+    }
+
+    /// Notes that the context that is current on this thread is lost.
+    fn note_lost(&self, e: &Error) {
+        let mut current = Handle::NULL;
+        // SAFETY: `current` outlives the call, which only reads what is current.
+        let asked = self.table.cuCtxGetCurrent.map_or(1, |f| unsafe { f(&mut current) });
+        let mut lost = self.lost.lock();
+        let handle = current.0 as usize;
+        if asked == 0 && handle != 0 && !lost.contains(&handle) {
+            lost.push(handle);
+            crate::log_later!(Error, "device", "a CUDA context was lost: {e}");
+        }
+    }
+
+    /// Whether a call said that this context is lost.
+    pub(crate) fn is_lost(&self, context: Context) -> bool {
+        self.gone.load(Ordering::Relaxed) && self.lost.lock().contains(&(context.0 as usize))
+    }
+
+    /// The context was thrown away: its handle may come again for a new one.
+    pub(crate) fn thrown_away(&self, context: Context) {
+        let mut lost = self.lost.lock();
+        lost.retain(|&handle| handle != context.0 as usize);
+        if lost.is_empty() {
+            self.gone.store(false, Ordering::Relaxed);
+        }
     }
 
     fn forked(&self) -> bool {

@@ -24,6 +24,9 @@ struct Template {
 
 impl Drop for Template {
     fn drop(&mut self) {
+        if self.context.is_dead() {
+            return;
+        }
         // SAFETY: this is its only owner.
         self.context.driver.released(unsafe { self.context.driver.cuGraphDestroy(self.raw) });
     }
@@ -179,6 +182,9 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
+        if self.context.is_dead() {
+            return;
+        }
         // SAFETY: the last owner gives it back.
         self.context.driver.released(unsafe { self.context.driver.cuGraphExecDestroy(self.exec) });
     }

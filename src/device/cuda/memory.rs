@@ -201,18 +201,18 @@ impl Transfers {
         }
     }
 
-    /// From where to where, as far as this device can tell without asking the driver.
+    /// From where to where, for the counts: the driver is asked only when neither end lies in a range of this device, so
+    /// that a step of a model does not pay for it.
     fn direction(&self, dst: u64, src: u64) -> Direction {
         match (self.space.reserved(dst), self.space.reserved(src)) {
             (true, true) => Direction::Within,
-            (true, false) if self.space.place(src) == Place::Host => Direction::Up,
-            (false, true) if self.space.place(dst) == Place::Host => Direction::Down,
+            (true, false) => Direction::Up,
+            (false, true) => Direction::Down,
             (false, false) => match (self.space.place(dst), self.space.place(src)) {
                 (Place::Device, Place::Host) => Direction::Up,
                 (Place::Host, _) => Direction::Down,
                 (Place::Device, Place::Device) => Direction::Within,
             },
-            _ => Direction::Within,
         }
     }
 

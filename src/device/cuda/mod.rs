@@ -272,6 +272,20 @@ impl Device for CudaDevice {
         Ok(Arc::new(self.ladder.node(units)?))
     }
 
+    fn is_lost(&self) -> bool {
+        self.context.is_lost()
+    }
+
+    fn throw_away(&self) -> Result<()> {
+        if !self.is_lost() {
+            return Err(Error::new(crate::Status::Busy, format!("CUDA device {} is not lost", self.ordinal)));
+        }
+        self.free_caches();
+        self.context.throw_away()?;
+        self.space.collect();
+        Ok(())
+    }
+
     fn free_caches(&self) {
         self.transfers.free_caches();
         self.ladder.free_caches();

@@ -56,6 +56,9 @@ impl Green {
 
 impl Drop for Green {
     fn drop(&mut self) {
+        if self.context.is_dead() {
+            return;
+        }
         let driver = &self.context.driver;
         driver.released(self.drain());
         // SAFETY: its streams are gone, its work has run.

@@ -6,6 +6,7 @@ use crate::device::HostMemory;
 use crate::{Error, Result};
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Visible to every context of the process.
 const PORTABLE: u32 = 1;
@@ -49,6 +50,7 @@ impl PinnedBuffer {
         }
         // SAFETY: the driver gave `bytes` writable bytes. Other processes' data must not show through.
         unsafe { std::ptr::write_bytes(ptr.cast::<u8>(), 0, bytes) };
+        context.pinned.fetch_add(1, Ordering::AcqRel);
         Ok(PinnedBuffer { context: context.clone(), ptr: ptr.cast(), len: bytes })
     }
 
@@ -97,5 +99,6 @@ impl Drop for PinnedBuffer {
             // SAFETY: allocated by `cuMemHostAlloc`, freed once.
             driver.released(unsafe { driver.cuMemFreeHost(self.ptr.cast()) });
         }
+        self.context.pinned.fetch_sub(1, Ordering::AcqRel);
     }
 }

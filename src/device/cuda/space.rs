@@ -8,7 +8,7 @@ use super::info;
 use super::types::{self, MemAccess, MemLocation, MemProp};
 use crate::device::{Access, Count, DevicePtr, Granule, Place};
 use crate::{Error, Result, Status};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -42,6 +42,15 @@ pub(crate) struct AddressSpace {
     ranges: RwLock<BTreeMap<u64, Range>>,
     /// GPUs beside this one that may use its memory. Held while mappings are being made, so that none is forgotten.
     peers: RwLock<Vec<i32>>,
+    /// What was given back while the context was lost, when the driver refuses everything: for when it was thrown away.
+    orphans: Mutex<Vec<Orphan>>,
+}
+
+/// Something that is still to be given back. Granules, ranges and mappings belong to no context and outlive it.
+enum Orphan {
+    Mapping(u64, u64),
+    Granule(u64),
+    Range(u64, u64),
 }
 
 // SAFETY: the only pointer inside is the null `win32` of the properties.
@@ -87,6 +96,7 @@ impl AddressSpace {
             exportable,
             ranges: RwLock::new(BTreeMap::new()),
             peers: RwLock::default(),
+            orphans: Mutex::default(),
         })
     }
 
@@ -118,6 +128,9 @@ impl AddressSpace {
     }
 
     pub(crate) fn granule_release(&self, granule: Granule) {
+        if self.keep(Orphan::Granule(granule.handle)) {
+            return;
+        }
         let driver = &self.context.driver;
         // SAFETY: the granule is its handle's owner and ends here.
         driver.released(unsafe { driver.cuMemRelease(granule.handle) });
@@ -193,6 +206,9 @@ impl AddressSpace {
             }
         }
         ranges.remove(&address);
+        if self.keep(Orphan::Range(address, bytes)) {
+            return;
+        }
         // SAFETY: reserved here with this size, nothing is mapped in it.
         driver.released(unsafe { driver.cuMemAddressFree(address, bytes as usize) });
     }
@@ -291,7 +307,11 @@ impl AddressSpace {
             }
             mapped.and_then(|mapped| mapped.remove(&address))
         };
-        let _current = self.context.enter()?;
+        if self.keep(Orphan::Mapping(address, bytes)) {
+            return Ok(());
+        }
+        // A mapping belongs to no context; a dead one need not be entered.
+        let _current = if self.context.is_dead() { None } else { Some(self.context.enter()?) };
         // SAFETY: exactly one mapping of ours; the caller saw to it that no work touches it.
         let unmapped = unsafe { self.context.driver.cuMemUnmap(address, bytes as usize) };
         if unmapped.is_err()
@@ -301,6 +321,31 @@ impl AddressSpace {
             let _ = self.note(address, mapping);
         }
         unmapped
+    }
+
+    /// While the context is lost and not yet thrown away: keeps what is to be given back, for later.
+    fn keep(&self, orphan: Orphan) -> bool {
+        let later = self.context.is_lost() && !self.context.is_dead();
+        if later {
+            self.orphans.lock().push(orphan);
+        }
+        later
+    }
+
+    /// Gives back what was kept, now that the driver takes it again.
+    pub(crate) fn collect(&self) {
+        let orphans = std::mem::take(&mut *self.orphans.lock());
+        let driver = &self.context.driver;
+        for orphan in orphans {
+            // SAFETY: ours, given back once, in the order in which it was given up.
+            driver.released(unsafe {
+                match orphan {
+                    Orphan::Mapping(address, bytes) => driver.cuMemUnmap(address, bytes as usize),
+                    Orphan::Granule(handle) => driver.cuMemRelease(handle),
+                    Orphan::Range(address, bytes) => driver.cuMemAddressFree(address, bytes as usize),
+                }
+            });
+        }
     }
 
     /// Notes a mapping, if it lies in one range and overlaps no other.

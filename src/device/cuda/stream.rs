@@ -200,6 +200,8 @@ impl Stream for CudaStream {
             own.miss = types::ACCESS_STREAMING;
         }
         let value = AttributeValue { window: own };
+        // Not into the middle of a capture, whose kernels would not agree then.
+        let _no_capture = self.recording.lock();
         let _current = self.context.enter()?;
         // SAFETY: the stream is alive, the value outlives the call.
         unsafe { driver.cuStreamSetAttribute(self.raw, types::ATTRIBUTE_ACCESS_WINDOW, &value) }
@@ -223,8 +225,10 @@ impl Stream for CudaStream {
                 return Err(Error::argument("percent", format!("{percent} is more than 100")));
             }
             if let Some(since) = self.context.driver.lacks("cuLaunchKernelEx") {
-                return Err(Error::unsupported("the driver takes no attributes with a launch")
-                    .advise(format!("install a driver for CUDA {since} or newer")));
+                return Err(Error::unsupported(
+                    "the driver has no cuLaunchKernelEx, which takes wishes with a launch",
+                )
+                .advise(format!("install a driver for CUDA {since} or newer")));
             }
             if self.context.driver.version() < 12050 {
                 return Err(Error::unsupported("the driver takes no shared-memory carve-out with a launch")

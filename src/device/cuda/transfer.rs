@@ -22,6 +22,9 @@ const LONGEST_BOUNCE: usize = 16 << 20;
 /// Page-locked bytes in all; when they are in use the driver takes ordinary memory itself.
 const MOST: usize = 64 << 20;
 
+/// `CUDA_ERROR_INVALID_VALUE`.
+const INVALID_VALUE: u32 = 1;
+
 /// Page-locked buffers, kept for use again.
 #[derive(Default)]
 struct Buffers {
@@ -57,7 +60,7 @@ impl Beside {
         let up = direction == Direction::Up;
         let lane = stream.beside(usize::from(up))?;
         lane.wait(&stream.record()?)?;
-        let ordinary = !self.is_pinned(if up { src } else { dst });
+        let ordinary = self.is_ordinary(if up { src } else { dst });
         let buffer = if ordinary { self.take(bytes) } else { None };
         let queued = match buffer {
             // SAFETY: the caller's duty.
@@ -129,8 +132,9 @@ impl Beside {
         queued
     }
 
-    /// Whether the GPU reaches this host address by itself.
-    fn is_pinned(&self, address: u64) -> bool {
+    /// Whether the driver knows nothing of this address: neither page-locked, nor memory of this or another GPU, which
+    /// the host must not touch.
+    fn is_ordinary(&self, address: u64) -> bool {
         let mut kind = 0u32;
         let Ok(_current) = self.context.enter() else { return false };
         // SAFETY: the output has the type of its attribute. Ordinary memory is answered with an error.
@@ -141,7 +145,7 @@ impl Beside {
                 address,
             )
         };
-        asked.is_ok() && kind == types::MEMORY_TYPE_HOST
+        asked.is_err_and(|e| e.driver_code() == Some(INVALID_VALUE))
     }
 
     fn take(&self, bytes: usize) -> Option<PinnedBuffer> {

@@ -92,7 +92,6 @@ pub const STREAM_NON_BLOCKING: u32 = 1;
 pub const CAPTURE_THREAD_LOCAL: u32 = 1;
 pub const POINTER_MEMORY_TYPE: i32 = 2;
 pub const POINTER_DEVICE_ORDINAL: i32 = 9;
-pub const MEMORY_TYPE_HOST: u32 = 1;
 pub const MEMORY_TYPE_DEVICE: u32 = 2;
 
 impl DevResource {

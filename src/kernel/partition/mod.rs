@@ -104,7 +104,7 @@ impl Body {
 
 #[derive(Clone)]
 pub(super) struct Held {
-    tenant: Arc<Tenant>,
+    pub(super) tenant: Arc<Tenant>,
     pub(super) info: Partition,
     /// Shared with calls that use it now, so that its memory outlives them.
     body: Arc<Body>,

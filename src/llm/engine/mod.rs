@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     signal: Condvar,
     stats: Mutex<ModelStats>,
     stopping: AtomicBool,
+    /// The device was lost: what is queued ends with that error.
+    lost: AtomicBool,
     thread: Arc<OnceLock<ThreadId>>,
 }
 
@@ -92,7 +94,9 @@ impl Shared {
         let mut inbox = self.inbox.lock();
         if inbox.closed {
             drop(inbox);
-            let error = Error::new(Status::NotInitialized, "the model was closed").advise("load it again");
+            let error = self.lost().unwrap_or_else(|| {
+                Error::new(Status::NotInitialized, "the model was closed").advise("load it again")
+            });
             for mut sequence in sequences {
                 // The session's turn never began.
                 sequence.session = None;
@@ -118,6 +122,19 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.inbox.lock().closed = true;
         self.signal.notify_all();
+    }
+
+    /// Asks the engine thread to end because the device was lost.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// The error of everything that is asked of it after [`Shared::lose`].
+    pub fn lost(&self) -> Option<Error> {
+        self.lost.load(Ordering::Acquire).then(|| {
+            Error::new(Status::DeviceLost, "the model went with its lost device").advise("load it again")
+        })
     }
 
     pub fn is_stopping(&self) -> bool {

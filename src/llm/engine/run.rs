@@ -53,6 +53,9 @@ impl Worker {
             // Everybody left, or the model is being closed: the next round sees to it.
             Err(error) if error.status() == Status::Cancelled && self.all_cancelled() => {}
             Err(error) => {
+                crate::telemetry::history::record(&error);
+                let id = self.tenant.id();
+                crate::log!(Warn, "model", "a step of tenant {id:?} failed: {error}");
                 for part in parts {
                     self.running[part.at].finish(Finish::Error, Some(error.clone()));
                 }

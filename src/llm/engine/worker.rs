@@ -103,7 +103,10 @@ impl Worker {
         self.shared.stop();
         self.collect(false);
         let (finish, error) = match &ended {
-            Ok(()) => (Finish::Cancelled, None),
+            Ok(()) => match self.shared.lost() {
+                Some(lost) => (Finish::Error, Some(lost)),
+                None => (Finish::Cancelled, None),
+            },
             Err(panic) => (
                 Finish::Error,
                 Some(Error::new(Status::Panic, format!("the engine panicked: {}", panic_text(&**panic)))),

@@ -510,6 +510,3 @@ pub fn reset() {
     collect();
     store::clear();
 }
-
-#[cfg(test)]
-mod tests;

@@ -133,13 +133,21 @@ fn page_locked_memory_in_use_keeps_a_lost_device() {
 #[test]
 fn recovery_is_automatic_when_the_environment_says_so() {
     let (mock, _one) = mock();
-    lose(mock, &gpu());
+    let device = gpu();
+    let tenant = tenant::open("leaves", &device, &config(64 << 20)).unwrap();
+    tenant.space().alloc(1 << 20, 256, "test").unwrap();
+    lose(mock, &device);
+    // It goes while the driver refuses everything: its memory goes back with the recovery.
+    tenant::close("leaves").unwrap();
+    drop((tenant, device));
+    assert!(mock.live("phys") > 0);
     // SAFETY: the other tests wait.
     unsafe { std::env::set_var("COGNIWARE_RECOVER", "auto") };
     let opened = device::open(DeviceChoice::Cuda(0));
     // SAFETY: as above.
     unsafe { std::env::remove_var("COGNIWARE_RECOVER") };
     opened.unwrap().synchronize().unwrap();
+    assert_eq!((mock.live("phys"), mock.live("mapping"), mock.violations()), (0, 0, 0));
 }
 
 #[test]

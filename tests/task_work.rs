@@ -248,6 +248,26 @@ fn types_of_the_application_run_fail_and_are_cancelled() {
     assert_eq!(bridge.task_types().unwrap_err().status(), Status::NotInitialized);
 }
 
+#[test]
+fn work_in_flight_ends_with_the_bridge_also_for_tenants_of_others() {
+    let device = device::open(device::DeviceChoice::Cpu).unwrap();
+    let (bridge, tenant) = (bridge(), wide(&device, "flight"));
+    let wait = |context: &TaskContext, _: &str, _: &Map| {
+        while !context.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(cogniware::Error::new(Status::Cancelled, "told to end"))
+    };
+    bridge.register_task_type("wait", Arc::new(wait)).unwrap();
+    let tasks: Vec<_> = (0..20).map(|_| bridge.schedule(tenant.id(), "wait", &Map::new()).unwrap()).collect();
+    bridge.shutdown();
+    for task in &tasks {
+        assert_eq!(task.info().state, TaskState::Cancelled);
+    }
+    assert!(!tenant.is_closed(), "a tenant that the bridge did not open was closed");
+    tenant::close_this(&tenant).unwrap();
+}
+
 /// Generations of one LLM, one after the other without end, all of one weight. The model that ships holds 1024 tokens,
 /// so a single one would be over too soon.
 struct Load {
@@ -311,6 +331,18 @@ fn ratio(one: &Load, two: &Load) -> f64 {
     (one.used() - before.0) / (two.used() - before.1)
 }
 
+/// The ratio comes to lie within the range. On a machine with more to do than this it takes a few measurements.
+fn settles(what: &str, one: &Load, two: &Load, range: std::ops::Range<f64>) {
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        seen.push(ratio(one, two));
+        if range.contains(&seen[seen.len() - 1]) {
+            return;
+        }
+    }
+    panic!("{what}: {seen:.2?} are not in {range:?}");
+}
+
 /// Runs `test` while two loads run, each `lanes` wide, and ends them however it goes.
 fn beside(bridge: &Bridge, llms: [&str; 2], lanes: usize, test: impl FnOnce(&Load, &Load)) {
     struct Stop<'a>(&'a [Load; 2]);
@@ -340,14 +372,11 @@ fn a_weight_moves_the_measured_share_beside_a_saturating_neighbour() {
         }
         // Two of each, so that no model is idle between two of its generations.
         beside(&bridge, [one.id(), two.id()], 2, |a, b| {
-            let level = ratio(a, b);
-            assert!((0.5..2.0).contains(&level), "{}: equal weights gave {level}", device.kind());
+            settles("equal weights", a, b, 0.6..1.6);
             b.set_weight(0.25);
-            let moved = ratio(a, b);
-            assert!((2.4..6.5).contains(&moved), "{}: a quarter gave {moved}", device.kind());
+            settles("a quarter", a, b, 2.6..6.0);
             a.set_weight(0.25);
-            let level = ratio(a, b);
-            assert!((0.5..2.0).contains(&level), "{}: equal weights again gave {level}", device.kind());
+            settles("equal weights again", a, b, 0.6..1.6);
         });
         let task =
             bridge.schedule(one.id(), "inference", &map(&[("prompt", "Once"), ("max_tokens", "1")])).unwrap();
@@ -368,8 +397,7 @@ fn a_weight_counts_within_the_batch_of_one_model() {
         beside(&bridge, [tenant.id(), tenant.id()], 1, |a, b| {
             b.set_weight(0.25);
             // Rows are divided exactly; measured time follows.
-            let got = ratio(a, b);
-            assert!((2.4..6.5).contains(&got), "{}: a quarter gave {got}", device.kind());
+            settles("a quarter", a, b, 2.6..6.0);
         });
         bridge.shutdown();
     }

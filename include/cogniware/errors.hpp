@@ -69,9 +69,7 @@ inline std::vector<ErrorRecord> error_history() {
 inline void clear_error_history() { detail::check(cw_error_history_clear()); }
 
 // Keeps at most this many errors from now on; 0 only counts them.
-inline void set_error_history_capacity(std::size_t capacity) {
-    detail::check(cw_error_history_set_capacity(capacity));
-}
+inline void set_error_history_capacity(std::size_t capacity) { detail::check(cw_error_history_set_capacity(capacity)); }
 
 // Counts by status and category, and of recoveries; cw_error_statistics lists the keys.
 inline std::map<std::string, std::uint64_t> error_statistics() {

@@ -17,7 +17,7 @@ pub use array::Array;
 pub use settings::BRIDGE_KEYS;
 pub use task::{TASK_TYPES, TaskFunction, request};
 
-use crate::compute::Nodes;
+use crate::compute::{Nodes, Task};
 use crate::device::{self, Device};
 use crate::driver::diagnostics::Part;
 use crate::llm::{Model, model_path};
@@ -85,11 +85,21 @@ struct State {
     llms: BTreeMap<String, Arc<Llm>>,
     /// Kinds of tasks that the application registered.
     types: BTreeMap<String, TaskFunction>,
+    /// Scheduled here for tenants that need not end with the bridge; those that have ended are taken out now and then.
+    tasks: Vec<Task>,
     /// Tenants that exist only because somebody used their id here.
     opened: Vec<Weak<Tenant>>,
 }
 
 impl State {
+    fn note_task(&mut self, task: &Task) {
+        if self.tasks.len() == self.tasks.capacity() {
+            // Before it grows, so that each task is looked at a few times only.
+            self.tasks.retain(|t| !t.info().state.is_final());
+        }
+        self.tasks.push(task.clone());
+    }
+
     fn note(&mut self, opened: Weak<Tenant>) -> Result<()> {
         self.opened.retain(|t| t.strong_count() > 0);
         self.opened.push(opened);
@@ -113,6 +123,7 @@ impl Bridge {
             since: Instant::now(),
             llms: BTreeMap::new(),
             types: BTreeMap::new(),
+            tasks: Vec::new(),
             opened: Vec::new(),
         });
         Ok(())
@@ -121,6 +132,13 @@ impl Bridge {
     /// Unregisters every LLM and every kind of task: what they do ends as cancelled. Does nothing when it is not initialised.
     pub fn shutdown(&self) {
         let Some(state) = self.state.write().take() else { return };
+        for task in &state.tasks {
+            task.cancel();
+        }
+        for task in &state.tasks {
+            // Fails only for tasks that wait for this thread.
+            let _ = task.wait(None);
+        }
         for llm in state.llms.into_values() {
             llm.end();
         }

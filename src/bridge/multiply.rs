@@ -87,6 +87,8 @@ impl Product {
     /// memory (about its own size again), and so is a left one that has to be turned.
     pub(super) fn run(&self, tenant: &Tenant, context: &TaskContext) -> Result<String> {
         self.check(tenant)?;
+        // The work is the node's threads'; those that start for it must not have this one's nice value.
+        context.only_waits();
         let (device, space) = (tenant.device(), tenant.space());
         let node = tenant.node()?;
         let ops = tenant.ops()?;

@@ -102,21 +102,26 @@ impl Bridge {
                 let tenant = self.tenant(id)?;
                 copy.check(&tenant)?;
                 let of = tenant.clone();
-                common.schedule(&tenant, kind, Box::new(move |context| copy.run(&of, context)))
+                let task = common.schedule(&tenant, kind, Box::new(move |context| copy.run(&of, context)))?;
+                self.keep(task)
             }
             "matrix_multiply" => {
                 let product = multiply::Product::read(&own)?;
                 let tenant = self.tenant(id)?;
                 product.check(&tenant)?;
                 let of = tenant.clone();
-                common.schedule(&tenant, kind, Box::new(move |context| product.run(&of, context)))
+                let task =
+                    common.schedule(&tenant, kind, Box::new(move |context| product.run(&of, context)))?;
+                self.keep(task)
             }
             other => {
                 let function =
                     self.read(|s| Ok(s.types.get(other).cloned()))?.ok_or_else(|| self.unknown(other))?;
                 let tenant = self.tenant(id)?;
                 let llm = id.to_owned();
-                common.schedule(&tenant, kind, Box::new(move |context| function(context, &llm, &own)))
+                let task =
+                    common.schedule(&tenant, kind, Box::new(move |context| function(context, &llm, &own)))?;
+                self.keep(task)
             }
         }
     }
@@ -158,6 +163,19 @@ impl Bridge {
     /// Tasks of an LLM that have not ended, oldest first; of all without an id.
     pub fn active_tasks(&self, id: Option<&str>) -> Result<Vec<TaskInfo>> {
         self.read(|_| Ok(Tasks::global().active(id)))
+    }
+
+    /// Notes a task that [`Bridge::shutdown`] has to end.
+    fn keep(&self, task: Task) -> Result<Task> {
+        let noted = self.write(|s| {
+            s.note_task(&task);
+            Ok(())
+        });
+        noted.inspect_err(|_| {
+            // Shut down meanwhile: nobody else would end it.
+            task.cancel();
+        })?;
+        Ok(task)
     }
 
     fn unknown(&self, kind: &str) -> Error {

@@ -53,7 +53,7 @@ void no_cuda(const char* call) {
 void memory(AdvancedCustomizedKernel& kernel) {
     CHECK(kernel.allocateMemory(0, "errors") == nullptr);
     CHECK(cw_last_status() == CW_ERROR_INVALID_ARGUMENT && last_error_category() == ErrorCategory::memory);
-    CHECK(has(last_error(), "`size`") && has(last_error_function(), "size=0, llm=\"errors\""));
+    CHECK(has(last_error(), "`size`") && has(last_error_function(), "bytes=0, llm=\"errors\""));
     CHECK(kernel.allocateMemory(std::size_t(1) << 50, "errors") == nullptr);
     CHECK(cw_last_status() == CW_ERROR_QUOTA_EXCEEDED && last_error_category() == ErrorCategory::memory);
     CHECK(!last_error_advice().empty());
@@ -103,9 +103,8 @@ void bridge() {
     CHECK(!bridge.registerLLM("errors-new", {{"temprature", "1"}}));
     CHECK(has(last_error(), "temprature") && last_error_category() == ErrorCategory::bridge);
     const auto array = bridge.allocateMemoryArray(16, "errors");
-    int own = 0;
-    CHECK(!bridge.copyToGPU(array, &own));
-    CHECK(last_error_category() == ErrorCategory::bridge || last_error_category() == ErrorCategory::memory);
+    CHECK(!bridge.copyToGPU(array, nullptr));
+    CHECK(last_error_category() == ErrorCategory::bridge && has(last_error(), "`gpuPtr`"));
     CHECK(bridge.deallocateMemoryArray(array, "errors"));
 }
 
@@ -139,17 +138,17 @@ void history() {
 
 void logging() {
     auto seen = std::make_shared<std::atomic<int>>(0);
-    cogniware::set_logger(cogniware::LogLevel::info, [seen](cogniware::LogLevel level, const std::string& target,
-                                                            const std::string& message) {
-        if (target != "errors-test") {
-            return;
-        }
-        // May call Cogniware, which tells nothing of it here.
-        cogniware::write_log(cogniware::LogLevel::error, "errors-test", "from inside");
-        CHECK(level == cogniware::LogLevel::warn && message == "hello");
-        ++*seen;
-        throw std::runtime_error("ends here");
-    });
+    cogniware::set_logger(cogniware::LogLevel::info,
+                          [seen](cogniware::LogLevel level, const std::string& target, const std::string& message) {
+                              if (target != "errors-test") {
+                                  return;
+                              }
+                              // May call Cogniware, which tells nothing of it here.
+                              cogniware::write_log(cogniware::LogLevel::error, "errors-test", "from inside");
+                              CHECK(level == cogniware::LogLevel::warn && message == "hello");
+                              ++*seen;
+                              throw std::runtime_error("ends here");
+                          });
     CHECK(seen.use_count() == 2);
     cogniware::write_log(cogniware::LogLevel::warn, "errors-test", "hello");
     cogniware::write_log(cogniware::LogLevel::debug, "errors-test", "not at this level");

@@ -138,6 +138,8 @@ public:
     // `phase`, each file's state, parameters, and whether a reload or ldconfig is left to do.
     std::map<std::string, std::string> getInstallationReport() const {
         return detail::read_map([this](cw_map** map) { return cw_driver_installation(driver_.get(), map); });
+    }
+
     // --- the direct path; it holds for the whole process ---
 
     // Work goes by Cogniware's own way, the default: allocations from pools, large copies through page-locked buffers,

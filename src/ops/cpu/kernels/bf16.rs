@@ -2,6 +2,9 @@
 //!
 //! Both sides are bf16, rounded to nearest even, two inputs at a time; sums are f32.
 
+// Panels and rows are counted side by side in several arrays.
+#![allow(clippy::needless_range_loop)]
+
 use super::{CHUNK, Kernel, Kernels, Operands};
 use crate::quant::DType;
 use std::arch::x86_64::*;

@@ -19,7 +19,7 @@ from cogniware_core._token import Token
 Settings = Dict[str, Union[str, int, float, bool]]
 # An address, or what has the buffer protocol.
 Memory = Union[int, bytes, bytearray, memoryview, numpy.ndarray, Buffer]
-__all__: list[str] = ['AdvancedCustomizedDriver', 'AdvancedCustomizedKernel', 'AdvancedPythonCppBridge', 'Buffer', 'ComputeNode', 'ComputeNodeType', 'ComputeTask', 'DeviceArray', 'ErrorCategory', 'GPUDeviceInfo', 'Generation', 'KernelDriverManager', 'LogLevel', 'MemoryPartition', 'MemoryPartitionType', 'Model', 'PythonCppBridgeManager', 'Stream', 'Task', 'TaskContext', 'TaskPriority', 'Tenant', 'clear_error_history', 'devices', 'error_history', 'error_statistics', 'from_dlpack', 'last_error', 'last_status', 'set_error_history_capacity', 'set_logger', 'status_name', 'version', 'write_log']
+__all__: list[str] = ['AdvancedCustomizedDriver', 'AdvancedCustomizedKernel', 'AdvancedPythonCppBridge', 'Buffer', 'ComputeNode', 'ComputeNodeType', 'ComputeTask', 'DeviceArray', 'ErrorCategory', 'GPUDeviceInfo', 'Generation', 'KernelDriverManager', 'LogLevel', 'MemoryPartition', 'MemoryPartitionType', 'Model', 'PythonCppBridgeManager', 'Stream', 'Task', 'TaskContext', 'TaskPriority', 'Tenant', 'clear_error_history', 'devices', 'error_history', 'error_statistics', 'from_dlpack', 'last_error', 'last_status', 'recover_device', 'set_error_history_capacity', 'set_fallback_device', 'set_logger', 'status_name', 'version', 'write_log']
 class AdvancedCustomizedDriver:
     """
     What is known of the installed drivers, and the kernel manager above them. Methods that return bool never raise
@@ -27,13 +27,57 @@ class AdvancedCustomizedDriver:
     """
     def __init__(self) -> None:
         ...
+    def bypass_standard_driver(self) -> bool:
+        """
+        Work goes by Cogniware's own way, the default; get_driver_info shows what that saves.
+        """
+    def disable_async_memory_transfers(self) -> bool:
+        """
+        Ends that.
+        """
+    def disable_direct_hardware_access(self) -> bool:
+        """
+        Work goes by the standard way. Quotas hold.
+        """
+    def disable_memory_optimization(self) -> bool:
+        """
+        Ends that.
+        """
+    def disable_nvlink_optimization(self) -> bool:
+        """
+        Ends that.
+        """
     def disable_tensor_core_optimization(self) -> bool:
         """
         Products keep to strict precision.
         """
+    def enable_async_memory_transfers(self) -> bool:
+        """
+        Large queued copies run on transfer streams of their own.
+        """
+    def enable_direct_hardware_access(self) -> bool:
+        """
+        The same.
+        """
+    def enable_memory_optimization(self) -> bool:
+        """
+        Pools grow in larger pieces and keep what falls free.
+        """
+    def enable_nvlink_optimization(self) -> bool:
+        """
+        GPUs use each other's memory directly. False with fewer than two GPUs that can.
+        """
     def enable_tensor_core_optimization(self) -> bool:
         """
         Products may use tensor cores, with their precision.
+        """
+    def get_configuration(self) -> dict[str, str]:
+        """
+        Every key with what is in force for it.
+        """
+    def get_diagnostic_results(self) -> dict[str, str]:
+        """
+        Of the last run: name -> "passed", "failed" or "skipped"; name.detail; name.seconds.
         """
     def get_driver_info(self) -> dict[str, str]:
         """
@@ -58,6 +102,14 @@ class AdvancedCustomizedDriver:
     def get_module_functions(self, module: str = '') -> dict[str, str]:
         """
         The functions of the last GPU module, or of the one of this name, and what each takes.
+        """
+    def get_performance_stats(self) -> dict[str, float]:
+        """
+        Figures with their unit in the name.
+        """
+    def get_supported_gpus(self) -> list[str]:
+        """
+        The GPUs that the embedded kernels run on, one a text.
         """
     def initialize(self) -> bool:
         ...
@@ -92,6 +144,14 @@ class AdvancedCustomizedDriver:
     def reset_llm_optimization(self) -> bool:
         """
         Back to one node a core or group of SMs.
+        """
+    def run_diagnostics(self) -> bool:
+        """
+        Tests the current device; False when a part failed.
+        """
+    def set_configuration(self, config: Settings) -> bool:
+        """
+        Changes keys, all of them or none. Unknown ones are refused by name.
         """
     def set_install_configuration(self, settings: typing.Any) -> bool:
         """
@@ -304,6 +364,10 @@ class AdvancedCustomizedKernel:
         """
         Fills all of such an object from there.
         """
+    def recover_device(self, device_id: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        """
+        Opens a device that was lost anew: its tenants are closed, and what ran on them ends with DeviceLostError.
+        """
     def reset_profiling(self) -> bool:
         """
         Forgets all figures and trace events, of everybody.
@@ -432,6 +496,10 @@ class AdvancedPythonCppBridge:
         """
         What is known of a compute node, held or free, as text.
         """
+    def get_diagnostic_results(self) -> dict[str, str]:
+        """
+        Of the last run: name -> "passed", "failed" or "skipped"; name.detail; name.seconds.
+        """
     def get_llm_config(self, llm_id: str) -> dict[str, str]:
         """
         Its settings as registered and updated, as text.
@@ -524,6 +592,10 @@ class AdvancedPythonCppBridge:
     def reset_profiling(self) -> bool:
         """
         Forgets all figures and trace events, of everybody.
+        """
+    def run_diagnostics(self) -> bool:
+        """
+        Tests the device in use, arrays and a generation; False when a part failed.
         """
     def schedule_task(self, llm_id: str, task_type: str, parameters: Settings | None = None) -> str:
         """
@@ -1029,6 +1101,10 @@ class KernelDriverManager:
         """
         The process-wide driver manager.
         """
+    def get_driver_configuration(self) -> dict[str, str]:
+        """
+        Every key with what is in force for it.
+        """
     def get_kernel(self) -> AdvancedCustomizedKernel:
         """
         The process-wide kernel manager; before initialize_system() its methods fail and say so.
@@ -1058,6 +1134,10 @@ class KernelDriverManager:
     def reset_profiling(self) -> bool:
         """
         Forgets all figures and trace events, of everybody.
+        """
+    def set_driver_configuration(self, config: Settings) -> bool:
+        """
+        The same for the driver's.
         """
     def set_kernel_configuration(self, config: Settings) -> bool:
         """
@@ -1425,9 +1505,19 @@ def last_status() -> int:
     """
     The status of this thread's last call of Cogniware as a number of Status; 0 after one that succeeded.
     """
+def recover_device(device: str) -> None:
+    """
+    Opens a lost device ("cuda", "cuda:1") anew. Its tenants are closed, and what ran on them ends with
+    DeviceLostError. Does nothing to a device that answers.
+    """
 def set_error_history_capacity(capacity: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Keeps at most this many errors from now on; 0 only counts them.
+    """
+def set_fallback_device(device: str) -> None:
+    """
+    What takes the place of a GPU that does not answer or has no memory left when an LLM is registered: "cpu", or
+    "none" for an error instead, which is the default.
     """
 def set_logger(level: LogLevel, logger: Callable[[LogLevel, str, str], object] | None) -> None:
     """

@@ -130,19 +130,19 @@ def test_a_failing_task_keeps_the_exceptions_text(kernel, name):
 
 
 def test_a_waiting_task_can_be_cancelled(kernel, name):
-    release = threading.Event()
-    running = kernel.schedule_task(cw.ComputeTask(llm_id=name, task_function=lambda: release.wait(30) and None))
-    cores = kernel.get_current_device().multi_processor_count
-    waiting = [
-        kernel.schedule_task(cw.ComputeTask(llm_id=name, task_function=lambda: release.wait(30) and None))
-        for _ in range(4 * cores)
-    ]
-    assert running in [t.task_id for t in kernel.get_active_tasks()]
-    assert kernel.cancel_task(waiting[-1])
-    release.set()
-    for task_id in [running, *waiting]:
-        assert kernel.wait_for_task(task_id, 30)
-    assert not kernel.get_task_status(waiting[-1]).is_completed
+    ran = []
+    with cw.Tenant(name, memory_limit=64 << 20) as tenant:
+        held = tenant.allocate(32 << 20)
+        # It waits until so much of the limit is free.
+        task = cw.ComputeTask(llm_id=name, required_memory=48 << 20, task_function=lambda: ran.append(1))
+        waiting, cancelled = kernel.schedule_task(task), kernel.schedule_task(task)
+        assert {waiting, cancelled} <= {t.task_id for t in kernel.get_active_tasks()}
+        assert not kernel.wait_for_task(waiting, 0.05) and not ran
+        assert kernel.cancel_task(cancelled)
+        held.free()
+        assert kernel.wait_for_task(waiting, 30) and kernel.wait_for_task(cancelled, 30)
+        assert kernel.get_task_status(waiting).is_completed and not kernel.get_task_status(cancelled).is_completed
+        assert ran == [1]
     assert not kernel.wait_for_task("no such task", 1) and cw.last_status() == cw.Status.NOT_FOUND
     with pytest.raises(cw.NotFoundError):
         kernel.get_task_status("no such task")

@@ -285,7 +285,25 @@ pub unsafe extern "C" fn cw_array_data(
     })
 }
 
-/// Frees the handle; the array's memory goes back. `NULL` is ignored.
+/// The device that addresses the array: `CW_DEVICE_*` and its index among devices of its kind.
+///
+/// # Safety
+/// `kind` and `ordinal` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_device(
+    array: *const cw_array,
+    kind: *mut i32,
+    ordinal: *mut i32,
+) -> cw_status {
+    guard(call!("cw_array_device", array, kind, ordinal), || {
+        // SAFETY: the caller's promise.
+        let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
+        (*kind, *ordinal) = super::device::place(ARRAYS.get("array", array)?.tenant().device().as_ref());
+        Ok(())
+    })
+}
+
+/// Frees the handle; with the last handle to this array its memory goes back. `NULL` is ignored.
 ///
 /// # Safety
 /// Nobody may use the array's memory any more.

@@ -391,7 +391,7 @@ mod tests {
             let gate = Arc::new(Gate::with_units(1));
             gate.set_grace(grace);
             let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 2));
-            b.charge(Duration::from_secs(1));
+            b.charge(Duration::from_secs(1), 1.0);
             let permit = gate.enter(&a, &[0], &|| false).unwrap();
             let waited = std::thread::scope(|scope| {
                 let waiter = scope.spawn(|| {

@@ -243,7 +243,10 @@ fn read(path: &str) -> String {
 
 /// The public methods of a class, without its constructors.
 fn methods(header: &str, class: &str) -> BTreeSet<String> {
-    let start = header.find(&format!("class {class} {{")).unwrap_or_else(|| panic!("no class {class}"));
+    let start = [" {", " :"]
+        .iter()
+        .find_map(|end| header.find(&format!("class {class}{end}")))
+        .unwrap_or_else(|| panic!("no class {class}"));
     let body = &header[start..];
     let body = &body[..body.find("\nprivate:").or_else(|| body.find("\n};")).expect("an end of the class")];
     let mut found = BTreeSet::new();

@@ -736,7 +736,12 @@ cw_status cw_bridge_array_deallocate(struct cw_bridge *bridge,
 // data and count must be valid for a write. The elements are valid while the handle lives.
 CW_API cw_status cw_array_data(const struct cw_array *array, float **data, uint64_t *count);
 
-// Frees the handle; the array's memory goes back. NULL is ignored.
+// The device that addresses the array: CW_DEVICE_* and its index among devices of its kind.
+//
+// kind and ordinal must be valid for a write.
+CW_API cw_status cw_array_device(const struct cw_array *array, int32_t *kind, int32_t *ordinal);
+
+// Frees the handle; with the last handle to this array its memory goes back. NULL is ignored.
 //
 // Nobody may use the array's memory any more.
 CW_API cw_status cw_array_free(struct cw_array *array);
@@ -833,7 +838,7 @@ CW_API cw_status cw_bridge_metrics(const struct cw_bridge *bridge, struct cw_map
 // info must be valid for a write.
 CW_API cw_status cw_bridge_system_info(const struct cw_bridge *bridge, struct cw_map **info);
 
-// Makes the slice of tenant llm on the process-wide kernel manager; see cw_kernel_virtual_node_create.
+// Makes the slice of tenant llm; see cw_kernel_virtual_node_create.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -2207,6 +2212,11 @@ CW_API cw_status cw_tenant_free(struct cw_tenant *tenant);
 CW_API
 cw_status cw_tenant_close(struct cw_tenant *tenant,
                           uint64_t *leaked);
+
+// The device that the tenant is on: CW_DEVICE_* and its index among devices of its kind.
+//
+// kind and ordinal must be valid for a write.
+CW_API cw_status cw_tenant_device(const struct cw_tenant *tenant, int32_t *kind, int32_t *ordinal);
 
 // The tenant's figures. Set usage->struct_size first.
 //

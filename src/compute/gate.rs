@@ -124,6 +124,18 @@ impl Gate {
         }
     }
 
+    /// Notes that work runs on these units without having been admitted: a task's own code on the CPU device.
+    pub fn note_use(&self, units: &[u32]) {
+        let mut state = self.state.lock();
+        for &u in units {
+            let at = u as usize;
+            if state.units.len() <= at {
+                state.units.resize(at + 1, Unit::default());
+            }
+            state.units[at].last_used = Some(SystemTime::now());
+        }
+    }
+
     /// When a unit was last given to anybody, if ever.
     pub fn last_used(&self, units: &[u32]) -> Option<SystemTime> {
         let state = self.state.lock();
@@ -379,7 +391,7 @@ mod tests {
             let gate = Arc::new(Gate::with_units(1));
             gate.set_grace(grace);
             let (a, b) = (share("a", 1.0, 2), share("b", 1.0, 2));
-            b.charge(Duration::from_secs(1));
+            b.charge(Duration::from_secs(1), 1.0);
             let permit = gate.enter(&a, &[0], &|| false).unwrap();
             let waited = std::thread::scope(|scope| {
                 let waiter = scope.spawn(|| {

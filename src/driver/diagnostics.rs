@@ -6,7 +6,7 @@ use super::measure::Guest;
 use crate::compute::Nodes;
 use crate::device::{Device, DevicePtr};
 use crate::memory::UNIT;
-use crate::ops::{Ops, Product, Weight};
+use crate::ops::{Math, Ops, Product, Weight};
 use crate::quant::{DType, dequantize, quantize};
 use crate::tenant::Tenant;
 use crate::{Error, Result, Status};
@@ -356,8 +356,10 @@ fn within(what: &str, error: f64, most: f64) -> Result<String> {
 }
 
 fn matrix_product(bench: &Bench<'_>) -> Result<Said> {
+    // With inputs of 8 bits of precision, as the driver's tensor-core optimisation allows, each product is off by up to 1/256.
+    let most = if bench.ops.math() == Math::Fast { 1e-2 } else { 1e-5 };
     let told = [1u32, 5, 33]
-        .map(|n| within(&format!("{n} rows"), bench.product(DType::F32, n)?, 1e-5))
+        .map(|n| within(&format!("{n} rows"), bench.product(DType::F32, n)?, most))
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
     passed(format!("largest error for {}", told.join(", ")))

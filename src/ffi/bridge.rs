@@ -6,10 +6,10 @@ use super::map::{export, import};
 use super::text::text;
 use super::types::{cw_array, cw_bridge, cw_map, cw_model, cw_status, cw_task};
 use super::{model, node, task};
-use crate::Result;
 use crate::bridge::{Array, Bridge};
 use crate::driver::diagnostics;
 use crate::tenant;
+use crate::{Error, Result};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
@@ -285,7 +285,25 @@ pub unsafe extern "C" fn cw_array_data(
     })
 }
 
-/// Frees the handle; the array's memory goes back. `NULL` is ignored.
+/// The device that addresses the array: `CW_DEVICE_*` and its index among devices of its kind.
+///
+/// # Safety
+/// `kind` and `ordinal` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_array_device(
+    array: *const cw_array,
+    kind: *mut i32,
+    ordinal: *mut i32,
+) -> cw_status {
+    guard(call!("cw_array_device", array, kind, ordinal), || {
+        // SAFETY: the caller's promise.
+        let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
+        (*kind, *ordinal) = super::device::place(ARRAYS.get("array", array)?.tenant().device().as_ref());
+        Ok(())
+    })
+}
+
+/// Frees the handle; with the last handle to this array its memory goes back. `NULL` is ignored.
 ///
 /// # Safety
 /// Nobody may use the array's memory any more.
@@ -511,7 +529,7 @@ pub unsafe extern "C" fn cw_bridge_system_info(
     })
 }
 
-/// Makes the slice of tenant `llm` on the process-wide kernel manager; see `cw_kernel_virtual_node_create`.
+/// Makes the slice of tenant `llm`; see `cw_kernel_virtual_node_create`.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated.
@@ -523,10 +541,9 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_create(
     cores: u32,
 ) -> cw_status {
     guard(call!("cw_bridge_virtual_node_create", bridge, llm, bytes, cores), || {
-        live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        crate::system::System::global().kernel().create_virtual_node(llm, bytes, cores)
+        get(bridge)?.tenant(llm)?.make_slice(bytes, cores).map(drop)
     })
 }
 
@@ -543,7 +560,8 @@ pub unsafe extern "C" fn cw_bridge_virtual_node_destroy(
         live(bridge)?;
         // SAFETY: the caller's promise.
         let llm = unsafe { text("llm", llm)? };
-        crate::system::System::global().kernel().destroy_virtual_node(llm)
+        let none = |_| Error::not_found(format!("tenant {llm:?} has no virtual compute node"));
+        tenant::find(llm).map_err(none)?.give_slice()
     })
 }
 

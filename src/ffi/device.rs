@@ -105,6 +105,15 @@ pub unsafe extern "C" fn cw_device_fallback(
     })
 }
 
+/// `CW_DEVICE_*` and the index among devices of this kind.
+pub(super) fn place(device: &dyn Device) -> (i32, i32) {
+    let kind = match device.kind() {
+        DeviceKind::Cpu => CW_DEVICE_CPU,
+        DeviceKind::Cuda => CW_DEVICE_CUDA,
+    };
+    (kind, device.ordinal() as i32)
+}
+
 pub(super) fn to_c(device: &Arc<dyn Device>, info: &DeviceInfo, struct_size: usize) -> cw_device_info {
     let mut nvlink_peers = [-1; 32];
     let mut nvlink_active = 0;
@@ -112,13 +121,11 @@ pub(super) fn to_c(device: &Arc<dyn Device>, info: &DeviceInfo, struct_size: usi
         nvlink_peers[link.link as usize] = link.peer.map_or(-1, |p| p as i32);
         nvlink_active |= u32::from(link.active) << link.link;
     }
+    let (kind, ordinal) = place(device.as_ref());
     cw_device_info {
         struct_size,
-        kind: match device.kind() {
-            DeviceKind::Cpu => CW_DEVICE_CPU,
-            DeviceKind::Cuda => CW_DEVICE_CUDA,
-        },
-        ordinal: device.ordinal() as i32,
+        kind,
+        ordinal,
         name: fixed(&info.name),
         isa: fixed(&info.isa),
         pci_bus_id: fixed(&info.pci_bus_id),

@@ -106,7 +106,9 @@ pub unsafe extern "C" fn cw_driver_kernel(
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_direct_access_enable(driver: *mut cw_driver) -> cw_status {
-    guard(call!("cw_driver_direct_access_enable", driver), || DRIVERS.get("driver", driver)?.enable_direct_access())
+    guard(call!("cw_driver_direct_access_enable", driver), || {
+        DRIVERS.get("driver", driver)?.enable_direct_access()
+    })
 }
 
 /// Lets work go by the standard path: one allocation of the device's driver each (`cuMemAlloc`, `mmap`), one copy from
@@ -117,7 +119,9 @@ pub unsafe extern "C" fn cw_driver_direct_access_enable(driver: *mut cw_driver) 
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_direct_access_disable(driver: *mut cw_driver) -> cw_status {
-    guard(call!("cw_driver_direct_access_disable", driver), || DRIVERS.get("driver", driver)?.disable_direct_access())
+    guard(call!("cw_driver_direct_access_disable", driver), || {
+        DRIVERS.get("driver", driver)?.disable_direct_access()
+    })
 }
 
 /// Lets pools grow in larger pieces and keep up to a half of what they hold for reuse: fewer calls of the device's driver,
@@ -150,7 +154,9 @@ pub unsafe extern "C" fn cw_driver_memory_optimization_disable(driver: *mut cw_d
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_async_transfers_enable(driver: *mut cw_driver) -> cw_status {
-    guard(call!("cw_driver_async_transfers_enable", driver), || DRIVERS.get("driver", driver)?.enable_async_transfers())
+    guard(call!("cw_driver_async_transfers_enable", driver), || {
+        DRIVERS.get("driver", driver)?.enable_async_transfers()
+    })
 }
 
 /// Lets such copies run on the caller's stream again.
@@ -159,7 +165,9 @@ pub unsafe extern "C" fn cw_driver_async_transfers_enable(driver: *mut cw_driver
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_async_transfers_disable(driver: *mut cw_driver) -> cw_status {
-    guard(call!("cw_driver_async_transfers_disable", driver), || DRIVERS.get("driver", driver)?.disable_async_transfers())
+    guard(call!("cw_driver_async_transfers_disable", driver), || {
+        DRIVERS.get("driver", driver)?.disable_async_transfers()
+    })
 }
 
 /// Lets the GPUs of this process use each other's memory without the host between them, each pair that can (over NVLink,
@@ -169,7 +177,9 @@ pub unsafe extern "C" fn cw_driver_async_transfers_disable(driver: *mut cw_drive
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_nvlink_enable(driver: *mut cw_driver) -> cw_status {
-    guard(call!("cw_driver_nvlink_enable", driver), || DRIVERS.get("driver", driver)?.enable_nvlink().map(drop))
+    guard(call!("cw_driver_nvlink_enable", driver), || {
+        DRIVERS.get("driver", driver)?.enable_nvlink().map(drop)
+    })
 }
 
 /// Undoes it, after all work of these GPUs. Does nothing when it was not enabled.
@@ -193,7 +203,9 @@ pub unsafe extern "C" fn cw_driver_nvlink_disable(driver: *mut cw_driver) -> cw_
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_driver_configure(driver: *mut cw_driver, config: *const cw_map) -> cw_status {
-    guard(call!("cw_driver_configure", driver, config), || DRIVERS.get("driver", driver)?.configure(&import("config", config)?))
+    guard(call!("cw_driver_configure", driver, config), || {
+        DRIVERS.get("driver", driver)?.configure(&import("config", config)?)
+    })
 }
 
 /// The configuration in force, every key; `optimization_level` is `custom` where the switches are as at no level. Free the map.

@@ -119,6 +119,24 @@ pub unsafe extern "C" fn cw_tenant_close(tenant: *mut cw_tenant, leaked: *mut u6
     })
 }
 
+/// The device that the tenant is on: `CW_DEVICE_*` and its index among devices of its kind.
+///
+/// # Safety
+/// `kind` and `ordinal` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_tenant_device(
+    tenant: *const cw_tenant,
+    kind: *mut i32,
+    ordinal: *mut i32,
+) -> cw_status {
+    guard(call!("cw_tenant_device", tenant, kind, ordinal), || {
+        // SAFETY: the caller's promise.
+        let (kind, ordinal) = unsafe { (out("kind", kind)?, out("ordinal", ordinal)?) };
+        (*kind, *ordinal) = super::device::place(get(tenant)?.device().as_ref());
+        Ok(())
+    })
+}
+
 /// The tenant's figures. Set `usage->struct_size` first.
 ///
 /// # Safety

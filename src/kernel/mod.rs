@@ -30,8 +30,6 @@ pub struct Kernel {
     /// Locked only to look up and to note: never while a device works or is waited for, whose functions may call the
     /// kernel.
     state: RwLock<Option<State>>,
-    /// Slices are made and given back one at a time.
-    slicing: Mutex<()>,
     /// Held while the kernel is initialised, configured or shut down; never asked for by what these wait for.
     configuring: Mutex<()>,
     config: Mutex<config::Config>,
@@ -44,7 +42,8 @@ struct State {
     partitions: BTreeMap<i32, partition::Held>,
     next_partition: i32,
     streams: BTreeMap<u64, stream::Held>,
-    slices: BTreeMap<String, Slice>,
+    /// Tenants whose slices were made here.
+    slices: Vec<Weak<Tenant>>,
     /// Tenants that exist only because somebody used their id here.
     opened: Vec<Weak<Tenant>>,
     /// While it is there, everybody's work is recorded.
@@ -57,15 +56,6 @@ impl State {
         self.opened.push(opened);
         Ok(())
     }
-}
-
-/// What `create_virtual_node` gave a tenant.
-#[derive(Clone)]
-struct Slice {
-    tenant: Weak<Tenant>,
-    node: u32,
-    floor: u64,
-    stream: u64,
 }
 
 impl Kernel {
@@ -85,7 +75,7 @@ impl Kernel {
             partitions: BTreeMap::new(),
             next_partition: 0,
             streams: BTreeMap::new(),
-            slices: BTreeMap::new(),
+            slices: Vec::new(),
             opened: Vec::new(),
             profiling: None,
         });
@@ -110,8 +100,9 @@ impl Kernel {
             let _ = held.tenant.close_stream(held.stream);
         }
         drop(state.partitions);
-        for slice in state.slices.into_values() {
-            self.give_back(&slice);
+        for tenant in state.slices.iter().filter_map(Weak::upgrade) {
+            // Given back by hand already: nothing left to do.
+            let _ = tenant.give_slice();
         }
         for tenant in opened {
             // Closed by its owner already: nothing left to do.
@@ -155,7 +146,7 @@ impl Kernel {
         let (gone, former) = self.write(|s| {
             let lost = s.partitions.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
             let streams = s.streams.extract_if(.., |_, held| held.tenant.is_lost()).collect::<Vec<_>>();
-            s.slices.retain(|_, slice| slice.tenant.upgrade().is_some_and(|t| !t.is_lost()));
+            s.slices.retain(|tenant| tenant.upgrade().is_some_and(|t| !t.is_lost()));
             let former = s.devices.get_mut(at).map(|place| std::mem::replace(place, anew));
             Ok(((lost, streams), former))
         })?;
@@ -199,75 +190,28 @@ impl Kernel {
         tenant::find(&owner)?.give_node(node)
     }
 
-    /// Makes a tenant's own slice: `bytes` more of guaranteed memory, a node of `cores` cores or SMs (at most what
-    /// the device has; on a GPU whole groups of SMs), and a stream on it. One slice a tenant.
+    /// Makes a tenant's own slice; see [`Tenant::make_slice`]. Its stream is one of [`Kernel::streams`].
     pub fn create_virtual_node(&self, llm: &str, bytes: u64, cores: u32) -> Result<()> {
-        if bytes == 0 {
-            return Err(Error::argument("memorySize", "must not be 0"));
-        }
-        if cores == 0 {
-            return Err(Error::argument("coreCount", "must not be 0"));
-        }
         let tenant = self.tenant(llm)?;
-        let _one = self.slicing.lock();
-        self.write(|s| match s.slices.get(llm) {
-            Some(slice) if slice.tenant.upgrade().is_some_and(|t| !t.is_closed()) => {
-                Err(Error::new(Status::AlreadyExists, format!("tenant {llm:?} has a virtual compute node"))
-                    .advise("destroyVirtualComputeNode first"))
-            }
-            // None, or one of a tenant that was closed since: it went with that.
-            _ => Ok(()),
-        })?;
-        let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
-        let account = tenant.account();
-        let floor = account.floor();
-        let raised = floor.checked_add(bytes).filter(|&f| f <= account.limit()).ok_or_else(|| {
-            Error::new(
-                Status::QuotaExceeded,
-                format!(
-                    "argument `memorySize`: {bytes} bytes more than the {floor} that are set aside pass the \
-                     tenant's limit of {}",
-                    account.limit()
-                ),
-            )
-        })?;
-        account.set_floor(raised)?;
-        let made = tenant.make_node(cores.min(all)).and_then(|node| {
-            tenant.open_stream(0).map(|stream| (node, stream)).inspect_err(|_| {
-                // Ours a moment ago; the error that matters is the stream's.
-                let _ = tenant.give_node(node);
+        let stream = tenant.make_slice(bytes, cores)?;
+        let noted = self.hold_stream(&tenant, stream).and_then(|_| {
+            self.write(|s| {
+                s.slices.retain(|t| t.strong_count() > 0);
+                s.slices.push(Arc::downgrade(&tenant));
+                Ok(())
             })
         });
-        let (node, stream) = made.inspect_err(|_| {
-            // Lowering a floor to what it was cannot fail.
-            let _ = account.set_floor(floor);
-        })?;
-        let slice = Slice { tenant: Arc::downgrade(&tenant), node, floor: bytes, stream };
-        let noted = self.write(|s| {
-            s.slices.insert(llm.to_owned(), slice.clone());
-            Ok(())
-        });
-        // Shut down meanwhile: nobody else would give it back.
-        noted.inspect_err(|_| slice.give_back())
+        noted.inspect_err(|_| {
+            // Shut down meanwhile: nobody else would give it back.
+            let _ = tenant.give_slice();
+        })
     }
 
     /// Gives a tenant's slice back.
     pub fn destroy_virtual_node(&self, llm: &str) -> Result<()> {
-        let slice = self.write(|s| {
-            let slice = s.slices.remove(llm);
-            slice.ok_or_else(|| Error::not_found(format!("tenant {llm:?} has no virtual compute node")))
-        })?;
-        self.give_back(&slice);
-        Ok(())
-    }
-
-    fn give_back(&self, slice: &Slice) {
-        if let Some(tenant) = slice.tenant.upgrade() {
-            // Waits for the stream's work, which may call the kernel: before the lock.
-            let _ = tenant.close_stream(slice.stream);
-        }
-        let _one = self.slicing.lock();
-        slice.give_back();
+        self.read(|_| Ok(()))?;
+        let none = |_| Error::not_found(format!("tenant {llm:?} has no virtual compute node"));
+        tenant::find(llm).map_err(none)?.give_slice()
     }
 
     /// The ids of all tenants of this process, each with its device.
@@ -311,17 +255,6 @@ impl Kernel {
 impl Drop for Kernel {
     fn drop(&mut self) {
         self.shutdown();
-    }
-}
-
-impl Slice {
-    fn give_back(&self) {
-        let Some(tenant) = self.tenant.upgrade() else { return };
-        let account = tenant.account();
-        // Each part may have been given back on its own by now; what is left goes.
-        let _ = tenant.close_stream(self.stream);
-        let _ = tenant.give_node(self.node);
-        let _ = account.set_floor(account.floor().saturating_sub(self.floor));
     }
 }
 

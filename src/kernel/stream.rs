@@ -17,16 +17,20 @@ impl Kernel {
     pub fn create_stream(&self, llm: &str) -> Result<u64> {
         let tenant = self.tenant(llm)?;
         let stream = tenant.open_stream(tenant.stream_priority())?;
+        self.hold_stream(&tenant, stream).inspect_err(|_| {
+            // Shut down meanwhile: nobody else would close it.
+            let _ = tenant.close_stream(stream);
+        })
+    }
+
+    /// Keeps a tenant's stream under a handle.
+    pub(super) fn hold_stream(&self, tenant: &Arc<Tenant>, stream: u64) -> Result<u64> {
         let native = tenant.stream(stream)?.raw() as u64;
-        let noted = self.write(|s| {
+        self.write(|s| {
             // Streams without a native handle get an odd number, which is no address of an object.
             let handle = if native != 0 { native } else { free_number(|n| s.streams.contains_key(&n)) };
             s.streams.insert(handle, Held { tenant: tenant.clone(), stream });
             Ok(handle)
-        });
-        noted.inspect_err(|_| {
-            // Shut down meanwhile: nobody else would close it.
-            let _ = tenant.close_stream(stream);
         })
     }
 
@@ -43,7 +47,11 @@ impl Kernel {
 
     /// The handles of the tenant's streams that were made here.
     pub fn streams(&self, llm: &str) -> Result<Vec<u64>> {
-        self.read(|s| Ok(s.streams.iter().filter(|(_, h)| h.tenant.id() == llm).map(|(&k, _)| k).collect()))
+        self.write(|s| {
+            // A slice's stream goes with the slice, without a word to this manager.
+            s.streams.retain(|_, held| held.tenant.stream(held.stream).is_ok());
+            Ok(s.streams.iter().filter(|(_, h)| h.tenant.id() == llm).map(|(&k, _)| k).collect())
+        })
     }
 
     /// The tenant and the stream behind a handle.

@@ -7,12 +7,13 @@ mod direct;
 pub mod keys;
 mod optimize;
 mod registry;
+mod slice;
 
 pub use optimize::{REQUIREMENT_KEYS, Requirements};
 pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
 
 use crate::compute::{
-    Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
+    Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
 };
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
@@ -72,6 +73,7 @@ pub struct Tenant {
     policy: Arc<MathPolicy>,
     cache: Mutex<cache::Cache>,
     direct: direct::Direct,
+    slice: Mutex<Option<slice::Slice>>,
     /// Bounds of its task threads' stack; the largest counts.
     stacks: Mutex<Vec<Weak<Stack>>>,
     /// Its device was lost and thrown away.
@@ -142,6 +144,7 @@ impl Tenant {
             policy: MathPolicy::of(device),
             cache: Mutex::default(),
             direct: direct::Direct::default(),
+            slice: Mutex::default(),
             stacks: Mutex::default(),
             lost: AtomicBool::new(false),
             when_lost: Mutex::default(),
@@ -484,6 +487,14 @@ impl Tenant {
         let units = self.device.units();
         // On the CPU device a task's own code counts as the tenant's work, so it stays on the tenant's cores.
         let affinity = node.units().iter().filter(|_| on_cpu).filter_map(|&u| units.get(u as usize));
+        let gate = on_cpu.then(|| Gate::of(&self.device));
+        let used = node.units().to_vec();
+        let body: TaskBody = Box::new(move |context| {
+            if let Some(gate) = gate {
+                gate.note_use(&used);
+            }
+            body(context)
+        });
         let task = Tasks::global().schedule(TaskSpec {
             id,
             kind: kind.to_owned(),

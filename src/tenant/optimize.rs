@@ -115,12 +115,11 @@ impl Tenant {
         }
         wanted.weight.map_or(Ok(()), |w| self.share.set_weight(w))?;
         wanted.compute.map_or(Ok(()), |p| self.set_priority(p as u8))?;
-        if wanted.profiling == Some(true) {
-            // The profiler's switch of this tenant goes here: self.subject().set(on).
-            return Err(Error::unsupported("argument `enable_profiling`: this build has no profiler"));
-        }
         if let Some(streams) = wanted.streams {
             self.set_stream_priority(Some(i32::from(streams as u8) - 2));
+        }
+        if let Some(on) = wanted.profiling {
+            self.subject().set(on);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 #include <cogniware/core/customized_kernel.h>
 #include <cogniware/cogniware.hpp>
 
+#include <unistd.h>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -17,7 +18,6 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <unistd.h>
 
 namespace {
 
@@ -179,14 +179,9 @@ void task_types(AdvancedPythonCppBridge& bridge) {
     CHECK(!copy.empty() && bridge.waitForTask(copy) && bridge.getTaskStatus(copy)["status"] == "completed");
     CHECK(b[5] == 5.0F);
     // (0 1 2; 3 4 5) times its own transpose.
-    const std::string product = bridge.scheduleTask("b", "matrix_multiply",
-                                                    {{"a", at(a)},
-                                                     {"b", at(b)},
-                                                     {"c", at(c)},
-                                                     {"m", "2"},
-                                                     {"n", "2"},
-                                                     {"k", "3"},
-                                                     {"transpose", "b"}});
+    const std::string product = bridge.scheduleTask(
+        "b", "matrix_multiply",
+        {{"a", at(a)}, {"b", at(b)}, {"c", at(c)}, {"m", "2"}, {"n", "2"}, {"k", "3"}, {"transpose", "b"}});
     CHECK(!product.empty() && bridge.waitForTask(product));
     CHECK(c[0] == 5.0F && c[1] == 14.0F && c[2] == 14.0F && c[3] == 50.0F);
 
@@ -205,7 +200,8 @@ void task_types(AdvancedPythonCppBridge& bridge) {
     const std::string nothing = bridge.scheduleTask("b", "shout", {{"text", ""}});
     CHECK(bridge.waitForTask(nothing) &&
           bridge.getTaskStatus(nothing)["error"].find("nothing to shout") != std::string::npos);
-    CHECK(bridge.getTaskTypes().size() == 6 && bridge.unregisterTaskType("shout") && !bridge.unregisterTaskType("shout"));
+    CHECK(bridge.getTaskTypes().size() == 6 && bridge.unregisterTaskType("shout") &&
+          !bridge.unregisterTaskType("shout"));
     CHECK(bridge.scheduleTask("b", "shout", {{"text", "hello"}}).empty());
 }
 

@@ -40,8 +40,7 @@ void partitions() {
         const int fd = kernel.exportMemoryPartition(made.partitionId);
         if (type == MemoryPartitionType::TEXTURE_MEMORY) {
             CHECK(values.size() == 2 && values[0] == 10.0F && std::fabs(values[1] - 10.5F) < 0.01F);
-            CHECK(kernel.bindTexture(made.partitionId, 32, 32, false) ==
-                  kernel.getTextureObject(made.partitionId));
+            CHECK(kernel.bindTexture(made.partitionId, 32, 32, false) == kernel.getTextureObject(made.partitionId));
             CHECK(kernel.sampleTexture(made.partitionId, {3.9F, 2.1F}) == std::vector<float>{67.0F});
             CHECK(kernel.bindTexture(made.partitionId, 32, 33) == 0 && !cogniware::last_error().empty());
         } else {

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include <unistd.h>
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -77,7 +79,7 @@ METHOD(AdvancedCustomizedDriver, loadKernelModule) {
     CHECK(cogniware::last_error().find("/path/to/module.ko") != std::string::npos);
     const fs::path file = fs::temp_directory_path() / ("cogniware_no_module_" + std::to_string(::getpid()) + ".ko");
     std::ofstream(file) << "this is no ELF file at all, only text that somebody renamed";
-    CHECK(!driver->loadKernelModule(file.string()) && cogniware::last_error().find("ELF") != std::string::npos);
+    CHECK(!driver->loadKernelModule(file.string()) && cogniware::last_error().find("neither") != std::string::npos);
     fs::remove(file);
     const fs::path image = fs::temp_directory_path() / ("cogniware_module_" + std::to_string(::getpid()) + ".ptx");
     std::ofstream(image) << ".version 7.0\n.target sm_52\n.address_size 64\n.visible .entry nothing() { ret; }\n";
@@ -100,18 +102,18 @@ METHOD(AdvancedCustomizedDriver, bypassStandardDriver) {
     const auto standard = driver->getDriverInfo();
     CHECK(driver->bypassStandardDriver());
     const auto direct = driver->getDriverInfo();
-    CHECK(standard.at("active_path") == "standard" && direct.at("active_path") == "direct");
+    CHECK(standard.at("device.0.path") == "standard" && direct.at("device.0.path") == "direct");
 }
 
 METHOD(AdvancedCustomizedDriver, enableDirectHardwareAccess) {
     const Driver driver;
     CHECK(driver->disableDirectHardwareAccess() && driver->enableDirectHardwareAccess());
-    CHECK(driver->getDriverInfo()["active_path"] == "direct");
+    CHECK(driver->getDriverInfo()["device.0.path"] == "direct");
 }
 
 METHOD(AdvancedCustomizedDriver, disableDirectHardwareAccess) {
     const Driver driver;
-    CHECK(driver->disableDirectHardwareAccess() && driver->getDriverInfo()["active_path"] == "standard");
+    CHECK(driver->disableDirectHardwareAccess() && driver->getDriverInfo()["device.0.path"] == "standard");
     const auto kernel = driver->getKernel();
     void* memory = kernel->allocateMemory(1 << 20, "standard");
     CHECK(memory != nullptr && kernel->deallocateMemory(memory));
@@ -169,6 +171,7 @@ METHOD(AdvancedCustomizedDriver, runDiagnostics) {
 METHOD(AdvancedCustomizedDriver, patchKernelModule) {
     const Root root;
     const Driver driver;
+    CHECK(!driver->patchKernelModule() && driver->setInstallConfiguration({{"profiling_for_all", "true"}}));
     CHECK(driver->patchKernelModule());
     bool options = false;
     for (const auto& entry : fs::recursive_directory_iterator(root.path())) {
@@ -184,12 +187,14 @@ METHOD(AdvancedCustomizedDriver, patchKernelModule) {
 METHOD(AdvancedCustomizedDriver, installCustomDriver) {
     const Root root;
     const Driver driver;
+    CHECK(driver->setInstallConfiguration({{"load_modules", "nvidia"}}));
     CHECK(driver->installCustomDriver() && root.files() >= 2 && driver->verifyDriverInstallation());
 }
 
 METHOD(AdvancedCustomizedDriver, uninstallCustomDriver) {
     const Root root;
     const Driver driver;
+    CHECK(driver->setInstallConfiguration({{"profiling_for_all", "true"}}));
     fs::create_directories(root.path() / "etc/modprobe.d");
     std::ofstream(root.path() / "etc/modprobe.d/cogniware.conf") << "# was here before\n";
     CHECK(driver->installCustomDriver() && driver->uninstallCustomDriver() && root.files() == 1);
@@ -201,16 +206,17 @@ METHOD(AdvancedCustomizedDriver, uninstallCustomDriver) {
 METHOD(AdvancedCustomizedDriver, verifyDriverInstallation) {
     const Root root;
     const Driver driver;
-    CHECK(!driver->verifyDriverInstallation() && driver->installCustomDriver() && driver->verifyDriverInstallation());
-    std::ofstream(root.path() / "etc/ld.so.conf.d/cogniware.conf", std::ios::app) << "/somewhere/else\n";
+    CHECK(!driver->verifyDriverInstallation() && driver->setInstallConfiguration({{"load_modules", "nvidia"}}));
+    CHECK(driver->installCustomDriver() && driver->verifyDriverInstallation());
+    std::ofstream(root.path() / "etc/modules-load.d/cogniware.conf", std::ios::app) << "another\n";
     CHECK(!driver->verifyDriverInstallation());
-    CHECK(cogniware::last_error().find("etc/ld.so.conf.d/cogniware.conf") != std::string::npos);
+    CHECK(cogniware::last_error().find("etc/modules-load.d/cogniware.conf") != std::string::npos);
 }
 
 METHOD(AdvancedCustomizedDriver, getSupportedGPUs) {
     const Driver driver;
     const auto supported = driver->getSupportedGPUs();
-    CHECK(!supported.empty() && supported[0].find("sm_") != std::string::npos);
+    CHECK(!supported.empty() && supported.back().find("sm_") == 0);
 }
 
 METHOD(AdvancedCustomizedDriver, enableNVLinkOptimization) {

@@ -27,17 +27,17 @@ struct Registered {
     Registered(const char* name, void (*run)()) { methods().push_back({name, run}); }
 };
 
-#define METHOD(Class, name)                                                              \
-    static void Class##_##name();                                                        \
+#define METHOD(Class, name)                                                                 \
+    static void Class##_##name();                                                           \
     static const Registered registered_##Class##_##name(#Class "::" #name, Class##_##name); \
     static void Class##_##name()
 
 // Fails with the condition and the library's reason.
 void failed(const char* file, int line, const char* condition);
 
-#define CHECK(condition)                                                   \
-    do {                                                                   \
-        if (!(condition)) {                                                \
-            failed(__FILE__, __LINE__, #condition);                        \
-        }                                                                  \
+#define CHECK(condition)                            \
+    do {                                            \
+        if (!(condition)) {                         \
+            failed(__FILE__, __LINE__, #condition); \
+        }                                           \
     } while (false)

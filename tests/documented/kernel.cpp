@@ -1,10 +1,12 @@
 // AdvancedCustomizedKernel.
 #include "core/customized_kernel.h"
+#include "core/python_cpp_bridge.h"
 #include "harness.hpp"
 #include "rig.hpp"
 
 #include <atomic>
-#include <cstring>
+#include <limits>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -92,10 +94,12 @@ METHOD(AdvancedCustomizedKernel, getComputeNode) {
     CHECK(node.nodeId == 0 && !node.allocatedCores.empty() && node.memorySize > 0 && !node.isActive);
     CHECK(kernel->getComputeNode(99999).nodeId == -1);
     CHECK(kernel->allocateComputeNode(0, "nodes"));
-    run(kernel, "nodes", [] {});
+    AdvancedPythonCppBridge bridge;
+    CHECK(bridge.initialize() && bridge.registerLLM("nodes", {{"max_tokens", "2"}}));
+    CHECK(!bridge.generate("nodes", "The sea").empty());
     const auto used = kernel->getComputeNode(0);
+    bridge.shutdown();
     CHECK(used.isAllocated && used.isActive && used.lastUsed.time_since_epoch().count() > 0);
-    CHECK(kernel->deallocateComputeNode(0));
 }
 
 METHOD(AdvancedCustomizedKernel, getMemoryPartitions) {
@@ -378,8 +382,25 @@ METHOD(AdvancedCustomizedKernel, setTaskWeightage) {
     CHECK(!kernel->setTaskWeightage(blocker.id(), 0.0F) && !kernel->setTaskWeightage(blocker.id(), -1.0F));
     CHECK(!kernel->setTaskWeightage(blocker.id(), std::numeric_limits<float>::quiet_NaN()));
     CHECK(!kernel->setTaskWeightage("no such task", 0.8F));
+    // Among tasks that could start, the one whose waiting time times weight is most goes first.
+    std::mutex mutex;
+    std::vector<std::string> order;
+    ComputeTask task;
+    task.llmId = "weights";
+    task.requiredCores = kernel->getResourceUsage()["llm.weights.processors"];
+    for (const char* name : {"light", "heavy"}) {
+        task.taskId = name;
+        task.taskFunction = [&, name] {
+            const std::lock_guard<std::mutex> lock(mutex);
+            order.emplace_back(name);
+        };
+        CHECK(kernel->scheduleTask(task) == name);
+    }
+    CHECK(kernel->setTaskWeightage("heavy", 100.0F));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     blocker.release();
-    shares_follow_weights(kernel);
+    CHECK(ends(kernel, "light") && ends(kernel, "heavy"));
+    CHECK(order == (std::vector<std::string>{"heavy", "light"}));
 }
 
 METHOD(AdvancedCustomizedKernel, enableDirectMemoryAccess) {

@@ -38,8 +38,8 @@ int main(int count, char** arguments) {
             ++bad;
         }
         const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-        std::printf("%-8s %8.1f ms  %s%s%s\n", outcome.c_str(), took.count(), method.name, detail.empty() ? "" : "\n    ",
-                    detail.c_str());
+        std::printf("%-8s %8.1f ms  %s%s%s\n", outcome.c_str(), took.count(), method.name,
+                    detail.empty() ? "" : "\n    ", detail.c_str());
         std::fflush(stdout);
     }
     std::printf("%d passed, %d failed, %d skipped\n", good, bad, left_out);

@@ -111,5 +111,3 @@ bool mentions(const std::map<std::string, V>& map, const std::string& text) {
     }
     return false;
 }
-
-void shares_follow_weights(const Kernel& kernel);

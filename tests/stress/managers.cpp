@@ -40,7 +40,8 @@ void use(int number, int rounds) {
             told(kernel->deallocateMemory(memory), "deallocateMemory");
         }
         if (round % 5 == number % 5) {
-            told(manager.registerLLM(llm, {{"device", "cpu"}, {"max_cores", "1"}, {"max_sequences", "2"}}), "registerLLM");
+            told(manager.registerLLM(llm, {{"device", "cpu"}, {"max_cores", "1"}, {"max_sequences", "2"}}),
+                 "registerLLM");
         }
         ComputeTask task;
         task.llmId = llm;
@@ -58,7 +59,8 @@ void use(int number, int rounds) {
         }
         const std::string text = bridge->scheduleTask(llm, "tokenize", {{"text", "the sea"}});
         told(!text.empty(), "tokenize");
-        told(kernel->optimizeForLLM(llm, {{"compute_priority", "high"}, {"memory_priority", "normal"}}), "optimizeForLLM");
+        told(kernel->optimizeForLLM(llm, {{"compute_priority", "high"}, {"memory_priority", "normal"}}),
+             "optimizeForLLM");
         const auto array = manager.allocateMemoryArray(100, llm);
         told(!array.empty(), "allocateMemoryArray");
         static_cast<void>(system.getSystemPerformanceMetrics());

@@ -141,7 +141,8 @@ public:
     // What a process of the same user opens a shared array by while this process has it; empty on an error.
     std::string getSharedMemoryName(const MemoryArray& array) const {
         char name[64];
-        return cw_array_shared_name(array.get(), name, sizeof name, nullptr) == CW_OK ? std::string(name) : std::string();
+        return cw_array_shared_name(array.get(), name, sizeof name, nullptr) == CW_OK ? std::string(name)
+                                                                                      : std::string();
     }
 
     // A descriptor of a shared array to pass on, the caller's to close, or -1.
@@ -178,9 +179,8 @@ public:
     // What is known of a node, held or free: `id`, `type`, `processors`, `memory_bytes`, `owner` and so on, as
     // cw_bridge_node_info lists them. Empty when there is no such node.
     std::map<std::string, std::string> getComputeNodeInfo(int nodeId) const {
-        return detail::read_map([&](cw_map** map) {
-            return cw_bridge_node_info(bridge_.get(), static_cast<std::uint32_t>(nodeId), map);
-        });
+        return detail::read_map(
+            [&](cw_map** map) { return cw_bridge_node_info(bridge_.get(), static_cast<std::uint32_t>(nodeId), map); });
     }
 
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
@@ -244,13 +244,14 @@ public:
 
     // The names of all types.
     std::vector<std::string> getTaskTypes() const {
-        return detail::keys(detail::read_map([this](cw_map** map) { return cw_bridge_task_types(bridge_.get(), map); }));
+        return detail::keys(
+            detail::read_map([this](cw_map** map) { return cw_bridge_task_types(bridge_.get(), map); }));
     }
 
     // The ids of an LLM's tasks that have not ended.
     std::vector<std::string> getActiveTasks(const std::string& llmId) const {
-        return detail::keys(detail::read_map(
-            [&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), llmId.c_str(), map); }));
+        return detail::keys(
+            detail::read_map([&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), llmId.c_str(), map); }));
     }
 
     // See AdvancedCustomizedKernel::setTaskWeightage.

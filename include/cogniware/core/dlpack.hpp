@@ -189,7 +189,8 @@ inline void ForeignArray::look(const dlpack::Tensor& tensor, Shared& shared) {
     const auto device = tensor.device.device_type;
     if (device != dlpack::kCPU && device != dlpack::kCUDA && device != dlpack::kCUDAHost &&
         device != dlpack::kCUDAManaged) {
-        refuse("lies on a device of DLPack type " + std::to_string(device) + ", which is neither the host nor a CUDA GPU");
+        refuse("lies on a device of DLPack type " + std::to_string(device) +
+               ", which is neither the host nor a CUDA GPU");
     }
     if (tensor.dtype.code != dlpack::kFloat || tensor.dtype.bits != 32 || tensor.dtype.lanes != 1) {
         refuse("its elements are not f32");
@@ -260,8 +261,9 @@ inline ForeignArray fromDLPack(dlpack::ManagedTensorVersioned* tensor) {
         throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `tensor`: is null");
     }
     if (tensor->version.major != dlpack::major_version) {
-        throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `tensor`: is of DLPack " + std::to_string(tensor->version.major) +
-                                                   "." + std::to_string(tensor->version.minor) + ", not 1.x");
+        throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `tensor`: is of DLPack " +
+                                                   std::to_string(tensor->version.major) + "." +
+                                                   std::to_string(tensor->version.minor) + ", not 1.x");
     }
     return ForeignArray::take(tensor, (tensor->flags & dlpack::flag_read_only) != 0);
 }

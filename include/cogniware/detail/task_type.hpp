@@ -28,7 +28,8 @@ struct TaskTypeCallback {
     static cw_status run(void* user_data, cw_task_context* raw, const char* llm, const cw_map* params) noexcept {
         try {
             TaskContext context(raw);
-            const std::string result = static_cast<TaskTypeCallback*>(user_data)->function(context, llm, copy_of(params));
+            const std::string result =
+                static_cast<TaskTypeCallback*>(user_data)->function(context, llm, copy_of(params));
             return cw_task_set_result(raw, result.c_str());
         } catch (const std::exception& error) {
             static_cast<void>(cw_task_set_result(raw, error.what()));

@@ -154,6 +154,19 @@ fn buffers_of_transfer_streams_are_a_cache_and_do_not_keep_a_lost_device() {
 }
 
 #[test]
+fn gpus_behind_a_lost_one_are_still_found() {
+    let (mock, _one) = mock();
+    mock.configure(2, 1 << 30);
+    let (first, second) = (gpu(), device::open(DeviceChoice::Cuda(1)).unwrap());
+    lose(mock, &first);
+    let all = device::open_all();
+    assert!(all.iter().any(|d| Arc::ptr_eq(d, &second)));
+    assert!(!all.iter().any(|d| Arc::ptr_eq(d, &first)));
+    device::recover(&first).unwrap();
+    assert!(device::open_all().len() > all.len());
+}
+
+#[test]
 fn a_lost_context_that_cannot_be_thrown_away_is_thrown_away_the_next_time() {
     let (mock, _one) = mock();
     let device = gpu();

@@ -96,6 +96,34 @@ fn copies_and_fills_count_once_with_their_bytes() {
     each(copies);
 }
 
+#[test]
+fn copies_on_streams_of_their_own_count_for_their_tenant() {
+    let _turn = turn();
+    each(|device, _| {
+        const BYTES: u64 = 256 << 10;
+        let home = Home::on(device, "beside");
+        let own = home.0.space().alloc(BYTES, 256, "test").unwrap();
+        let stream = home.0.new_stream(0).unwrap();
+        let mut data = vec![7u8; BYTES as usize];
+        home.0.subject().set(true);
+        device.path().set_own_streams(true);
+        // SAFETY: the host range stays until the stream was waited for.
+        unsafe {
+            home.0.copy(own, data.as_ptr() as u64, BYTES, Some(&*stream)).unwrap();
+            home.0.copy(data.as_mut_ptr() as u64, own, BYTES, Some(&*stream)).unwrap();
+        }
+        stream.synchronize().unwrap();
+        device.path().set_own_streams(false);
+        home.0.subject().set(false);
+        let figures = home.figures();
+        for series in ["copy.host_to_device", "copy.device_to_host"] {
+            assert_eq!(figures.get(&format!("{series}.count")), Some(&1.0), "{series}: {figures:#?}");
+            assert_eq!(figures[&format!("{series}.bytes")], BYTES as f64, "{series}");
+        }
+        home.0.space().free(own).unwrap();
+    });
+}
+
 fn copies(device: &Arc<dyn Device>, timed: bool) {
     let (home, other) = (Home::on(device, "copies"), Home::on(device, "quiet"));
     const BYTES: usize = 300_000;

@@ -169,7 +169,10 @@ impl Context {
         unsafe {
             // A context that goes must not stay current here.
             self.driver.released(self.driver.cuCtxSetCurrent(Handle::NULL));
-            self.driver.cuDevicePrimaryCtxReset_v2(self.device)?;
+            self.driver.cuDevicePrimaryCtxReset_v2(self.device).inspect_err(|_| {
+                // It is there still, and the next call tries again.
+                self.dead.store(false, Ordering::Release);
+            })?;
         }
         self.driver.thrown_away(self.raw);
         Ok(())

@@ -300,6 +300,11 @@ impl Track {
         Arc::new(Track { subject: subject.clone(), lane: NEXT_LANE.fetch_add(1, Relaxed), name: name.into() })
     }
 
+    /// Another lane of the same tenant, for what runs at the same time as this one.
+    pub fn beside(&self, what: &str) -> Arc<Track> {
+        Track::new(&self.subject, format!("{} {what}", self.name))
+    }
+
     /// Whose it is.
     pub fn subject(&self) -> &Arc<Subject> {
         &self.subject

@@ -85,6 +85,7 @@ fn bad_registrations_name_the_key_and_leave_nothing() {
         ("max_cores", &too_many, Status::InvalidArgument),
         ("model_path", "/nowhere/model.gguf", Status::NotFound),
         ("context", "0", Status::InvalidArgument),
+        ("max_memory", "9999999", Status::InvalidArgument),
     ] {
         let mut config = small();
         config.insert(key.into(), value.into());
@@ -96,6 +97,10 @@ fn bad_registrations_name_the_key_and_leave_nothing() {
     let e = bridge.register(&llm, &map(&[("model_type", "gpt-99")])).err().unwrap();
     assert!(e.message().contains("gpt-99") && e.advice().is_some(), "{e}");
     assert!(bridge.active_llms().unwrap().is_empty());
+    bridge.register(&llm, &small()).unwrap();
+    let e = bridge.register(&llm, &small()).err().unwrap();
+    assert_eq!(e.status(), Status::AlreadyExists);
+    assert!(e.advice().unwrap().contains("unregister"), "{e}");
 }
 
 #[test]

@@ -581,7 +581,7 @@ fn many_llms_get_slices_one_gets_all_and_who_holds_a_node_keeps_it() {
         assert_eq!(names[&format!("device.{index}.node_layout")], "slices:4");
         assert_eq!(names[&format!("device.{index}.gate_grace_us")], "1000");
         for bad in [0, 17, u32::MAX] {
-            assert!(driver.optimize_for_many(bad).unwrap_err().message().contains("slices"));
+            assert!(driver.optimize_for_many(bad).unwrap_err().message().contains("`llms`"));
         }
         driver.optimize_for_any().unwrap();
         assert_eq!((cut().len() as u32, Gate::of(&device).grace()), (units, GRACE));

@@ -1180,7 +1180,7 @@ CW_API cw_status cw_driver_tensor_cores_disable(struct cw_driver *driver);
 // tenants that pause up to 1 ms between steps. Nodes that are held keep their units until they are given back.
 CW_API
 cw_status cw_driver_optimize_many(struct cw_driver *driver,
-                                  uint32_t llms);
+                                  int32_t llms);
 
 // Makes one node of all the current device's processors and keeps no unit idle for anybody.
 CW_API cw_status cw_driver_optimize_one(struct cw_driver *driver);
@@ -1758,7 +1758,7 @@ cw_status cw_kernel_cache_window(const struct cw_kernel *kernel,
 // info must be valid for a write.
 CW_API
 cw_status cw_bridge_node_info(const struct cw_bridge *bridge,
-                              uint32_t node,
+                              int32_t node,
                               struct cw_map **info);
 
 // Makes a partition of the memory of tenant llm, of type (CW_PARTITION_*); *id gets its number. Shared and constant
@@ -2186,7 +2186,8 @@ cw_status cw_bridge_active_tasks(const struct cw_bridge *bridge,
 CW_API
 cw_status cw_tenant_config_default(struct cw_tenant_config *config);
 
-// Opens a tenant on device (cpu, cuda, cuda:N, auto; NULL for the default device) under a new id.
+// Opens a tenant on device (cpu, cuda, cuda:N, auto; NULL for the default device) under a new id (1 to 127
+// bytes without control characters).
 // config may be NULL for defaults. End it with cw_tenant_close.
 //
 // Texts must be NUL-terminated, config null or valid, tenant valid for a write.

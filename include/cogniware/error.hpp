@@ -72,8 +72,9 @@ inline ErrorCategory last_error_category() noexcept { return static_cast<ErrorCa
 // A call that failed. what() is the whole message, for people; status() is CW_ERROR_*, for programs.
 class Error : public std::runtime_error {
 public:
-    Error(cw_status status, const std::string& message, std::uint32_t driver_code = 0)
-        : std::runtime_error(message), status_(status), driver_code_(driver_code) {}
+    Error(cw_status status, const std::string& message, std::uint32_t driver_code = 0,
+          ErrorCategory category = ErrorCategory::argument)
+        : std::runtime_error(message), status_(status), driver_code_(driver_code), category_(category) {}
 
     // The last error of this thread, which a call that answered `status` left.
     static Error last(cw_status status) {
@@ -108,7 +109,7 @@ public:
 private:
     cw_status status_;
     std::uint32_t driver_code_;
-    ErrorCategory category_ = ErrorCategory::argument;
+    ErrorCategory category_;
     std::string advice_, call_, function_;
 };
 

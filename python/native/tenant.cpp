@@ -191,7 +191,7 @@ void bind_task(py::module_& module) {
                 }
                 const auto info = self.info();
                 if (info.state != CW_TASK_COMPLETED) {
-                    throw cogniware::Error(info.status == CW_OK ? CW_ERROR_CANCELLED : info.status, self.result());
+                    throw cogniware::detail::task_error(info, self.result());
                 }
                 return self.result();
             },

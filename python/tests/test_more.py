@@ -95,6 +95,8 @@ def test_compute_node_info(bridge, kernel, name):
     assert bridge.deallocate_compute_node(node, name)
     with pytest.raises(cw.Error):
         bridge.get_compute_node_info(10**6)
+    with pytest.raises(cw.NotFoundError, match="node -1 "):
+        bridge.get_compute_node_info(-1)
 
 
 def test_recovery(kernel):

@@ -116,8 +116,9 @@ def test_tasks_of_a_tenant(tenant):
     with pytest.raises(cw.InvalidArgumentError):
         seen[0].set_result("too late")
     failing = tenant.schedule(lambda context: {}["absent"])
-    with pytest.raises(cw.CallbackError, match="KeyError"):
+    with pytest.raises(cw.CallbackError, match="KeyError") as raised:
         failing.result(timeout=30)
+    assert raised.value.category == cw.ErrorCategory.TASK
     with pytest.raises(TypeError, match="work"):
         tenant.schedule("text")
     told = threading.Event()

@@ -141,7 +141,11 @@ pub fn generating(map: &Map) -> Result<Generating> {
         sampling,
         stop: stop.lines().filter(|s| !s.is_empty()).map(str::to_owned).collect(),
         ignore_eos: keys::flag(map, "ignore_eos")?.unwrap_or(false),
-        logprobs: keys::number(map, "logprobs")?,
+        logprobs: match map.get("logprobs").map(String::as_str) {
+            Some("true") => Some(0),
+            Some("false") => None,
+            _ => keys::number(map, "logprobs")?,
+        },
     })
 }
 
@@ -167,12 +171,16 @@ mod tests {
         assert_eq!(read.sampling.temperature, 0.7);
         assert_eq!(read.stop, ["END", "##"]);
         assert_eq!(read.sampling.seed, Some(7));
+        for (text, count) in [("true", Some(0)), ("false", None), ("3", Some(3))] {
+            assert_eq!(generating(&map(&[("logprobs", text)])).unwrap().logprobs, count);
+        }
         assert_eq!(placement(&map(&[("max_memory", "8")])).unwrap().memory_limit, Some(8 << 20));
         for (key, value) in [
             ("max_tokens", "0"),
             ("temperature", "hot"),
             ("top_k", "-1"),
             ("chat", "maybe"),
+            ("logprobs", "yes"),
             ("temperature", "-1"),
         ] {
             let e = generating(&map(&[(key, value)])).unwrap_err();

@@ -196,7 +196,8 @@ impl Bridge {
             llm.end();
         }
         let registered = self.read(|s| match s.llms.contains_key(id) {
-            true => Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered"))),
+            true => Err(Error::new(Status::AlreadyExists, format!("LLM {id:?} is registered already"))
+                .advise("unregister it first, or change it with updateLLMConfig")),
             false => Ok(s.llms.len()),
         })?;
         self.admits(registered)?;
@@ -212,7 +213,10 @@ impl Bridge {
                 let device = device.clone().map_or_else(|| self.device(), Ok)?;
                 let default = self.tenant_defaults(&device)?;
                 let memory_limit = placement.memory_limit.unwrap_or(default.memory_limit);
-                tenant::open(id, &device, &TenantConfig { memory_limit, ..default })?
+                tenant::open(id, &device, &TenantConfig { memory_limit, ..default }).map_err(|e| {
+                    let named = placement.memory_limit.is_some() && e.message().contains("`memory_limit`");
+                    if named { e.within("max_memory") } else { e }
+                })?
             }
         };
         // A tenant that nobody opened on purpose belongs to the LLM from here on.

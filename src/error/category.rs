@@ -81,7 +81,8 @@ impl Category {
             DeviceLost => return Category::Device,
             Panic | Internal => return Category::Internal,
             Callback => return Category::Bridge,
-            Format => return Category::Model,
+            // A module of the driver is no model.
+            Format if !place.contains("_module") => return Category::Model,
             _ => {}
         }
         Category::of_place(place).unwrap_or(match status {
@@ -164,6 +165,8 @@ mod tests {
             (Status::Driver, "cw_kernel_initialize", Category::Initialization),
             (Status::NotFound, "cw_driver_module_load", Category::Driver),
             (Status::Io, "cw_driver_module_load", Category::Driver),
+            (Status::Format, "cw_driver_module_load", Category::Driver),
+            (Status::Format, "cw_bridge_llm_register", Category::Model),
             (Status::QuotaExceeded, "cw_bridge_array_allocate", Category::Memory),
             (Status::OutOfMemory, "cw_kernel_memory_alloc", Category::Memory),
             (Status::InvalidArgument, "cw_kernel_memory_alloc", Category::Memory),

@@ -33,8 +33,16 @@ impl fmt::Display for Call<'_> {
 /// The [`Call`] of an exported function's name and all its parameters.
 macro_rules! call {
     ($name:literal $(, $argument:ident)* $(,)?) => {
-        $crate::ffi::arguments::Call { name: $name, arguments: &[$((stringify!($argument), &$argument)),*] }
+        $crate::ffi::arguments::Call {
+            name: $name,
+            arguments: &[$(($crate::ffi::arguments::plain(stringify!($argument)), &$argument)),*],
+        }
     };
+}
+
+/// A parameter's name as the header has it: `type` where Rust must write `r#type`.
+pub(super) fn plain(name: &'static str) -> &'static str {
+    name.strip_prefix("r#").unwrap_or(name)
 }
 
 /// What can be an argument of an exported function.
@@ -102,6 +110,8 @@ mod tests {
             call!("cw_x", id, bytes, none, function).to_string(),
             "cw_x(id=\"gpt\", bytes=4096, none=NULL, function=set)"
         );
+        let r#type = 4;
+        assert_eq!(call!("cw_x", r#type).to_string(), "cw_x(type=4)");
         let long = std::ffi::CString::new("x".repeat(1000)).unwrap();
         let text = long.as_ptr();
         assert_eq!(call!("cw_x", text).to_string(), format!("cw_x(text=\"{}\"…)", "x".repeat(48)));

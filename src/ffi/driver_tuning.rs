@@ -3,6 +3,7 @@
 use super::driver::get;
 use super::guard::guard;
 use super::types::{cw_driver, cw_status};
+use crate::compute::MOST_SLICES;
 
 /// Lets products of f32 numbers on the current device run on its matrix circuits with narrower inputs (TF32 and bf16 on a
 /// GPU, bf16 on a CPU with AVX-512 BF16), from the next step of every model on. `CW_ERROR_UNSUPPORTED` where the device
@@ -30,8 +31,12 @@ pub unsafe extern "C" fn cw_driver_tensor_cores_disable(driver: *mut cw_driver) 
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cw_driver_optimize_many(driver: *mut cw_driver, llms: u32) -> cw_status {
-    guard(call!("cw_driver_optimize_many", driver, llms), || get(driver)?.optimize_for_many(llms))
+pub unsafe extern "C" fn cw_driver_optimize_many(driver: *mut cw_driver, llms: i32) -> cw_status {
+    guard(call!("cw_driver_optimize_many", driver, llms), || {
+        let count = u32::try_from(llms)
+            .map_err(|_| crate::Error::argument("llms", format!("{llms} is not in 1 to {MOST_SLICES}")))?;
+        get(driver)?.optimize_for_many(count)
+    })
 }
 
 /// Makes one node of all the current device's processors and keeps no unit idle for anybody.

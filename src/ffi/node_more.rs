@@ -85,13 +85,13 @@ pub unsafe extern "C" fn cw_kernel_cache_window(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_bridge_node_info(
     bridge: *const cw_bridge,
-    node: u32,
+    node: i32,
     info: *mut *mut cw_map,
 ) -> cw_status {
     guard(call!("cw_bridge_node_info", bridge, node, info), || {
         // SAFETY: the caller's promise.
         let info = unsafe { out("info", info)? };
-        *info = export(super::bridge::get(bridge)?.node_info(node)?);
+        *info = export(super::bridge::get(bridge)?.node_info(super::node::number(node)?)?);
         Ok(())
     })
 }

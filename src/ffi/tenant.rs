@@ -38,7 +38,8 @@ pub unsafe extern "C" fn cw_tenant_config_default(config: *mut cw_tenant_config)
     })
 }
 
-/// Opens a tenant on `device` (`cpu`, `cuda`, `cuda:N`, `auto`; `NULL` for the default device) under a new `id`.
+/// Opens a tenant on `device` (`cpu`, `cuda`, `cuda:N`, `auto`; `NULL` for the default device) under a new `id` (1 to 127
+/// bytes without control characters).
 /// `config` may be `NULL` for defaults. End it with `cw_tenant_close`.
 ///
 /// # Safety

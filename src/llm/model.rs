@@ -277,7 +277,7 @@ impl Model {
         if tokens.is_empty() || tokens.len() > self.context as usize {
             return Err(Error::argument(
                 "ids",
-                format!("{} tokens are outside 1..={}", tokens.len(), self.context),
+                format!("{} tokens are not in 1 to {}", tokens.len(), self.context),
             ));
         }
         Ok(Sequence::new(self.shared.ticket(), want, tokens, self.context as usize))

@@ -36,14 +36,14 @@ impl ModelOptions {
             None => model_context.min(8192),
             Some(n) if n >= 2 && n <= model_context => n,
             Some(n) => {
-                return Err(Error::argument("context", format!("{n} is outside 2..={model_context}"))
+                return Err(Error::argument("context", format!("{n} is not in 2 to {model_context}"))
                     .advise("the model was made for that many positions"));
             }
         };
         let pick = |name: &str, value: Option<u32>, default: u32, most: u32| match value {
             None => Ok(default),
             Some(n) if n >= 1 && n <= most => Ok(n),
-            Some(n) => Err(Error::argument(name, format!("{n} is outside 1..={most}"))),
+            Some(n) => Err(Error::argument(name, format!("{n} is not in 1 to {most}"))),
         };
         let max_sequences = pick("max_sequences", self.max_sequences, if cpu { 16 } else { 32 }, 256)?;
         let rows = pick("prefill_rows", self.prefill_rows, if cpu { 128 } else { 512 }, 8192)?;

@@ -101,6 +101,26 @@ struct Compute {
     next_stream: u64,
 }
 
+/// Most bytes of an id: structs of the C interface show owners in 128 bytes with the final NUL.
+const LONGEST_ID: usize = 127;
+
+/// An id must be shown whole and on one line wherever figures and tables name it.
+fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(Error::argument("llmId", "must not be empty"));
+    }
+    if id.len() > LONGEST_ID {
+        return Err(Error::argument(
+            "llmId",
+            format!("has {} bytes, at most {LONGEST_ID} are allowed", id.len()),
+        ));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(Error::argument("llmId", format!("{id:?} has control characters")));
+    }
+    Ok(())
+}
+
 /// Refuses more processors than the device has.
 fn fits(device: &Arc<dyn Device>, processors: u32) -> Result<()> {
     let most: u32 = device.units().iter().map(|u| u.processors).sum();
@@ -112,9 +132,7 @@ fn fits(device: &Arc<dyn Device>, processors: u32) -> Result<()> {
 
 impl Tenant {
     fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Tenant> {
-        if id.is_empty() {
-            return Err(Error::argument("llmId", "must not be empty"));
-        }
+        check_id(id)?;
         fits(device, config.processors)?;
         // A tool that is attached to the process hears of everything from the first tenant on.
         nvtx::attach();

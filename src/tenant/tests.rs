@@ -75,6 +75,19 @@ fn more_processors_than_the_device_has_are_refused_at_once() {
 }
 
 #[test]
+fn ids_that_cannot_be_shown_whole_are_refused() {
+    let device = cpu();
+    let config = TenantConfig { memory_limit: MIB, memory_floor: 0, processors: 0, weight: 1.0, priority: 2 };
+    for id in ["".to_owned(), "x".repeat(128), "two\nlines".to_owned(), "bell\u{7}".to_owned()] {
+        let refused = open(&id, &device, &config).err().unwrap_or_else(|| panic!("{id:?} was taken"));
+        assert_eq!(refused.status(), Status::InvalidArgument);
+        assert!(refused.message().contains("`llmId`"), "{refused}");
+    }
+    let longest = format!("{:y<127}", name("long"));
+    close_this(&open(&longest, &device, &config).unwrap()).unwrap();
+}
+
+#[test]
 fn the_automatic_node_goes_when_the_tenant_is_given_one() {
     let home = Home::new("automatic");
     let t = &home.0;

@@ -179,8 +179,7 @@ public:
     // What is known of a node, held or free: `id`, `type`, `processors`, `memory_bytes`, `owner` and so on, as
     // cw_bridge_node_info lists them. Empty when there is no such node.
     std::map<std::string, std::string> getComputeNodeInfo(int nodeId) const {
-        return detail::read_map(
-            [&](cw_map** map) { return cw_bridge_node_info(bridge_.get(), static_cast<std::uint32_t>(nodeId), map); });
+        return detail::read_map([&](cw_map** map) { return cw_bridge_node_info(bridge_.get(), nodeId, map); });
     }
 
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
@@ -315,7 +314,7 @@ public:
         const cw_task_info info = detail::task_info(task);
         const std::string text = detail::task_result(task);
         if (info.state != CW_TASK_COMPLETED) {
-            throw Error(info.status == CW_OK ? CW_ERROR_CANCELLED : info.status, text);
+            throw detail::task_error(info, text);
         }
         return text;
     }

@@ -51,7 +51,7 @@ public:
     // Cuts the current device's processors into slices of the same size (1 to 16), one an LLM; its gate keeps shares to their
     // weights. Nodes that are held keep their units until they are given back.
     bool optimizeForMultipleLLMs(int llms = 4) noexcept {
-        return cw_driver_optimize_many(driver_.get(), llms < 0 ? 0 : static_cast<std::uint32_t>(llms)) == CW_OK;
+        return cw_driver_optimize_many(driver_.get(), llms) == CW_OK;
     }
 
     // One node of all processors; no unit is kept idle for anybody.

@@ -12,6 +12,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <type_traits>
 
 namespace cogniware {
 namespace detail {
@@ -24,7 +25,11 @@ void read_option(const std::string& key, const std::string& text, std::optional<
     // Streams read "-1" into an unsigned number by wrapping it around.
     const bool negative = !std::numeric_limits<Number>::is_signed && text.find('-') != std::string::npos;
     if (negative || !(stream >> value) || !(stream >> std::ws).eof()) {
-        throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `" + key + "`: \"" + text + "\" is no number that it can be");
+        const std::string wanted =
+            std::is_integral<Number>::value
+                ? "is no whole number from 0 to " + std::to_string(std::numeric_limits<Number>::max())
+                : std::string("is no number");
+        throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `" + key + "`: \"" + text + "\" " + wanted);
     }
     into = value;
 }
@@ -64,6 +69,8 @@ inline void read_options(const std::map<std::string, std::string>& values, Gener
             read_option(key, text, options.seed);
         else if (key == "chat")
             options.chat = read_flag(key, text);
+        else if (key == "logprobs" && (text == "true" || text == "false"))
+            options.logprobs = text == "true";
         else if (key == "logprobs") {
             std::optional<std::uint32_t> count;
             read_option(key, text, count);
@@ -80,7 +87,12 @@ inline void read_options(const std::map<std::string, std::string>& values, Gener
                 if (!line.empty()) options.stop.push_back(line);
             }
         } else if (strict) {
-            throw Error(CW_ERROR_INVALID_ARGUMENT, "argument `" + key + "`: is no known key of generating text");
+            throw Error(
+                CW_ERROR_INVALID_ARGUMENT,
+                "argument `" + key +
+                    "`: is no known key of generating text (known are: chat, frequency_penalty, "
+                    "ignore_eos, logprobs, max_tokens, min_p, presence_penalty, repeat_penalty, seed, stop, system, "
+                    "temperature, top_k, top_p)");
         }
     }
 }

@@ -32,6 +32,18 @@ inline std::string task_result(const TaskHandle& task) {
     });
 }
 
+// The error of a task that did not complete. What leaves no doubt is not the task's own.
+inline Error task_error(const cw_task_info& info, const std::string& text) {
+    const cw_status status = info.status == CW_OK ? CW_ERROR_CANCELLED : info.status;
+    ErrorCategory category = ErrorCategory::task;
+    if (status == CW_ERROR_OUT_OF_MEMORY || status == CW_ERROR_QUOTA_EXCEEDED) {
+        category = ErrorCategory::memory;
+    } else if (status == CW_ERROR_DEVICE_LOST) {
+        category = ErrorCategory::device;
+    }
+    return Error(status, text, 0, category);
+}
+
 inline std::string task_id(const TaskHandle& task) {
     return read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
         return cw_task_id(task.get(), buffer, length, needed);

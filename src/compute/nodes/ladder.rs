@@ -29,7 +29,7 @@ impl Layout {
     /// `slices` slices.
     pub fn slices(slices: u32) -> Result<Layout> {
         if slices == 0 || slices > MOST_SLICES {
-            return Err(Error::argument("slices", format!("{slices} is not in 1 to {MOST_SLICES}")));
+            return Err(Error::argument("llms", format!("{slices} is not in 1 to {MOST_SLICES}")));
         }
         Ok(Layout::Slices(slices))
     }

@@ -71,7 +71,7 @@ impl Sampling {
             if value >= low && value <= high {
                 return Ok(());
             }
-            Err(Error::argument(name, format!("{value} is outside {low}..={high}")))
+            Err(Error::argument(name, format!("{value} is not in {low} to {high}")))
         };
         within("temperature", self.temperature, 0.0, 100.0)?;
         within("top_p", self.top_p, 0.0, 1.0)?;

@@ -257,6 +257,13 @@ fn launches(device: &Arc<dyn Device>, timed: bool) {
         let figures = home.figures();
         home.0.subject().set(false);
         plausible(&figures, "kernel.mock_fill", wall, timed);
+        // CUPTI sees into the graph.
+        if profiler::source() == "cupti" {
+            assert_eq!(figures["kernel.mock_fill.count"], 104.0);
+            assert!(!figures.contains_key("kernel.cuda_graph.count"));
+            drop(graph);
+            return home.0.space().free(memory).unwrap();
+        }
         assert_eq!(figures["kernel.mock_fill.count"], 100.0);
         let occupancy = figures["kernel.mock_fill.occupancy"];
         assert!(occupancy > 0.0 && occupancy <= 1.0, "{occupancy}");
@@ -407,7 +414,9 @@ fn llm(device: &str) {
     };
     let in_steps = figures["step.decode.total_seconds"] + figures["step.prefill.total_seconds"];
     assert!(
-        of(".total_seconds") > in_steps / 10.0 && of(".total_seconds") <= in_steps * 1.05,
+        // By CUPTI without the gaps between launches.
+        of(".total_seconds") > in_steps / if profiler::source() == "cupti" { 50.0 } else { 10.0 }
+            && of(".total_seconds") <= in_steps * 1.05,
         "{figures:#?}"
     );
     assert!(of(".count") > steps * 10.0);
@@ -463,7 +472,12 @@ fn trace_nests(llm: &str, decodes: usize, exact: bool) {
         .collect();
     let mut steps = 0;
     // Device clocks are told in f32 milliseconds since an anchor: some microseconds.
-    let slack = if exact { 0.002 } else { 5.0 };
+    // CUPTI's clock is fitted to the host's by CUPTI.
+    let slack = match (exact, profiler::source()) {
+        (true, _) => 0.002,
+        (false, "cupti") => 200.0,
+        (false, _) => 5.0,
+    };
     for (tid, mut lane) in lanes {
         assert!(threads.contains(&tid), "thread {tid} has no name");
         lane.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));

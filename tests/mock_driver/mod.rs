@@ -194,6 +194,19 @@ impl Mock {
         unsafe { f() }
     }
 
+    /// Lets a tool's library watch what is queued and run: its `tool_queued` and `tool_ran`.
+    pub fn watched_by(&self, tool: &Library) {
+        let f: Symbol<unsafe extern "C" fn(*const std::ffi::c_void, *const std::ffi::c_void)> =
+            self.function("mock_watch");
+        // SAFETY: the C file of the tool has these functions with the types that the mock calls; the tool stays loaded.
+        unsafe {
+            let address = |name: &[u8]| {
+                tool.get::<unsafe extern "C" fn()>(name).map(|s| *s as *const std::ffi::c_void).unwrap()
+            };
+            f(address(b"tool_queued"), address(b"tool_ran"));
+        }
+    }
+
     /// The driver on this library.
     pub fn driver(&self) -> Arc<CudaDriver> {
         CudaDriver::open(&self.path).unwrap()

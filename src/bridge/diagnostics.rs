@@ -65,7 +65,8 @@ impl Bridge {
             ("prompt", "Once upon a time".into()),
         ];
         let config: Map = pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        self.register(&id, &config)?;
+        // Beside the `max_llms`: a bridge that is full is not a bridge that fails.
+        self.register_on(&id, &config, false)?;
         let said = self.generate_twice(&id);
         let unregistered = self.unregister(&id);
         let said = said?;

@@ -1,9 +1,9 @@
 // What many threads share while others change it: streams, partitions and nodes of one kernel, tasks with weights, the
 // profiler recording while it is read, reset and exported, a logger replaced while others log, the history of errors
 // while errors are made. For ThreadSanitizer; by itself it fails where a value is wrong or a call says no reason.
-#include <cogniware/cogniware.hpp>
 #include <cogniware/core/customized_kernel.h>
 #include <cogniware/core/python_cpp_bridge.h>
+#include <cogniware/cogniware.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -105,7 +105,8 @@ void nodes(int number) {
 // A model of the bridge generates, so that steps and kernels are recorded.
 void model(int) {
     const auto bridge = PythonCppBridgeManager::getInstance().getBridge();
-    const std::string id = bridge->scheduleTask("threads-model", "inference", {{"prompt", "The sea"}, {"max_tokens", "2"}});
+    const std::string id =
+        bridge->scheduleTask("threads-model", "inference", {{"prompt", "The sea"}, {"max_tokens", "2"}});
     if (GOOD(!id.empty()) && !kernel().waitForTask(id, std::chrono::seconds(120))) {
         std::fprintf(stderr, "threads: generate did not end: %s\n", cogniware::last_error().c_str());
         std::abort();
@@ -161,7 +162,8 @@ void errors(int number) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 40;
+    // So long, all of them: what one does in a round takes another a hundred.
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(argc > 1 ? std::atoi(argv[1]) : 10);
     auto& system = KernelDriverManager::getInstance();
     auto& manager = PythonCppBridgeManager::getInstance();
     if (!GOOD(system.initializeSystem()) || !GOOD(manager.initializeBridge()) ||
@@ -175,7 +177,7 @@ int main(int argc, char** argv) {
     std::vector<std::thread> threads;
     for (std::size_t number = 0; number < parts.size(); ++number) {
         threads.emplace_back([&, number] {
-            for (int round = 0; round < rounds; ++round) {
+            while (std::chrono::steady_clock::now() < end && failures == 0) {
                 try {
                     parts[number].second(static_cast<int>(number));
                 } catch (const std::exception& why) {

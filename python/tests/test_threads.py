@@ -187,8 +187,8 @@ def test_buffers(tenant, on_gpu):
         assert tenant.usage()["memory_held"] == 1024 and view.sum() == 768
         tenant.close()
         assert view.sum() == 768
-    with pytest.raises(cw.Error):
-        tenant.allocate(10)
+        with pytest.raises(cw.Error):
+            tenant.allocate(10)
 
 
 def test_quota(tenant):

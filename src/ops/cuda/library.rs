@@ -196,6 +196,11 @@ impl Drop for Library {
 impl Library {
     /// The library, if it is installed and works with this driver.
     pub(super) fn find(device: &CudaDevice) -> Result<Option<Library>> {
+        // It calls NVIDIA's own driver library, whose contexts and streams another library's are not.
+        let file = device.context().driver.path().file_name().unwrap_or_default();
+        if !file.to_string_lossy().starts_with("libcuda.so") {
+            return Ok(None);
+        }
         let Some(table) = TABLE.as_ref() else { return Ok(None) };
         let _current = device.context().enter()?;
         let mut handle = null_mut();

@@ -5,6 +5,7 @@ use cogniware::Status;
 use cogniware::bridge::{Bridge, config::Map};
 use cogniware::compute::{TaskState, Tasks};
 use cogniware::device::{self, Device};
+use cogniware::driver::diagnostics::Outcome;
 use cogniware::kernel::{KERNEL_KEYS, Kernel};
 use cogniware::memory::Ledger;
 use cogniware::tenant;
@@ -45,6 +46,18 @@ fn kernel(device: &Arc<dyn Device>) -> Kernel {
 
 fn small() -> Map {
     map(&[("device", "cpu"), ("max_memory", "64"), ("context", "1024"), ("max_sequences", "2")])
+}
+
+#[test]
+fn a_self_test_is_no_failure_where_the_configuration_admits_no_other_llm() {
+    let bridge = Bridge::default();
+    bridge.initialize().unwrap();
+    bridge.configure(&map(&[("max_llms", "1")])).unwrap();
+    bridge.register(&id("only"), &small()).unwrap();
+    bridge.run_diagnostics().unwrap();
+    let results = bridge.diagnostic_results();
+    let part = results.iter().find(|p| p.name == "generation").unwrap();
+    assert!(part.outcome == Outcome::Skipped && part.detail.contains("max_llms"), "{part:?}");
 }
 
 #[test]
@@ -215,6 +228,8 @@ fn the_eleventh_llm_is_refused_by_name() {
     let e = bridge.register(&ids[2], &small()).err().expect("the third was taken");
     assert!(e.message().contains("max_llms"), "{e}");
     assert!(tenant::find(&ids[2]).is_err(), "it left a tenant");
+    // The self-test registers an LLM of its own, and a full bridge is no fault.
+    bridge.run_diagnostics().unwrap();
     assert_eq!(bridge.configuration()["max_llms"], "2");
     bridge.unregister(&ids[0]).unwrap();
     let third = bridge.register(&ids[2], &small()).unwrap();

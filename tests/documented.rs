@@ -278,7 +278,7 @@ fn rows(page: &str, title: &str) -> Vec<(String, Vec<String>)> {
         line.trim().trim_matches('|').split(" | ").map(|c| c.trim().to_owned()).collect()
     };
     let table = section.lines().filter(|l| l.starts_with("| `"));
-    table.map(|l| cells(l)).map(|c| (c[0].trim_matches('`').to_owned(), c[1..].to_vec())).collect()
+    table.map(cells).map(|c| (c[0].trim_matches('`').to_owned(), c[1..].to_vec())).collect()
 }
 
 #[test]

@@ -545,7 +545,7 @@ fn a_configuration_is_checked_and_in_force_whole_or_not_at_all() {
     }
     driver.configure(&map(&[("optimization_level", "high"), ("direct_access", "false")])).unwrap();
     assert_eq!(switches(), ("custom".into(), false, true, true));
-    let off = [("direct_access", "1"), ("memory_optimization", "0"), ("nvlink", "0")];
+    let off = [("direct_access", "1"), ("memory_optimization", "0"), ("nvlink", "0"), ("tensor_cores", "0")];
     driver.configure(&map(&off)).unwrap();
     assert_eq!(switches(), ("medium".into(), true, true, false));
     let before = driver.configuration().unwrap();

@@ -144,6 +144,16 @@ fn constant(rig: &Rig) {
     refused(tenant.fill(p.device_ptr, 1, 100, None), Status::InvalidArgument, "dst");
     assert_eq!(rig.read(p.id, 5000), data, "a refused copy changed it");
     assert_eq!(rig.read(p.id, p.bytes as usize)[5000..], vec![0; p.bytes as usize - 5000]);
+    // Who reads it while it is written for the first time finds zeros or the data, and no hole.
+    for _ in 0..20 {
+        let other = rig.make(&tenant, 5000, PartitionType::Constant);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| while rig.read(other.id, 5000) != data {});
+            kernel.write_partition(other.id, 0, &data).unwrap();
+            reader.join().unwrap();
+        });
+        kernel.destroy_partition(other.id).unwrap();
+    }
     // Its neighbours in the tenant's range are not read-only.
     let beside = tenant.alloc(100, "beside").unwrap();
     tenant.fill(beside, 1, 100, None).unwrap();

@@ -96,6 +96,34 @@ fn copies_and_fills_count_once_with_their_bytes() {
     each(copies);
 }
 
+#[test]
+fn copies_on_streams_of_their_own_count_for_their_tenant() {
+    let _turn = turn();
+    each(|device, _| {
+        const BYTES: u64 = 256 << 10;
+        let home = Home::on(device, "beside");
+        let own = home.0.space().alloc(BYTES, 256, "test").unwrap();
+        let stream = home.0.new_stream(0).unwrap();
+        let mut data = vec![7u8; BYTES as usize];
+        home.0.subject().set(true);
+        device.path().set_own_streams(true);
+        // SAFETY: the host range stays until the stream was waited for.
+        unsafe {
+            home.0.copy(own, data.as_ptr() as u64, BYTES, Some(&*stream)).unwrap();
+            home.0.copy(data.as_mut_ptr() as u64, own, BYTES, Some(&*stream)).unwrap();
+        }
+        stream.synchronize().unwrap();
+        device.path().set_own_streams(false);
+        home.0.subject().set(false);
+        let figures = home.figures();
+        for series in ["copy.host_to_device", "copy.device_to_host"] {
+            assert_eq!(figures.get(&format!("{series}.count")), Some(&1.0), "{series}: {figures:#?}");
+            assert_eq!(figures[&format!("{series}.bytes")], BYTES as f64, "{series}");
+        }
+        home.0.space().free(own).unwrap();
+    });
+}
+
 fn copies(device: &Arc<dyn Device>, timed: bool) {
     let (home, other) = (Home::on(device, "copies"), Home::on(device, "quiet"));
     const BYTES: usize = 300_000;
@@ -229,6 +257,13 @@ fn launches(device: &Arc<dyn Device>, timed: bool) {
         let figures = home.figures();
         home.0.subject().set(false);
         plausible(&figures, "kernel.mock_fill", wall, timed);
+        // CUPTI sees into the graph.
+        if profiler::source() == "cupti" {
+            assert_eq!(figures["kernel.mock_fill.count"], 104.0);
+            assert!(!figures.contains_key("kernel.cuda_graph.count"));
+            drop(graph);
+            return home.0.space().free(memory).unwrap();
+        }
         assert_eq!(figures["kernel.mock_fill.count"], 100.0);
         let occupancy = figures["kernel.mock_fill.occupancy"];
         assert!(occupancy > 0.0 && occupancy <= 1.0, "{occupancy}");
@@ -379,7 +414,9 @@ fn llm(device: &str) {
     };
     let in_steps = figures["step.decode.total_seconds"] + figures["step.prefill.total_seconds"];
     assert!(
-        of(".total_seconds") > in_steps / 10.0 && of(".total_seconds") <= in_steps * 1.05,
+        // By CUPTI without the gaps between launches.
+        of(".total_seconds") > in_steps / if profiler::source() == "cupti" { 50.0 } else { 10.0 }
+            && of(".total_seconds") <= in_steps * 1.05,
         "{figures:#?}"
     );
     assert!(of(".count") > steps * 10.0);
@@ -435,7 +472,12 @@ fn trace_nests(llm: &str, decodes: usize, exact: bool) {
         .collect();
     let mut steps = 0;
     // Device clocks are told in f32 milliseconds since an anchor: some microseconds.
-    let slack = if exact { 0.002 } else { 5.0 };
+    // CUPTI's clock is fitted to the host's by CUPTI.
+    let slack = match (exact, profiler::source()) {
+        (true, _) => 0.002,
+        (false, "cupti") => 200.0,
+        (false, _) => 5.0,
+    };
     for (tid, mut lane) in lanes {
         assert!(threads.contains(&tid), "thread {tid} has no name");
         lane.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));

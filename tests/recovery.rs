@@ -131,6 +131,55 @@ fn page_locked_memory_in_use_keeps_a_lost_device() {
 }
 
 #[test]
+fn buffers_of_transfer_streams_are_a_cache_and_do_not_keep_a_lost_device() {
+    let (mock, _one) = mock();
+    let device = gpu();
+    let tenant = tenant::open("sender", &device, &config(64 << 20)).unwrap();
+    let memory = tenant.space().alloc(1 << 20, 256, "test").unwrap();
+    let stream = tenant.new_stream(0).unwrap();
+    let data = vec![7u8; 1 << 20];
+    let send = || {
+        device.path().set_own_streams(true);
+        // SAFETY: both have that size, and the stream is waited for.
+        unsafe { device.copy(memory, data.as_ptr() as u64, 1 << 20, Some(&*stream)).unwrap() };
+        stream.synchronize().unwrap();
+        assert!(mock.live("host") > 0, "kept for the next one");
+    };
+    send();
+    device.free_caches();
+    assert_eq!(mock.live("host"), 0);
+    send();
+    lose(mock, &device);
+    assert!(!device::recover(&device).unwrap().is_lost());
+}
+
+#[test]
+fn gpus_behind_a_lost_one_are_still_found() {
+    let (mock, _one) = mock();
+    mock.configure(2, 1 << 30);
+    let (first, second) = (gpu(), device::open(DeviceChoice::Cuda(1)).unwrap());
+    lose(mock, &first);
+    let all = device::open_all();
+    assert!(all.iter().any(|d| Arc::ptr_eq(d, &second)));
+    assert!(!all.iter().any(|d| Arc::ptr_eq(d, &first)));
+    device::recover(&first).unwrap();
+    assert!(device::open_all().len() > all.len());
+}
+
+#[test]
+fn a_lost_context_that_cannot_be_thrown_away_is_thrown_away_the_next_time() {
+    let (mock, _one) = mock();
+    let device = gpu();
+    lose(mock, &device);
+    mock.fail("cuDevicePrimaryCtxReset_v2:1:999");
+    assert_eq!(device::recover(&device).err().unwrap().driver_code(), Some(999));
+    mock.fail("");
+    device::recover(&device).unwrap().synchronize().unwrap();
+    assert!(!gpu().is_lost());
+    assert_eq!(mock.violations(), 0);
+}
+
+#[test]
 fn recovery_is_automatic_when_the_environment_says_so() {
     let (mock, _one) = mock();
     let device = gpu();

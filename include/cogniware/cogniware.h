@@ -1041,9 +1041,11 @@ CW_API cw_status cw_driver_nvlink_disable(struct cw_driver *driver);
 
 // Changes keys of the configuration; the others stay. All take effect, or none does. optimization_level (none, low,
 // medium, high; the default is low) sets the switches; each also has a key of its own, true or false:
-// direct_access (on from low), async_transfers (from medium), memory_optimization and nvlink (at high; there
-// nvlink is left out where no two GPUs can). Unknown keys and values are refused by name. Before
-// cw_driver_initialize it is checked and kept, and takes effect there. NULL changes nothing.
+// direct_access (on from low), async_transfers (from medium), memory_optimization, nvlink and tensor_cores (at
+// high; there the last two are left out where the machine has no such thing). multiple_llms is any, or the number of
+// LLMs from 1 to 16 for which the current device is cut. The keys of cw_driver_install_configure are taken too.
+// Unknown keys and values are refused by name. Before cw_driver_initialize it is checked and kept, and takes effect
+// there. NULL changes nothing.
 CW_API
 cw_status cw_driver_configure(struct cw_driver *driver,
                               const struct cw_map *config);
@@ -1877,7 +1879,7 @@ CW_API cw_status cw_profiler_reset(void);
 
 // The figures of tenant llm, or of all tenants together (NULL): <kind>.<name>.<figure> with kinds kernel, copy,
 // fill, step, task, wait, memory, range and figures count, min_us, mean_us, p50_us, p99_us, max_us,
-// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, records,
+// total_seconds, where known bytes, gb_per_s, occupancy, tokens, tokens_per_s; and profiling_enabled, profiling_source, records,
 // trace_events, trace_events_dropped, records_lost. Device work that has not ended yet comes with a later call.
 // Free the map.
 //

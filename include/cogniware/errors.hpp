@@ -49,6 +49,9 @@ inline std::vector<ErrorRecord> error_history() {
         };
         ErrorRecord record;
         record.sequence = std::strtoull(text("sequence").c_str(), nullptr, 10);
+        if (!records.empty() && record.sequence >= records.back().sequence) {
+            continue;  // Came again: a newer error has moved the others on by one.
+        }
         using Clock = std::chrono::system_clock;
         const std::chrono::microseconds since(std::strtoll(text("time_us").c_str(), nullptr, 10));
         record.time = Clock::time_point(std::chrono::duration_cast<Clock::duration>(since));

@@ -136,7 +136,10 @@ void bind_tasks(Class& cls) {
            py::arg("llm_id"), py::arg("task_type"), py::arg("parameters") = py::none(),
            "Returns the task's id. Types: \"inference\" (`prompt` and how to generate are parameters, over the LLM's "
            "settings;\n"
-           "the result is the text), \"embedding\" and \"tokenize\" (parameter `text`).")
+           "the result is the text), \"embedding\" and \"tokenize\" (parameter `text`), \"memory_copy\" (`source`, "
+           "`destination`: addresses;\n"
+           "`bytes`), \"matrix_multiply\" (`a`, `b`, `c`: addresses of float32; `m`, `n`, `k`; `transpose`), those of\n"
+           "register_task_type. Every type takes `task_id`, `priority` and `weight`.")
         .def("cancel_task", method(&Bridge::cancelTask), py::arg("task_id"), NoGil())
         .def(
             "get_task_status",

@@ -48,7 +48,13 @@ impl Bridge {
 
     fn generation(&self, device: &Arc<dyn Device>) -> Result<Said> {
         let id = name();
+        // The configuration's bound is no fault of the device.
+        let registered = self.read(|s| Ok(s.llms.len()))?;
+        if let Err(e) = self.admits(registered) {
+            return Ok(Said::Skipped(e.to_string()));
+        }
         let pairs = [
+            ("model_type", "default".into()),
             ("device", format!("{}:{}", device.kind(), device.ordinal())),
             ("max_memory", "96".into()),
             ("context", "256".into()),
@@ -59,7 +65,8 @@ impl Bridge {
             ("prompt", "Once upon a time".into()),
         ];
         let config: Map = pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
-        self.register(&id, &config)?;
+        // Beside the `max_llms`: a bridge that is full is not a bridge that fails.
+        self.register_on(&id, &config, false)?;
         let said = self.generate_twice(&id);
         let unregistered = self.unregister(&id);
         let said = said?;

@@ -186,10 +186,12 @@ fn size(file: &OwnedFd) -> Result<u64> {
     // SAFETY: plain system calls on our descriptor; the struct is on the stack.
     let (seals, size) = unsafe {
         let mut stat = std::mem::zeroed::<libc::stat>();
+        // The seals first: a size that was read before them could have changed until then.
+        let seals = libc::fcntl(fd, libc::F_GET_SEALS);
         if libc::fstat(fd, &mut stat) != 0 {
             return Err(Error::io("looking at a shared array", io::Error::last_os_error()));
         }
-        (libc::fcntl(fd, libc::F_GET_SEALS), stat.st_size)
+        (seals, stat.st_size)
     };
     let fixed = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
     if seals < 0 || seals & fixed != fixed || size <= 0 || size % 4 != 0 {

@@ -64,13 +64,19 @@ pub fn default_choice() -> Result<DeviceChoice> {
     parse_choice("COGNIWARE_DEVICE", &text)
 }
 
-/// Every device that can be opened: the GPUs first, then the CPU. A device that fails is left out.
+/// Every device that can be opened: the GPUs first, then the CPU. One that was lost is left out, and so is one that fails
+/// otherwise, with those behind it.
 pub fn open_all() -> Vec<Arc<dyn Device>> {
+    /// More than a machine has.
+    const MOST: u32 = 64;
     let mut all = Vec::new();
-    let mut n = 0;
-    while let Ok(gpu) = open_one(DeviceKind::Cuda, n) {
-        all.push(gpu);
-        n += 1;
+    for n in 0..MOST {
+        match open_one(DeviceKind::Cuda, n) {
+            Ok(gpu) => all.push(gpu),
+            // Those behind it may answer.
+            Err(e) if e.status() == Status::DeviceLost => {}
+            Err(_) => break,
+        }
     }
     all.extend(open_one(DeviceKind::Cpu, 0));
     all

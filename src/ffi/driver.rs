@@ -195,9 +195,11 @@ pub unsafe extern "C" fn cw_driver_nvlink_disable(driver: *mut cw_driver) -> cw_
 
 /// Changes keys of the configuration; the others stay. All take effect, or none does. `optimization_level` (`none`, `low`,
 /// `medium`, `high`; the default is `low`) sets the switches; each also has a key of its own, `true` or `false`:
-/// `direct_access` (on from `low`), `async_transfers` (from `medium`), `memory_optimization` and `nvlink` (at `high`; there
-/// `nvlink` is left out where no two GPUs can). Unknown keys and values are refused by name. Before
-/// `cw_driver_initialize` it is checked and kept, and takes effect there. `NULL` changes nothing.
+/// `direct_access` (on from `low`), `async_transfers` (from `medium`), `memory_optimization`, `nvlink` and `tensor_cores` (at
+/// `high`; there the last two are left out where the machine has no such thing). `multiple_llms` is `any`, or the number of
+/// LLMs from 1 to 16 for which the current device is cut. The keys of `cw_driver_install_configure` are taken too.
+/// Unknown keys and values are refused by name. Before `cw_driver_initialize` it is checked and kept, and takes effect
+/// there. `NULL` changes nothing.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.

@@ -58,7 +58,7 @@ pub extern "C" fn cw_profiler_reset() -> cw_status {
 
 /// The figures of tenant `llm`, or of all tenants together (`NULL`): `<kind>.<name>.<figure>` with kinds `kernel`, `copy`,
 /// `fill`, `step`, `task`, `wait`, `memory`, `range` and figures `count`, `min_us`, `mean_us`, `p50_us`, `p99_us`, `max_us`,
-/// `total_seconds`, where known `bytes`, `gb_per_s`, `occupancy`, `tokens`, `tokens_per_s`; and `profiling_enabled`, `records`,
+/// `total_seconds`, where known `bytes`, `gb_per_s`, `occupancy`, `tokens`, `tokens_per_s`; and `profiling_enabled`, `profiling_source`, `records`,
 /// `trace_events`, `trace_events_dropped`, `records_lost`. Device work that has not ended yet comes with a later call.
 /// Free the map.
 ///

@@ -48,6 +48,9 @@ pub(super) unsafe fn write_text(
     if buffer.is_null() && length > 0 {
         return Err(Error::argument("buffer", "is NULL while length is not 0"));
     }
+    if length > isize::MAX as usize {
+        return Err(Error::argument("length", format!("{length} bytes overflow the address space")));
+    }
     if !needed.is_null() {
         // SAFETY: the caller's promise.
         unsafe { needed.write(bytes.len() + 1) };

@@ -133,6 +133,8 @@ pub fn emit(level: Level, target: &str, message: fmt::Arguments<'_>) {
     if LEVEL.load(Ordering::Relaxed) == UNREAD {
         from_environment();
     }
+    // What waits on this thread came first.
+    flush();
     if !enabled(level) {
         return;
     }
@@ -289,11 +291,14 @@ mod tests {
         crate::log_later!(Info, "log-test", "later");
         assert!(seen.lock().is_empty());
         flush();
+        crate::log_later!(Info, "log-test", "before");
         crate::log!(Warn, "log-test", "a {}", 1);
         crate::log!(Debug, "log-test", "{}", built_text());
         off();
         crate::log!(Error, "log-test", "{}", built_text());
-        assert_eq!(*seen.lock(), [(Level::Info, "later".to_owned()), (Level::Warn, "a 1".to_owned())]);
+        let told: Vec<_> = seen.lock().iter().map(|(level, text)| (*level, text.clone())).collect();
+        let expected = [(Level::Info, "later"), (Level::Info, "before"), (Level::Warn, "a 1")];
+        assert_eq!(told, expected.map(|(level, text)| (level, text.to_owned())));
         assert_eq!(built, 0, "nothing is built for nobody");
     }
 

@@ -63,7 +63,7 @@ pub struct Tenant {
     space: Arc<Space>,
     share: Arc<Share>,
     implicit: AtomicBool,
-    /// Of the floor: bytes that [`Tenant::optimize`] has set aside.
+    /// Of the floor: bytes that [`Tenant::optimize`] has set aside. Held while the floor is moved from what it is.
     aside: Mutex<u64>,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
@@ -213,16 +213,22 @@ impl Tenant {
     /// Has `told` called when the device of this tenant is lost and about to be thrown away; at once when it was. What
     /// runs on the device must end then, without waiting for others.
     pub fn when_lost(&self, told: Box<dyn Fn() + Send + Sync>) {
+        let mut waiting = self.when_lost.lock();
         if self.is_lost() {
+            drop(waiting);
             told();
         } else {
-            self.when_lost.lock().push(told);
+            waiting.push(told);
         }
     }
 
     fn lose(&self) {
-        self.lost.store(true, SeqCst);
-        let told = std::mem::take(&mut *self.when_lost.lock());
+        let told = {
+            // Under the lock, so that who asks meanwhile is either in the list or sees it.
+            let mut waiting = self.when_lost.lock();
+            self.lost.store(true, SeqCst);
+            std::mem::take(&mut *waiting)
+        };
         for f in told {
             f();
         }

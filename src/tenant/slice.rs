@@ -30,6 +30,7 @@ impl Tenant {
             )
             .advise("destroyVirtualComputeNode first"));
         }
+        let moving = self.aside.lock();
         let (floor, limit) = (self.account.floor(), self.account.limit());
         let raised = floor.checked_add(bytes).filter(|&f| f <= limit).ok_or_else(|| {
             Error::new(
@@ -41,6 +42,7 @@ impl Tenant {
             )
         })?;
         self.account.set_floor(raised)?;
+        drop(moving);
         let all: u32 = self.device.units().iter().map(|u| u.processors).sum();
         let made = self.make_node(cores.min(all)).and_then(|node| {
             self.open_stream(self.stream_priority()).map(|stream| (node, stream)).inspect_err(|_| {
@@ -49,8 +51,7 @@ impl Tenant {
             })
         });
         let (node, stream) = made.inspect_err(|_| {
-            // Lowering a floor to what it was cannot fail.
-            let _ = self.account.set_floor(floor);
+            self.lower_floor(bytes);
         })?;
         *slice = Some(Slice { node, floor: bytes, stream });
         Ok(stream)
@@ -65,7 +66,14 @@ impl Tenant {
         // work may call anything.
         let _ = self.close_stream(slice.stream);
         let _ = self.give_node(slice.node);
-        let _ = self.account.set_floor(self.account.floor().saturating_sub(slice.floor));
+        self.lower_floor(slice.floor);
         Ok(())
+    }
+
+    /// Sets `bytes` less aside.
+    fn lower_floor(&self, bytes: u64) {
+        let _moving = self.aside.lock();
+        // Lowering a floor cannot fail.
+        let _ = self.account.set_floor(self.account.floor().saturating_sub(bytes));
     }
 }

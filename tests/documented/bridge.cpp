@@ -106,7 +106,9 @@ METHOD(AdvancedPythonCppBridge, getResourceUsage) {
 
 METHOD(AdvancedPythonCppBridge, getMemoryUsage) {
     const Bridge bridge;
+    const Kernel kernel;
     const auto array = bridge->allocateMemoryArray(1 << 20, "b");
+    CHECK(kernel->allocateMemory(4096, "b") != nullptr);
     const auto usage = bridge->getMemoryUsage("b");
     CHECK(usage.at("held_bytes") >= 4 << 20 && usage.at("peak_bytes") >= usage.at("held_bytes"));
     CHECK(usage.at("limit_bytes") > 0 && usage.at("allocations") >= 1);

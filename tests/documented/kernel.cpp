@@ -1,5 +1,6 @@
 // AdvancedCustomizedKernel.
 #include "core/customized_kernel.h"
+#include "core/python_cpp_bridge.h"
 #include "harness.hpp"
 #include "rig.hpp"
 
@@ -93,10 +94,12 @@ METHOD(AdvancedCustomizedKernel, getComputeNode) {
     CHECK(node.nodeId == 0 && !node.allocatedCores.empty() && node.memorySize > 0 && !node.isActive);
     CHECK(kernel->getComputeNode(99999).nodeId == -1);
     CHECK(kernel->allocateComputeNode(0, "nodes"));
-    run(kernel, "nodes", [] {});
+    AdvancedPythonCppBridge bridge;
+    CHECK(bridge.initialize() && bridge.registerLLM("nodes", {{"max_tokens", "2"}}));
+    CHECK(!bridge.generate("nodes", "The sea").empty());
     const auto used = kernel->getComputeNode(0);
+    bridge.shutdown();
     CHECK(used.isAllocated && used.isActive && used.lastUsed.time_since_epoch().count() > 0);
-    CHECK(kernel->deallocateComputeNode(0));
 }
 
 METHOD(AdvancedCustomizedKernel, getMemoryPartitions) {

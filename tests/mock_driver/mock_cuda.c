@@ -48,7 +48,7 @@ typedef struct Object { int kind, live; struct Object *next; } Object;
 typedef struct { Object o; int device, retained; u32 peers; size_t persisting; } Context;
 typedef struct { Object o; Context *context; u64 queued, done; double time; int captured; } Event;
 typedef struct Op { struct Op *next; int what; u64 dst, src; size_t bytes; unsigned char value; void (*fn)(void *);
-    void *data; Event *event; u64 ticket; int kernel, carveout; u64 args[4]; struct Graph *graph; } Op;
+    void *data; Event *event; u64 ticket; int kernel, carveout; const char *name; u32 correlation; u64 args[4]; struct Graph *graph; } Op;
 typedef struct Graph { Object o; Op *first, **last; size_t nodes; } Graph;
 typedef struct { Object o; int device; u32 sms; u64 groups; int streams; } Green;
 typedef struct { u64 base, bytes; float ratio; u32 hit, miss; } Window;
@@ -746,14 +746,50 @@ enum { OP_COPY, OP_FILL, OP_HOST, OP_RECORD, OP_WAIT, OP_KERNEL, OP_GRAPH };
 
 static void run_kernel(const Op *op);
 
-static void run(Op *op) {
+/* A tool that watches, as CUPTI does: `queued` is called where work is queued, on that thread; `ran` behind its run (what:
+   an operation above; times of the host's clock). */
+static void (*watch_queued)(u32 correlation);
+static void (*watch_ran)(u32 correlation, int what, const char *name, u64 bytes, int way, u64 start, u64 end);
+
+void mock_watch(void (*queued)(u32), void (*ran)(u32, int, const char *, u64, int, u64, u64)) {
+    watch_queued = queued;
+    watch_ran = ran;
+}
+
+static u64 host_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
+}
+
+static int on_device(u64 a) {
+    for (Object *o = objects[K_RANGE]; o; o = o->next)
+        if (o->live && a - ((Range *)o)->address < ((Range *)o)->bytes) return 1;
+    return 0;
+}
+
+static void run_op(Op *op, u32 correlation);
+
+static void run(Op *op, u32 correlation) {
+    int seen = watch_ran && (op->what == OP_COPY || op->what == OP_FILL || op->what == OP_KERNEL), way = 0;
+    if (seen && op->what == OP_COPY) {
+        pthread_mutex_lock(&lock);
+        way = on_device(op->dst) ? (on_device(op->src) ? 8 : 1) : on_device(op->src) ? 2 : 9;
+        pthread_mutex_unlock(&lock);
+    }
+    u64 start = seen ? host_clock() : 0;
+    run_op(op, correlation);
+    if (seen) watch_ran(correlation, op->what, op->name, op->bytes, way, start, host_clock());
+}
+
+static void run_op(Op *op, u32 correlation) {
     switch (op->what) {
     case OP_COPY: memmove((void *)(uintptr_t)op->dst, (void *)(uintptr_t)op->src, op->bytes); break;
     case OP_FILL: memset((void *)(uintptr_t)op->dst, op->value, op->bytes); break;
     case OP_HOST: op->fn(op->data); break;
     case OP_KERNEL: run_kernel(op); break;
     case OP_GRAPH:
-        for (Op *inner = op->graph->first; inner; inner = inner->next) run(inner);
+        for (Op *inner = op->graph->first; inner; inner = inner->next) run(inner, correlation);
         break;
     case OP_RECORD:
         pthread_mutex_lock(&lock);
@@ -780,7 +816,7 @@ static void *work(void *p) {
         Op *op = s->first;
         if (!(s->first = op->next)) s->last = &s->first;
         pthread_mutex_unlock(&lock);
-        run(op);
+        run(op, op->correlation);
         free(op);
         pthread_mutex_lock(&lock);
         s->done++;
@@ -804,6 +840,9 @@ static void queue(Stream *s, Op *op) {
         s->capture->nodes++;
         return;
     }
+    static u32 correlations;
+    op->correlation = ++correlations;
+    if (watch_queued) watch_queued(op->correlation);
     *s->last = op;
     s->last = &op->next;
     s->queued++;
@@ -1407,6 +1446,7 @@ static Result launch(Function *f, u32 gx, u32 gy, u32 gz, u32 bx, u32 by, u32 bz
     LOCKED({
         Op *op = op_new(OP_KERNEL);
         op->kernel = f->kernel;
+        op->name = f->name;
         op->carveout = carveout;
         int n = 0;
         while (n < MAX_NAMES - 1 && launches[n].name[0] && strcmp(launches[n].name, f->name)) n++;

@@ -63,22 +63,29 @@ fn gcc(args: &[&str]) {
 fn unique(ending: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mock-{}-{n}{ending}", std::process::id()))
+    scratch().join(format!("mock-{}-{n}{ending}", std::process::id()))
+}
+
+/// Cargo's folder for tests, or the system's where the test was carried to another machine.
+fn scratch() -> PathBuf {
+    let own = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if own.is_dir() { own.to_owned() } else { std::env::temp_dir() }
 }
 
 /// The compiled object, kept for the next run until the source changes.
 fn object() -> &'static Path {
     static OBJECT: OnceLock<PathBuf> = OnceLock::new();
     OBJECT.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mock_driver/mock_cuda.c");
+        let root = std::env::var("COGNIWARE_SOURCE").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").into());
+        let source = format!("{root}/tests/mock_driver/mock_cuda.c");
         let mut hasher = DefaultHasher::new();
-        std::fs::read(source).unwrap().hash(&mut hasher);
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mock-{:016x}.o", hasher.finish()));
+        std::fs::read(&source).unwrap().hash(&mut hasher);
+        let kept = scratch().join(format!("mock-{:016x}.o", hasher.finish()));
         if !kept.exists() {
             let path = unique(".o");
             let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fPIC", "-c", "-o"];
             let mut args = flags.to_vec();
-            args.extend([path.to_str().unwrap(), source]);
+            args.extend([path.to_str().unwrap(), &source]);
             gcc(&args);
             // Renamed in one step: another test process may be doing the same.
             std::fs::rename(path, &kept).unwrap();
@@ -185,6 +192,19 @@ impl Mock {
         let f: Symbol<unsafe extern "C" fn() -> c_long> = self.function("mock_violations");
         // SAFETY: no arguments.
         unsafe { f() }
+    }
+
+    /// Lets a tool's library watch what is queued and run: its `tool_queued` and `tool_ran`.
+    pub fn watched_by(&self, tool: &Library) {
+        let f: Symbol<unsafe extern "C" fn(*const std::ffi::c_void, *const std::ffi::c_void)> =
+            self.function("mock_watch");
+        // SAFETY: the C file of the tool has these functions with the types that the mock calls; the tool stays loaded.
+        unsafe {
+            let address = |name: &[u8]| {
+                tool.get::<unsafe extern "C" fn()>(name).map(|s| *s as *const std::ffi::c_void).unwrap()
+            };
+            f(address(b"tool_queued"), address(b"tool_ran"));
+        }
     }
 
     /// The driver on this library.

@@ -600,7 +600,9 @@ class AdvancedPythonCppBridge:
     def schedule_task(self, llm_id: str, task_type: str, parameters: Settings | None = None) -> str:
         """
         Returns the task's id. Types: "inference" (`prompt` and how to generate are parameters, over the LLM's settings;
-        the result is the text), "embedding" and "tokenize" (parameter `text`).
+        the result is the text), "embedding" and "tokenize" (parameter `text`), "memory_copy" (`source`, `destination`: addresses;
+        `bytes`), "matrix_multiply" (`a`, `b`, `c`: addresses of float32; `m`, `n`, `k`; `transpose`), those of
+        register_task_type. Every type takes `task_id`, `priority` and `weight`.
         """
     def set_task_weightage(self, task_id: str, weight: typing.SupportsFloat | typing.SupportsIndex) -> bool:
         """

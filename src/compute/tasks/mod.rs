@@ -22,8 +22,9 @@ pub use limits::TaskLimits;
 pub use stack::Stack;
 pub use types::{Priority, TaskBody, TaskContext, TaskInfo, TaskSpec, TaskState};
 
-use crate::telemetry::history;
+use super::Share;
 use crate::telemetry::profiler::{self, Kind, Place, Scope, Span};
+use crate::telemetry::{history, log};
 use crate::{Category, Error, Result, Status};
 use affinity::{pin, unpin};
 use limits::Away;
@@ -178,16 +179,16 @@ pub struct Ended {
 
 /// Records how long a task waited, and begins to measure its run.
 #[cold]
-fn seen(entry: &Entry, spec: &TaskSpec) -> (Span, Scope) {
-    let place = Place::of_thread(spec.share.subject());
+fn seen(entry: &Entry, kind: &str, share: &Share) -> (Span, Scope) {
+    let place = Place::of_thread(share.subject());
     if let Some(place) = &place {
         let info = entry.info.lock();
         let started = info.started.unwrap_or(info.created);
         let waited = started.duration_since(info.created).unwrap_or_default().as_nanos() as u64;
         drop(info);
-        place.record(Kind::Wait, &spec.kind, profiler::now().saturating_sub(waited), waited, 0, 0, None);
+        place.record(Kind::Wait, kind, profiler::now().saturating_sub(waited), waited, 0, 0, None);
     }
-    (Span::at(Kind::Task, spec.kind.clone(), place), spec.share.subject().enter())
+    (Span::at(Kind::Task, kind.to_owned(), place), share.subject().enter())
 }
 
 /// The scheduler of tasks. One per process is enough: [`Tasks::global`].
@@ -445,33 +446,41 @@ impl Shared {
         let until = self.watch(&entry);
         // On the CPU device the body's own code is the tenant's work.
         let on_cpu = !spec.affinity.is_empty();
-        let saved = pin(&spec.affinity);
-        let cpu = nice::cpu_time();
-        if on_cpu {
-            entry.context.runner.begin(&entry.context.effort);
-        }
-        // Host work without a stream that the body does is its tenant's, and a trace shows it inside of the task.
-        let span = profiler::on().then(|| seen(&entry, &spec));
         let body = spec.body;
+        // All that belongs to the thread that runs the body is done there, since a bounded stack has a thread of its own.
         let work = || {
+            let pool = POOL.replace(Arc::as_ptr(self));
+            let saved = pin(&spec.affinity);
+            let cpu = nice::cpu_time();
+            if on_cpu {
+                entry.context.runner.begin(&entry.context.effort);
+            }
+            // Host work without a stream that the body does is its tenant's, and a trace shows it inside of the task.
+            let span = profiler::on().then(|| seen(&entry, &spec.kind, &spec.share));
             OWN.set(&*entry);
             let outcome = catch_unwind(AssertUnwindSafe(|| body(&entry.context)));
             OWN.set(std::ptr::null());
-            outcome
+            if let Some((span, scope)) = span {
+                span.end();
+                drop(scope);
+            }
+            let fit = entry.context.runner.end();
+            if on_cpu {
+                entry.context.effort.charge(nice::cpu_time().saturating_sub(cpu));
+            }
+            unpin(saved);
+            POOL.set(pool);
+            log::flush();
+            (outcome, fit)
         };
-        let outcome = match &spec.stack {
+        let (outcome, fit) = match &spec.stack {
             None => work(),
-            Some(stack) => stack.run(work).unwrap_or_else(|e| Ok(Err(e))),
+            // That thread ends with the body, however it was left.
+            Some(stack) => match stack.run(work) {
+                Ok((outcome, _)) => (outcome, true),
+                Err(e) => (Ok(Err(e)), true),
+            },
         };
-        if let Some((span, scope)) = span {
-            span.end();
-            drop(scope);
-        }
-        let fit = entry.context.runner.end();
-        if on_cpu {
-            entry.context.effort.charge(nice::cpu_time().saturating_sub(cpu));
-        }
-        unpin(saved);
         let cancelled = entry.context.is_cancelled();
         let expired = entry.context.expired.load(SeqCst);
         let (end, result, status) = match outcome {

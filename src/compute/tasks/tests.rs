@@ -468,3 +468,41 @@ fn threads_beyond_a_lowered_limit_end() {
     assert_eq!(tasks.schedule(spec(&one, text("still"))).unwrap().wait(SOON).unwrap().result, "still");
     assert!(tasks.set_limits(TaskLimits { threads: 0, ..TaskLimits::default() }).is_err());
 }
+
+#[test]
+fn a_task_with_a_stack_of_its_own_is_weighed_measured_and_may_wait_for_another() {
+    let tasks = Arc::new(Tasks::new());
+    tasks.set_limits(TaskLimits { threads: 1, ..TaskLimits::default() }).unwrap();
+    let w = who("stack", 1.0);
+    let stack = Stack::new(&w.account, Stack::LEAST).unwrap();
+    // One thread is all there is: waiting must leave its place to the other.
+    let (inner, who) = (tasks.clone(), w.clone());
+    let waits =
+        move |_: &TaskContext| inner.schedule(spec(&who, text("inner")))?.wait(SOON).map(|i| i.result);
+    let outer = tasks.schedule(TaskSpec { stack: Some(stack.clone()), ..spec(&w, waits) }).unwrap();
+    assert_eq!(outer.wait(SOON).unwrap().result, "inner");
+
+    let (running, starts) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let own_nice = || {
+        // SAFETY: a plain system call.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, libc::gettid() as libc::id_t) }
+    };
+    let base = own_nice();
+    let body = move |_: &TaskContext| {
+        running.send(()).unwrap();
+        let _ = gate.recv();
+        let used = nice::cpu_time();
+        while nice::cpu_time() - used < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        Ok(own_nice().to_string())
+    };
+    let task = tasks.schedule(TaskSpec { stack: Some(stack), affinity: vec![0], ..spec(&w, body) }).unwrap();
+    starts.recv().unwrap();
+    task.set_weight(0.5).unwrap();
+    drop(open);
+    let info = task.wait(SOON).unwrap();
+    assert_eq!(info.result, (base + 3).min(19).to_string(), "half the weight is three steps of nice");
+    assert!(info.device_time >= Duration::from_millis(20), "{:?}", info.device_time);
+}

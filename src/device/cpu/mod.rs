@@ -197,9 +197,9 @@ impl Device for CpuDevice {
 
     fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {
         self.ranges.check("dst", dst, src.len() as u64, Access::ReadWrite)?;
-        // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
-        // unless the caller made it so, which `copy` tolerates.
         profiler::measured(Kind::Copy, HOST_TO_DEVICE, src.len() as u64, None, || {
+            // SAFETY: the range is mapped writable; a Rust slice cannot overlap memory that only this device hands out
+            // unless the caller made it so, which `copy` tolerates.
             self.waited(Direction::Up, src.len() as u64, || unsafe {
                 std::ptr::copy(src.as_ptr(), dst as *mut u8, src.len());
             });
@@ -209,8 +209,8 @@ impl Device for CpuDevice {
 
     fn read(&self, dst: &mut [u8], src: DevicePtr) -> Result<()> {
         self.ranges.check("src", src, dst.len() as u64, Access::Read)?;
-        // SAFETY: the range is mapped readable; see `write` about overlap.
         profiler::measured(Kind::Copy, DEVICE_TO_HOST, dst.len() as u64, None, || {
+            // SAFETY: the range is mapped readable; see `write` about overlap.
             self.waited(Direction::Down, dst.len() as u64, || unsafe {
                 std::ptr::copy(src as *const u8, dst.as_mut_ptr(), dst.len());
             });

@@ -1,5 +1,6 @@
 //! The primary context of one GPU, made current for each call and put back after it.
 
+use super::cupti;
 use super::driver::CudaDriver;
 use super::timeline::Timeline;
 use super::types::{Context as RawContext, Event, Handle};
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) capturing: RwLock<()>,
     /// What the profiler measures here.
     pub(crate) timeline: Timeline,
+    /// Whether CUPTI sees what is done here.
+    pub(crate) cupti: cupti::Trial,
     /// Switches and counts of the device.
     pub(crate) path: Path,
 }
@@ -68,6 +71,7 @@ impl Context {
             pinned: AtomicUsize::new(0),
             capturing: RwLock::new(()),
             timeline: Timeline::default(),
+            cupti: cupti::Trial::default(),
             path: Path::default(),
         };
         context.priorities = {
@@ -165,7 +169,10 @@ impl Context {
         unsafe {
             // A context that goes must not stay current here.
             self.driver.released(self.driver.cuCtxSetCurrent(Handle::NULL));
-            self.driver.cuDevicePrimaryCtxReset_v2(self.device)?;
+            self.driver.cuDevicePrimaryCtxReset_v2(self.device).inspect_err(|_| {
+                // It is there still, and the next call tries again.
+                self.dead.store(false, Ordering::Release);
+            })?;
         }
         self.driver.thrown_away(self.raw);
         Ok(())

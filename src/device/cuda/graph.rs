@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::stream::CudaStream;
-use super::timeline::{Work, measured};
+use super::timeline::{Parts, Work, measured};
 use super::types::{self, GraphUpdate, Handle};
 use crate::telemetry::profiler;
 use crate::{Error, Result, Status};
@@ -174,7 +174,7 @@ impl Graph {
             unsafe { self.context.driver.cuGraphLaunch(self.exec, stream.handle()) }
         };
         if profiler::on() {
-            return measured(stream, Work::kernel("cuda_graph"), queue);
+            return measured(stream, Work::kernel("cuda_graph").parts(Parts::Graph(self.nodes)), queue);
         }
         queue()
     }

@@ -78,11 +78,12 @@ impl Transfers {
         result
     }
 
-    /// Gives back the streams and staging buffers that nobody uses now.
+    /// Gives back the streams and page-locked buffers that nobody uses now.
     pub(crate) fn free_caches(&self) {
         let spare = std::mem::take(&mut *self.spare.lock());
         drop(spare);
         self.staging.free_caches();
+        self.beside.free_caches();
     }
 
     pub(crate) fn write(&self, dst: DevicePtr, src: &[u8]) -> Result<()> {

@@ -8,6 +8,7 @@ mod cache;
 mod capability;
 mod codes;
 mod context;
+mod cupti;
 mod driver;
 mod graph;
 mod health;
@@ -35,7 +36,7 @@ pub use module::{Function, FunctionAttributes, Module};
 pub use node::CudaNode;
 pub use pinned::PinnedBuffer;
 pub use stream::{CudaEvent, CudaStream};
-pub(crate) use timeline::{Work, expect_bytes, measured};
+pub(crate) use timeline::{Parts, Work, expect_bytes, measured};
 
 use super::{
     Access, CachePart, Count, Device, DeviceHealth, DeviceInfo, DeviceKind, DevicePtr, Granule, HostMemory,

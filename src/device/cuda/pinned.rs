@@ -19,6 +19,8 @@ pub struct PinnedBuffer {
     context: Arc<Context>,
     ptr: *mut u8,
     len: usize,
+    /// Whether the context is kept for it; see [`PinnedBuffer::of_driver`].
+    holds: bool,
 }
 
 // SAFETY: it owns its memory; access follows Rust's borrows.
@@ -38,6 +40,15 @@ impl PinnedBuffer {
         PinnedBuffer::in_context(device.context(), bytes)
     }
 
+    /// A buffer that the host touches only where the driver has run what was queued before. A lost context, which runs
+    /// nothing more, may be thrown away under it.
+    pub(super) fn of_driver(context: &Arc<Context>, bytes: usize) -> Result<PinnedBuffer> {
+        let mut buffer = PinnedBuffer::in_context(context, bytes)?;
+        buffer.holds = false;
+        context.pinned.fetch_sub(1, Ordering::AcqRel);
+        Ok(buffer)
+    }
+
     pub(crate) fn in_context(context: &Arc<Context>, bytes: usize) -> Result<PinnedBuffer> {
         if bytes == 0 {
             return Err(Error::argument("bytes", "must not be 0"));
@@ -51,7 +62,7 @@ impl PinnedBuffer {
         // SAFETY: the driver gave `bytes` writable bytes. Other processes' data must not show through.
         unsafe { std::ptr::write_bytes(ptr.cast::<u8>(), 0, bytes) };
         context.pinned.fetch_add(1, Ordering::AcqRel);
-        Ok(PinnedBuffer { context: context.clone(), ptr: ptr.cast(), len: bytes })
+        Ok(PinnedBuffer { context: context.clone(), ptr: ptr.cast(), len: bytes, holds: true })
     }
 
     /// Bytes.
@@ -99,6 +110,8 @@ impl Drop for PinnedBuffer {
             // SAFETY: allocated by `cuMemHostAlloc`, freed once.
             driver.released(unsafe { driver.cuMemFreeHost(self.ptr.cast()) });
         }
-        self.context.pinned.fetch_sub(1, Ordering::AcqRel);
+        if self.holds {
+            self.context.pinned.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }

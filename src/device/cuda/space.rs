@@ -325,9 +325,14 @@ impl AddressSpace {
 
     /// While the context is lost and not yet thrown away: keeps what is to be given back, for later.
     fn keep(&self, orphan: Orphan) -> bool {
-        let later = self.context.is_lost() && !self.context.is_dead();
+        if !self.context.is_lost() {
+            return false;
+        }
+        // Looked at under the lock: what comes after the collection is not kept.
+        let mut orphans = self.orphans.lock();
+        let later = !self.context.is_dead();
         if later {
-            self.orphans.lock().push(orphan);
+            orphans.push(orphan);
         }
         later
     }

@@ -33,7 +33,7 @@ pub struct CudaStream {
     /// Percent of L1 that kernels want as shared memory, [`NO_CARVEOUT`] for the driver's choice.
     carveout: AtomicU32,
     // The node's processors, given back after the stream.
-    _green: Option<Arc<Green>>,
+    green: Option<Arc<Green>>,
 }
 
 impl CudaStream {
@@ -70,7 +70,7 @@ impl CudaStream {
             track: OnceLock::new(),
             beside: Default::default(),
             carveout: AtomicU32::new(NO_CARVEOUT),
-            _green: green,
+            green,
         })
     }
 
@@ -88,6 +88,11 @@ impl CudaStream {
         Ok(self.beside[number].get_or_try_init(make)?)
     }
 
+    /// The part of the processors that it runs on; none: all of them.
+    pub(crate) fn green(&self) -> Option<&Arc<Green>> {
+        self.green.as_ref()
+    }
+
     /// The driver's handle.
     pub(crate) fn handle(&self) -> types::Stream {
         self.raw
@@ -101,6 +106,7 @@ impl CudaStream {
     /// Takes in what the profiler measured on this device and has ended.
     pub(crate) fn take_in(&self) {
         self.context.timeline.drain(&self.context);
+        super::cupti::relieve();
     }
 
     /// Whether work queued now goes into a graph in place of running.

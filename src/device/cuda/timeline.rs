@@ -1,4 +1,4 @@
-//! Device work measured by events, for the profiler.
+//! Device work measured for the profiler: by CUPTI where it sees the device (`cupti`), else by events.
 //!
 //! Each launch or copy that is measured has an event before and one behind it; their distance is its time on the
 //! device, read when both have passed. It includes what the device waits between the two for the work itself to
@@ -6,6 +6,8 @@
 //! records on the profiler's clock an anchor is kept: an event on an idle stream whose host time is known.
 
 use super::context::Context;
+pub(crate) use super::cupti::Parts;
+use super::cupti::{self, Queued};
 use super::stream::CudaStream;
 use super::types::{Event, Handle};
 use crate::Result;
@@ -38,11 +40,12 @@ pub(crate) struct Work<'a> {
     name: &'a str,
     bytes: u64,
     occupancy: Option<Box<dyn FnOnce() -> Option<f32> + 'a>>,
+    parts: Parts,
 }
 
 impl<'a> Work<'a> {
     pub fn new(kind: Kind, name: &'a str, bytes: u64) -> Work<'a> {
-        Work { kind, name, bytes, occupancy: None }
+        Work { kind, name, bytes, occupancy: None, parts: Parts::One }
     }
 
     /// A kernel that moves the bytes that [`expect_bytes`] told of.
@@ -52,6 +55,12 @@ impl<'a> Work<'a> {
 
     pub fn occupied(mut self, occupancy: Box<dyn FnOnce() -> Option<f32> + 'a>) -> Work<'a> {
         self.occupancy = Some(occupancy);
+        self
+    }
+
+    /// Of how many kernels, copies and fills it consists.
+    pub fn parts(mut self, parts: Parts) -> Work<'a> {
+        self.parts = parts;
         self
     }
 }
@@ -97,8 +106,16 @@ pub(crate) fn measured(
     queue: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let _range = nvtx::range(work.name);
-    let Some((place, anchor, start)) = begin(stream) else { return queue() };
+    let Some(place) = place(stream) else { return queue() };
     let context = &stream.context;
+    let collector = cupti::of(stream);
+    profiler::by_cupti(collector.is_some());
+    if let Some(collector) = collector {
+        let Work { kind, name, bytes, occupancy, parts } = work;
+        let occupancy = occupancy.and_then(|look_up| look_up());
+        return collector.measured(Queued { kind, name, place, bytes, occupancy, parts }, queue);
+    }
+    let Some((anchor, start)) = begin(stream) else { return queue() };
     let queued = profiler::now();
     let done = queue();
     let end = done.is_ok().then(|| marked(stream).ok()).flatten();
@@ -117,16 +134,18 @@ pub(crate) fn measured(
     done
 }
 
-/// Where the work belongs and the event before it; `None` when it is not to be measured, or cannot be.
-fn begin(stream: &CudaStream) -> Option<(Place, Option<u64>, Event)> {
+/// Where the work belongs; `None` when it is not to be measured.
+fn place(stream: &CudaStream) -> Option<Place> {
     let place = Place::of(stream.track())?;
-    // An event in a captured graph has no time.
-    if stream.is_capturing().unwrap_or(true) {
-        return None;
-    }
+    // What is captured does not run now.
+    (!stream.is_capturing().unwrap_or(true)).then_some(place)
+}
+
+/// The anchor, and the event before the work; `None` when it cannot be measured.
+fn begin(stream: &CudaStream) -> Option<(Option<u64>, Event)> {
     let anchor = stream.context.timeline.ready(&stream.context);
     match marked(stream) {
-        Ok(start) => Some((place, anchor, start)),
+        Ok(start) => Some((anchor, start)),
         Err(_) => {
             profiler::lost(1);
             None

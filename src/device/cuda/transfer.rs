@@ -9,9 +9,11 @@
 use super::context::Context;
 use super::pinned::PinnedBuffer;
 use super::stream::CudaStream;
+use super::timeline::{Work, measured};
 use super::types;
 use crate::Result;
-use crate::device::{Direction, Stream};
+use crate::device::{Direction, Place, Stream, direction};
+use crate::telemetry::profiler::{self, Kind};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -24,6 +26,11 @@ const MOST: usize = 64 << 20;
 
 /// `CUDA_ERROR_INVALID_VALUE`.
 const INVALID_VALUE: u32 = 1;
+
+/// What the profiler calls a copy.
+fn name(up: bool) -> &'static str {
+    if up { direction(Place::Device, Place::Host) } else { direction(Place::Host, Place::Device) }
+}
 
 /// Page-locked buffers, kept for use again.
 #[derive(Default)]
@@ -45,6 +52,18 @@ impl Beside {
         Beside { context, buffers: Arc::default() }
     }
 
+    /// Gives back the buffers that nobody uses now.
+    pub(crate) fn free_caches(&self) {
+        let spare = {
+            let mut buffers = self.buffers.lock();
+            let spare = std::mem::take(&mut buffers.spare);
+            buffers.held -= spare.iter().map(PinnedBuffer::len).sum::<usize>();
+            buffers.made -= spare.len();
+            spare
+        };
+        drop(spare);
+    }
+
     /// Queues the copy.
     ///
     /// # Safety
@@ -59,22 +78,28 @@ impl Beside {
     ) -> Result<()> {
         let up = direction == Direction::Up;
         let lane = stream.beside(usize::from(up))?;
+        if lane.track().is_none()
+            && let Some(track) = stream.track()
+        {
+            // It runs beside its stream, so a trace shows it on a lane of its own.
+            lane.set_track(track.beside(name(up)));
+        }
         lane.wait(&stream.record()?)?;
         let ordinary = self.is_ordinary(if up { src } else { dst });
         let buffer = if ordinary { self.take(bytes) } else { None };
         let queued = match buffer {
             // SAFETY: the caller's duty.
-            None => unsafe { self.queue(dst, src, bytes, lane) },
+            None => unsafe { self.queue(dst, src, bytes, up, lane) },
             Some(mut buffer) if up => {
                 // SAFETY: the caller's range is readable; the buffer is at least as long.
                 unsafe { std::ptr::copy_nonoverlapping(src as *const u8, buffer.as_mut_ptr(), bytes) };
                 // SAFETY: the caller's duty for `dst`; the buffer goes back behind the copy.
-                let queued = unsafe { self.queue(dst, buffer.address(), bytes, lane) };
+                let queued = unsafe { self.queue(dst, buffer.address(), bytes, up, lane) };
                 self.give_behind(buffer, lane, queued, |_| ())
             }
             Some(buffer) => {
                 // SAFETY: the caller's duty for `src`; the buffer goes back behind the copy.
-                let queued = unsafe { self.queue(buffer.address(), src, bytes, lane) };
+                let queued = unsafe { self.queue(buffer.address(), src, bytes, up, lane) };
                 self.give_behind(buffer, lane, queued, move |buffer| {
                     // SAFETY: the caller keeps `dst` writable until the copy has run, which ends here.
                     unsafe { std::ptr::copy_nonoverlapping(buffer.as_ptr(), dst as *mut u8, bytes) }
@@ -92,10 +117,16 @@ impl Beside {
 
     /// # Safety
     /// Both ranges must be valid until the copy has run.
-    unsafe fn queue(&self, dst: u64, src: u64, bytes: usize, lane: &CudaStream) -> Result<()> {
-        let _current = self.context.enter()?;
-        // SAFETY: the caller's duty.
-        unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, lane.handle()) }
+    unsafe fn queue(&self, dst: u64, src: u64, bytes: usize, up: bool, lane: &CudaStream) -> Result<()> {
+        let queue = || {
+            let _current = self.context.enter()?;
+            // SAFETY: the caller's duty.
+            unsafe { self.context.driver.cuMemcpyAsync(dst, src, bytes, lane.handle()) }
+        };
+        if profiler::on() {
+            return measured(lane, Work::new(Kind::Copy, name(up), bytes as u64), queue);
+        }
+        queue()
     }
 
     /// Lets `last` run with the buffer behind what the lane has queued, then keeps the buffer for use again.
@@ -164,7 +195,7 @@ impl Beside {
             buffers.held += size;
             buffers.made += 1;
         }
-        let made = PinnedBuffer::in_context(&self.context, size);
+        let made = PinnedBuffer::of_driver(&self.context, size);
         if made.is_err() {
             let mut buffers = self.buffers.lock();
             buffers.held -= size;

@@ -100,7 +100,8 @@ impl Driver {
 
     /// Installs the library's file and the loader's configuration for it, the list of modules to load at start, and
     /// the options of NVIDIA's kernel module, as far as the settings name them. What stood in a file's place is kept;
-    /// folders are made where they are missing. Installing again replaces what was installed.
+    /// folders are made where they are missing. Installing again replaces the files that the settings name now; what an
+    /// earlier installation put elsewhere stays until [`Driver::uninstall`].
     ///
     /// Nothing is loaded, started or run: `ldconfig`, and reloading the module, stay with the administrator;
     /// [`Driver::installation`] says what is left to do.

@@ -27,13 +27,16 @@ pub enum Found {
     },
 }
 
+#[cfg(test)]
+pub type Hook = Box<dyn FnMut(&str) -> io::Result<()>>;
+
 /// A root folder.
 pub struct Root {
     fd: OwnedFd,
     path: PathBuf,
     /// Called before each change with its name; an error is the change's.
     #[cfg(test)]
-    pub hook: std::cell::RefCell<Option<Box<dyn FnMut(&str) -> io::Result<()>>>>,
+    pub hook: std::cell::RefCell<Option<Hook>>,
 }
 
 pub fn sha256(bytes: &[u8]) -> String {

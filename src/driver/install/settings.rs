@@ -128,7 +128,8 @@ fn check(key: &str, value: &str) -> Result<()> {
     match key {
         "install_root" | "library" => {
             let path = Path::new(value);
-            if !value.is_empty() && !path.is_absolute() && !(key == "library" && value == "none") {
+            let absent = value.is_empty() || (key == "library" && value == "none");
+            if !absent && !path.is_absolute() {
                 return wrong(format!("{value:?} is no absolute path"));
             }
         }

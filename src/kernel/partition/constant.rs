@@ -23,6 +23,12 @@ impl Constant {
         (self.extent.ptr(), self.extent.bytes())
     }
 
+    /// Reads it. Not while it is written, when its addresses are without memory for a moment.
+    pub(super) fn read(&self, tenant: &Tenant, data: &mut [u8], at: u64) -> Result<()> {
+        let _not_written_meanwhile = self.written.lock();
+        tenant.device().read(data, at)
+    }
+
     /// Writes it, the first time. A write that failed does not count.
     pub(super) fn fill(&self, tenant: &Tenant, at: u64, data: &[u8]) -> Result<()> {
         let mut written = self.written.lock();

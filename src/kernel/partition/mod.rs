@@ -180,7 +180,8 @@ impl Kernel {
     }
 
     /// Writes host bytes at `offset` and waits. Constant memory is written once: what the call leaves out is zero for
-    /// good, and a second call is [`Status::AlreadyExists`].
+    /// good, and a second call is [`Status::AlreadyExists`]. Until it has returned nothing but [`Kernel::read_partition`]
+    /// may use constant memory, which is mapped anew.
     pub fn write_partition(&self, id: i32, offset: u64, data: &[u8]) -> Result<()> {
         let held = self.held(id)?;
         let at = held.range(offset, data.len() as u64)?;
@@ -200,7 +201,10 @@ impl Kernel {
         if data.is_empty() {
             return Ok(());
         }
-        held.tenant.device().read(data, at)
+        match &*held.body {
+            Body::Constant(constant) => constant.read(&held.tenant, data, at),
+            _ => held.tenant.device().read(data, at),
+        }
     }
 
     /// A descriptor by which another process can map a shared partition; close it after use. Its memory lives for as long
@@ -222,7 +226,8 @@ impl Kernel {
         let handle = bound.bind(&held.tenant, shape)?;
         self.write(|s| {
             if let Some(held) = s.partitions.get_mut(&id) {
-                held.info.texture = handle;
+                // What it is bound to by now: of two calls at a time the later one counts.
+                held.info.texture = bound.handle();
             }
             Ok(handle)
         })

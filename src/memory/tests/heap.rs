@@ -31,7 +31,7 @@ enum Unit {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 300 }))]
 
     /// Against a model with one flag a unit: what is handed out was free, aligned and inside; a request is refused
     /// only when no run of free units fits it.

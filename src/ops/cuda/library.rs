@@ -10,7 +10,7 @@
 use super::kernels::args;
 use super::simple::{blocks, suffix};
 use super::{CudaOps, pack};
-use crate::device::cuda::{CudaDevice, Work, measured};
+use crate::device::cuda::{CudaDevice, Parts, Work, measured};
 use crate::device::{DevicePtr, Stream};
 use crate::ops::{Math, Product};
 use crate::quant::DType;
@@ -328,7 +328,8 @@ impl CudaOps {
         let bytes = (rows + n) * cols * size + rows * n * 4;
         let mut code = None;
         // Its answer is judged by the caller.
-        measured(self.own_stream()?, Work::new(Kind::Kernel, "cublaslt_matmul", bytes), || {
+        let work = Work::new(Kind::Kernel, "cublaslt_matmul", bytes).parts(Parts::Open);
+        measured(self.own_stream()?, work, || {
             code = tries();
             Ok(())
         })?;

@@ -2,8 +2,8 @@
 //!
 //! Off, it costs its callers one relaxed load and a branch that is not taken: everything starts with [`on`]. On, a
 //! record goes under one lock into its series (count, least, most, sum, a bounded histogram) and into a ring of
-//! events for [`super::trace`]. Times of device work come from the device (events on a GPU, the stream's own thread
-//! on the CPU device), in nanoseconds of one clock ([`now`]).
+//! events for [`super::trace`]. Times of device work come from the device (CUPTI or events on a GPU, the stream's
+//! own thread on the CPU device), in nanoseconds of one clock ([`now`]).
 
 mod histogram;
 mod ranges;
@@ -133,6 +133,8 @@ static ALL: AtomicBool = AtomicBool::new(false);
 static SWITCHES: Mutex<Switches> = Mutex::new(Switches { all: 0, tenants: 0 });
 static EPOCH: Lazy<Instant> = Lazy::new(Instant::now);
 static NEXT_LANE: AtomicU32 = AtomicU32::new(1);
+static BY_CUPTI: AtomicBool = AtomicBool::new(false);
+static WATCHERS: Mutex<Vec<fn()>> = Mutex::new(Vec::new());
 static COLLECTORS: Mutex<Vec<Arc<Collector>>> = Mutex::new(Vec::new());
 
 /// Brings records in that a device still holds back; false when the device is gone.
@@ -203,9 +205,12 @@ impl Default for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut switches = SWITCHES.lock();
-        switches.all -= 1;
-        switches.apply();
+        {
+            let mut switches = SWITCHES.lock();
+            switches.all -= 1;
+            switches.apply();
+        }
+        switched();
     }
 }
 
@@ -229,16 +234,19 @@ impl Subject {
     /// Records its work from now on, or no longer (unless everybody's is recorded). False when it was so already.
     pub fn set(&self, wanted: bool) -> bool {
         Lazy::force(&EPOCH);
-        let mut switches = SWITCHES.lock();
-        if self.wanted.swap(wanted, Relaxed) == wanted {
-            return false;
+        {
+            let mut switches = SWITCHES.lock();
+            if self.wanted.swap(wanted, Relaxed) == wanted {
+                return false;
+            }
+            if wanted {
+                switches.tenants += 1;
+            } else {
+                switches.tenants -= 1;
+            }
+            switches.apply();
         }
-        if wanted {
-            switches.tenants += 1;
-        } else {
-            switches.tenants -= 1;
-        }
-        switches.apply();
+        switched();
         true
     }
 
@@ -290,6 +298,11 @@ impl Track {
     /// A lane of its own in a trace.
     pub fn new(subject: &Arc<Subject>, name: impl Into<Arc<str>>) -> Arc<Track> {
         Arc::new(Track { subject: subject.clone(), lane: NEXT_LANE.fetch_add(1, Relaxed), name: name.into() })
+    }
+
+    /// Another lane of the same tenant, for what runs at the same time as this one.
+    pub fn beside(&self, what: &str) -> Arc<Track> {
+        Track::new(&self.subject, format!("{} {what}", self.name))
     }
 
     /// Whose it is.
@@ -478,6 +491,31 @@ pub fn lost(count: u64) {
 /// Adds what brings records of a device in before figures are read.
 pub fn add_collector(collector: Arc<Collector>) {
     COLLECTORS.lock().push(collector);
+}
+
+/// Adds what is called, with no lock held, when recording may have ended.
+pub(crate) fn add_watcher(watcher: fn()) {
+    WATCHERS.lock().push(watcher);
+}
+
+/// A switch was thrown.
+fn switched() {
+    if !is_recording() {
+        let all = WATCHERS.lock().clone();
+        for watcher in all {
+            watcher();
+        }
+    }
+}
+
+/// Says whether times of a GPU's work come from CUPTI now.
+pub(crate) fn by_cupti(yes: bool) {
+    BY_CUPTI.store(yes, Relaxed);
+}
+
+/// Where times of a GPU's work come from, by the last that was measured: `events` or `cupti`.
+pub fn source() -> &'static str {
+    if BY_CUPTI.load(Relaxed) { "cupti" } else { "events" }
 }
 
 /// Brings in what devices hold back: work that has ended since. Work in flight comes with a later call.

@@ -1,6 +1,6 @@
 //! Figures as keys and values, and as a table.
 
-use super::{Figures, counts, figures, is_recording, records_all};
+use super::{Figures, counts, figures, is_recording, records_all, source};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -40,11 +40,12 @@ pub fn numbers(tenant: Option<&str>) -> BTreeMap<String, f64> {
 }
 
 /// [`numbers`] as text, and of the profiler itself: `profiling_enabled` (`enabled` when not given: whether anybody's work
-/// is recorded), `records`, `trace_events`, `trace_events_dropped`, `records_lost`.
+/// is recorded), `profiling_source` (where times of a GPU's work come from: `events` or `cupti`), `records`, `trace_events`, `trace_events_dropped`, `records_lost`.
 pub fn map(tenant: Option<&str>, enabled: Option<bool>) -> BTreeMap<String, String> {
     let mut out: BTreeMap<String, String> =
         numbers(tenant).into_iter().map(|(k, v)| (k, v.to_string())).collect();
     let counts = counts();
+    out.insert("profiling_source".into(), source().into());
     out.insert("profiling_enabled".into(), enabled.unwrap_or_else(is_recording).to_string());
     for (key, value) in [
         ("records", counts.records),
@@ -66,7 +67,7 @@ pub fn summary(tenant: Option<&str>) -> String {
         (false, true) => "recording some tenants",
         (false, false) => "not recording",
     };
-    let mut out = format!("Profile of {whose} ({state})\n");
+    let mut out = format!("Profile of {whose} ({state}; GPU times from {})\n", source());
     if list.is_empty() {
         out.push_str("nothing was recorded\n");
         return out;

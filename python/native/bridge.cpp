@@ -12,6 +12,8 @@
 
 #include <cogniware/core/bridge.h>
 
+#include <utility>
+
 namespace cogniware_python {
 namespace {
 
@@ -181,8 +183,14 @@ void bind_text(Class& cls) {
     };
     cls.def(
            "generate",
-           [start](Bridge& self, const Text& llm_id, const Text& prompt, const py::object& callback,
-                   const py::object& parameters) {
+           [start](Bridge& self, const Text& llm_id, const Text& prompt, py::object callback, py::object parameters) {
+               // In C++ parameters may follow the prompt.
+               if (py::isinstance<py::dict>(callback) && parameters.is_none()) {
+                   std::swap(callback, parameters);
+               }
+               if (!callback.is_none() && PyCallable_Check(callback.ptr()) == 0) {
+                   throw py::type_error("argument `callback`: must be callable with a Token");
+               }
                const auto generation = start(self, llm_id, prompt, parameters);
                if (!callback.is_none()) {
                    try {
@@ -208,8 +216,8 @@ void bind_text(Class& cls) {
            "Generates and returns the text. `callback` is called in this thread with each Token as it is made; False "
            "from it\n"
            "ends the generation, what it raises ends it and is raised from here. `parameters` as for an \"inference\" "
-           "task. Ctrl-C\n"
-           "cancels.")
+           "task, a\n"
+           "dict that may stand in the place of `callback` too. Ctrl-C cancels.")
         .def("stream", start, py::arg("llm_id"), py::arg("prompt"), py::arg("parameters") = py::none(),
              "Starts generating and returns at once: a Generation to iterate over.");
 }

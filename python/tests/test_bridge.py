@@ -63,6 +63,9 @@ def test_generate(bridge, name):
     assert bridge.generate(name, "A fox", pieces.append, {"max_tokens": 8}) == whole == "".join(pieces)
     assert [token.id for token in pieces if token.id is not None]
     assert "".join(bridge.stream(name, "A fox", {"max_tokens": 8})) == whole
+    assert bridge.generate(name, "A fox", {"max_tokens": 8}) == whole, "parameters third, as in C++"
+    with pytest.raises(TypeError, match="callback"):
+        bridge.generate(name, "A fox", 5)
     seen = []
 
     def stop_soon(token):

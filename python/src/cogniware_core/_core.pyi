@@ -474,11 +474,11 @@ class AdvancedPythonCppBridge:
         """
         Writes a trace for Perfetto or chrome://tracing.
         """
-    def generate(self, llm_id: str, prompt: str, callback: Callable[[Token], object] | None = None, parameters: Settings | None = None) -> str:
+    def generate(self, llm_id: str, prompt: str, callback: Callable[[Token], object] | Settings | None = None, parameters: Settings | None = None) -> str:
         """
         Generates and returns the text. `callback` is called in this thread with each Token as it is made; False from it
-        ends the generation, what it raises ends it and is raised from here. `parameters` as for an "inference" task. Ctrl-C
-        cancels.
+        ends the generation, what it raises ends it and is raised from here. `parameters` as for an "inference" task, a
+        dict that may stand in the place of `callback` too. Ctrl-C cancels.
         """
     def get_active_llms(self) -> list[str]:
         """

@@ -609,7 +609,7 @@ fn prometheus_text_is_correct_and_complete() {
     let device = cpu();
     let config =
         TenantConfig { memory_limit: 8 << 20, memory_floor: 0, processors: 1, weight: 2.5, priority: 2 };
-    let odd = format!("{}\"\\\n{{}},=\u{e9}", id("odd"));
+    let odd = format!("{}\"\\{{}},=\u{e9}", id("odd"));
     let home = Home(tenant::open(&odd, &device, &config).unwrap());
     profiler::enable();
     let memory = home.0.space().alloc(1 << 20, 256, "x").unwrap();

@@ -866,7 +866,8 @@ CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, s
 // device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
 // default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
 // tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
-// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown.
+// All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown. A NULL config
+// counts as empty.
 CW_API
 cw_status cw_kernel_configure(struct cw_kernel *kernel,
                               const struct cw_map *config);
@@ -883,7 +884,8 @@ cw_status cw_kernel_configuration(const struct cw_kernel *kernel,
 // memory_priority (how much of its limit is set aside for it: all for critical, half for high, else nothing),
 // compute_priority (its priority at the gate), stream_priority (of its model's stream, and of streams made from
 // now on), max_memory (MiB), max_cores, weight, enable_profiling (true or false). Priorities are
-// critical, high, normal, low, background. Unknown keys are refused by name.
+// critical, high, normal, low, background. Unknown keys are refused by name. A NULL requirements
+// counts as empty.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -895,7 +897,8 @@ cw_status cw_kernel_optimize(struct cw_kernel *kernel,
 // max_llms, default_model (a name or a path), default_ and any key of cw_bridge_llm_register (its value for
 // registrations that do not give it), cache_models (of how many models the weights stay in memory after their last
 // LLM was unregistered). All of it or nothing. May be called before cw_bridge_initialize, and survives
-// cw_bridge_shutdown.
+// cw_bridge_shutdown. A NULL config
+// counts as empty.
 CW_API
 cw_status cw_bridge_configure(struct cw_bridge *bridge,
                               const struct cw_map *config);
@@ -905,7 +908,8 @@ cw_status cw_bridge_configure(struct cw_bridge *bridge,
 // config must be valid for a write.
 CW_API cw_status cw_bridge_configuration(const struct cw_bridge *bridge, struct cw_map **config);
 
-// Gives an LLM what it requires; see cw_kernel_optimize.
+// Gives an LLM what it requires; see cw_kernel_optimize. A NULL requirements
+// counts as empty.
 //
 // llm must be NUL-terminated.
 CW_API
@@ -1135,7 +1139,8 @@ cw_status cw_driver_launch(struct cw_driver *driver,
 
 // Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
 // install_root, library, load_modules, profiling_for_all, stream_memory_operations,
-// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/installation.md.
+// preserve_video_memory, page_attribute_table, resizable_bar, nvidia.NVreg_...; see docs/installation.md. A NULL settings
+// counts as empty.
 CW_API
 cw_status cw_driver_install_configure(struct cw_driver *driver,
                                       const struct cw_map *settings);

@@ -11,7 +11,8 @@ use std::ffi::c_char;
 /// `device` (`cpu`, `cuda`, `cuda:N`, `auto`), `max_memory` (MiB that all tenants of a device may have together),
 /// `default_memory_limit` (MiB), `default_weight`, `default_priority` (`critical` to `background`), `default_cores` of
 /// tenants that nobody opened with other wishes, `task_threads`, `max_tasks`, `task_timeout` (seconds) of the process.
-/// All of it or nothing. May be called before `cw_kernel_initialize`, and survives `cw_kernel_shutdown`.
+/// All of it or nothing. May be called before `cw_kernel_initialize`, and survives `cw_kernel_shutdown`. A `NULL` `config`
+/// counts as empty.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
@@ -44,7 +45,8 @@ pub unsafe extern "C" fn cw_kernel_configuration(
 /// `memory_priority` (how much of its limit is set aside for it: all for `critical`, half for `high`, else nothing),
 /// `compute_priority` (its priority at the gate), `stream_priority` (of its model's stream, and of streams made from
 /// now on), `max_memory` (MiB), `max_cores`, `weight`, `enable_profiling` (`true` or `false`). Priorities are
-/// `critical`, `high`, `normal`, `low`, `background`. Unknown keys are refused by name.
+/// `critical`, `high`, `normal`, `low`, `background`. Unknown keys are refused by name. A `NULL` `requirements`
+/// counts as empty.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated.
@@ -65,7 +67,8 @@ pub unsafe extern "C" fn cw_kernel_optimize(
 /// `max_llms`, `default_model` (a name or a path), `default_` and any key of `cw_bridge_llm_register` (its value for
 /// registrations that do not give it), `cache_models` (of how many models the weights stay in memory after their last
 /// LLM was unregistered). All of it or nothing. May be called before `cw_bridge_initialize`, and survives
-/// `cw_bridge_shutdown`.
+/// `cw_bridge_shutdown`. A `NULL` `config`
+/// counts as empty.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.
@@ -93,7 +96,8 @@ pub unsafe extern "C" fn cw_bridge_configuration(
     })
 }
 
-/// Gives an LLM what it requires; see `cw_kernel_optimize`.
+/// Gives an LLM what it requires; see `cw_kernel_optimize`. A `NULL` `requirements`
+/// counts as empty.
 ///
 /// # Safety
 /// `llm` must be NUL-terminated.

@@ -149,7 +149,8 @@ pub unsafe extern "C" fn cw_driver_launch(driver: *mut cw_driver, launch: *const
 
 /// Sets keys of the installation, all or none; an empty value takes a key back to its default. The keys:
 /// `install_root`, `library`, `load_modules`, `profiling_for_all`, `stream_memory_operations`,
-/// `preserve_video_memory`, `page_attribute_table`, `resizable_bar`, `nvidia.NVreg_...`; see docs/installation.md.
+/// `preserve_video_memory`, `page_attribute_table`, `resizable_bar`, `nvidia.NVreg_...`; see docs/installation.md. A `NULL` `settings`
+/// counts as empty.
 ///
 /// # Safety
 /// Always safe; marked so like every exported function that takes a pointer.

@@ -10,7 +10,7 @@ mod calls;
 use calls::{Export, Header, Kind, Parameter};
 use libloading::{Library, Symbol};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const INVALID_ARGUMENT: i64 = 1;
@@ -42,6 +42,8 @@ struct Memory([u8; ROOM]);
 struct Border {
     header: Header,
     library: Library,
+    /// For files that exports read or write.
+    folder: PathBuf,
     cache: HashMap<String, u64>,
     next: u32,
     calls: usize,
@@ -66,7 +68,16 @@ impl Border {
             Library::new(path)
         };
         let library = library.expect("the wrappers load");
-        Border { header, library, cache: HashMap::new(), next: 0, calls: 0, masked: 0, failures: Vec::new() }
+        Border {
+            folder: folder.to_owned(),
+            header,
+            library,
+            cache: HashMap::new(),
+            next: 0,
+            calls: 0,
+            masked: 0,
+            failures: Vec::new(),
+        }
     }
 
     fn raw(&self, name: &str, words: &[u64]) -> i64 {
@@ -130,7 +141,12 @@ impl Border {
     fn text(&mut self, function: &str, name: &str) -> Vec<u8> {
         let text = match name {
             "device" => "cpu".to_owned(),
-            "path" => calls::root().join("models/cogniware-small.gguf").display().to_string(),
+            // A copy, since some exports write to their path.
+            "path" => {
+                let copy = self.folder.join("model.gguf");
+                std::fs::copy(calls::root().join("models/cogniware-small.gguf"), &copy).expect("a copy");
+                copy.display().to_string()
+            }
             "id" | "llm" if function.ends_with("_open") || function.contains("schedule") => {
                 self.next += 1;
                 format!("border-{}", self.next)
@@ -389,6 +405,11 @@ fn a_panic_is_a_status_at_every_export() {
 fn the_child() {
     let Ok(mode) = std::env::var(CHILD) else { return };
     let folder = tempfile::tempdir().expect("a folder");
+    // Nothing that is installed goes into the system.
+    let root = folder.path().join("root");
+    std::fs::create_dir(&root).expect("a folder");
+    // SAFETY: nothing else runs in this process yet.
+    unsafe { std::env::set_var("COGNIWARE_INSTALL_ROOT", &root) };
     let mut border = Border::new(folder.path());
     let mut exports = border.header.exports.clone();
     // What ends the process-wide managers last.

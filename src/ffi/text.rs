@@ -9,7 +9,8 @@ use std::ffi::{CStr, c_char};
 /// A pointer that is not null must point to a NUL-terminated string that stays unchanged during the call.
 pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char) -> Result<&'a str> {
     if pointer.is_null() {
-        return Err(Error::argument(name, "is NULL"));
+        return Err(Error::argument(name, "is NULL")
+            .advise("the C++ classes pass NULL for a text that has a NUL inside it"));
     }
     // SAFETY: not null, and NUL-terminated by the caller's promise.
     let bytes = unsafe { CStr::from_ptr(pointer) };

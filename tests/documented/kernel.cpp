@@ -158,6 +158,8 @@ METHOD(AdvancedCustomizedKernel, allocateMemory) {
     void* memory = kernel->allocateMemory(1 << 20, "mem");
     CHECK(memory != nullptr && kernel->getResourceUsage()["llm.mem.memory_held_bytes"] >= 1 << 20);
     CHECK(kernel->allocateMemory(0, "mem") == nullptr && kernel->allocateMemory(~std::size_t{0}, "mem") == nullptr);
+    CHECK(kernel->allocateMemory(16, std::string("mem\0more", 8)) == nullptr);
+    CHECK(cogniware::last_error().find("NUL inside") != std::string::npos);
     CHECK(kernel->deallocateMemory(memory));
 }
 

@@ -49,22 +49,23 @@ public:
     // Opens the LLM's tenant and loads its model. Keys that are not known are refused by name.
     bool registerLLM(const std::string& llmId, const Map& config) noexcept {
         return detail::attempt(
-            [&] { return cw_bridge_llm_register(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+            [&] { return cw_bridge_llm_register(bridge_.get(), detail::whole(llmId), detail::to_c(config).get()); });
     }
 
     // What it generates ends as cancelled; its memory goes back.
     bool unregisterLLM(const std::string& llmId) noexcept {
-        return cw_bridge_llm_unregister(bridge_.get(), llmId.c_str()) == CW_OK;
+        return cw_bridge_llm_unregister(bridge_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     Map getLLMConfig(const std::string& llmId) const {
-        return detail::read_map([&](cw_map** map) { return cw_bridge_llm_config(bridge_.get(), llmId.c_str(), map); });
+        return detail::read_map(
+            [&](cw_map** map) { return cw_bridge_llm_config(bridge_.get(), detail::whole(llmId), map); });
     }
 
     // Changes keys; the others stay.
     bool updateLLMConfig(const std::string& llmId, const Map& config) noexcept {
         return detail::attempt(
-            [&] { return cw_bridge_llm_update(bridge_.get(), llmId.c_str(), detail::to_c(config).get()); });
+            [&] { return cw_bridge_llm_update(bridge_.get(), detail::whole(llmId), detail::to_c(config).get()); });
     }
 
     std::vector<std::string> getActiveLLMs() const {
@@ -74,7 +75,7 @@ public:
 
     bool isLLMActive(const std::string& llmId) const noexcept {
         std::int32_t active = 0;
-        return cw_bridge_llm_is_active(bridge_.get(), llmId.c_str(), &active) == CW_OK && active != 0;
+        return cw_bridge_llm_is_active(bridge_.get(), detail::whole(llmId), &active) == CW_OK && active != 0;
     }
 
     // --- arrays ---
@@ -82,7 +83,7 @@ public:
     // `size` floats, zero at first, in the LLM's memory; an empty array when that failed.
     MemoryArray allocateMemoryArray(std::size_t size, const std::string& llmId) {
         cw_array* array = nullptr;
-        if (cw_bridge_array_allocate(bridge_.get(), size, llmId.c_str(), &array) != CW_OK) {
+        if (cw_bridge_array_allocate(bridge_.get(), size, detail::whole(llmId), &array) != CW_OK) {
             return {};
         }
         return MemoryArray(array);
@@ -90,7 +91,7 @@ public:
 
     // Gives the memory back now: every copy of the array becomes empty, and pointers into it are dead.
     bool deallocateMemoryArray(const MemoryArray& array, const std::string& llmId) noexcept {
-        if (cw_bridge_array_deallocate(bridge_.get(), array.get(), llmId.c_str()) != CW_OK) {
+        if (cw_bridge_array_deallocate(bridge_.get(), array.get(), detail::whole(llmId)) != CW_OK) {
             return false;
         }
         array.forget();
@@ -107,7 +108,7 @@ public:
     // pinned, so that the GPU addresses it too.
     MemoryArray createSharedMemoryArray(std::size_t size, const std::string& llmId) {
         cw_array* array = nullptr;
-        if (cw_bridge_shared_array_create(bridge_.get(), size, llmId.c_str(), &array) != CW_OK) {
+        if (cw_bridge_shared_array_create(bridge_.get(), size, detail::whole(llmId), &array) != CW_OK) {
             return {};
         }
         return MemoryArray(array);
@@ -117,7 +118,7 @@ public:
     // process got; an empty array when that failed. The LLM is charged all of it.
     MemoryArray openSharedMemoryArray(const std::string& name, const std::string& llmId) {
         cw_array* array = nullptr;
-        if (cw_bridge_shared_array_open(bridge_.get(), name.c_str(), llmId.c_str(), &array) != CW_OK) {
+        if (cw_bridge_shared_array_open(bridge_.get(), detail::whole(name), detail::whole(llmId), &array) != CW_OK) {
             return {};
         }
         return MemoryArray(array);
@@ -125,7 +126,7 @@ public:
 
     // Gives it back here: every copy of the array in this process becomes empty. Other processes keep what they opened.
     bool destroySharedMemoryArray(const MemoryArray& array, const std::string& llmId) noexcept {
-        if (cw_bridge_shared_array_destroy(bridge_.get(), array.get(), llmId.c_str()) != CW_OK) {
+        if (cw_bridge_shared_array_destroy(bridge_.get(), array.get(), detail::whole(llmId)) != CW_OK) {
             return false;
         }
         array.forget();
@@ -173,7 +174,7 @@ public:
     }
 
     bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_bridge_node_allocate(bridge_.get(), nodeId, llmId.c_str()) == CW_OK;
+        return cw_bridge_node_allocate(bridge_.get(), nodeId, detail::whole(llmId)) == CW_OK;
     }
 
     // What is known of a node, held or free: `id`, `type`, `processors`, `memory_bytes`, `owner` and so on, as
@@ -183,24 +184,24 @@ public:
     }
 
     bool deallocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_bridge_node_deallocate(bridge_.get(), nodeId, llmId.c_str()) == CW_OK;
+        return cw_bridge_node_deallocate(bridge_.get(), nodeId, detail::whole(llmId)) == CW_OK;
     }
 
     // More guaranteed memory, a node and a stream for the LLM; one an LLM.
     bool createVirtualComputeNode(const std::string& llmId, std::size_t memorySize, std::size_t coreCount) noexcept {
         const std::size_t most = std::numeric_limits<std::uint32_t>::max();
-        return cw_bridge_virtual_node_create(bridge_.get(), llmId.c_str(), memorySize,
+        return cw_bridge_virtual_node_create(bridge_.get(), detail::whole(llmId), memorySize,
                                              static_cast<std::uint32_t>(coreCount < most ? coreCount : most)) == CW_OK;
     }
 
     bool destroyVirtualComputeNode(const std::string& llmId) noexcept {
-        return cw_bridge_virtual_node_destroy(bridge_.get(), llmId.c_str()) == CW_OK;
+        return cw_bridge_virtual_node_destroy(bridge_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // Gives the LLM what it requires; see AdvancedCustomizedKernel::optimizeForLLM. getLLMConfig() shows it.
     bool optimizeForLLM(const std::string& llmId, const Map& requirements) noexcept {
         return detail::attempt(
-            [&] { return cw_bridge_optimize(bridge_.get(), llmId.c_str(), detail::to_c(requirements).get()); });
+            [&] { return cw_bridge_optimize(bridge_.get(), detail::whole(llmId), detail::to_c(requirements).get()); });
     }
 
     // --- tasks ---
@@ -213,7 +214,8 @@ public:
     std::string scheduleTask(const std::string& llmId, const std::string& taskType, const Map& parameters) {
         cw_task* task = nullptr;
         const detail::Map map = detail::to_c(parameters);
-        if (cw_bridge_task_schedule(bridge_.get(), llmId.c_str(), taskType.c_str(), map.get(), &task) != CW_OK) {
+        if (cw_bridge_task_schedule(bridge_.get(), detail::whole(llmId), detail::whole(taskType), map.get(), &task) !=
+            CW_OK) {
             return {};
         }
         return detail::task_id(detail::TaskHandle(task));
@@ -228,9 +230,9 @@ public:
     bool registerTaskType(const std::string& name, TaskTypeFunction function) noexcept {
         return detail::attempt([&] {
             if (!function) {
-                return cw_bridge_task_type_register(bridge_.get(), name.c_str(), nullptr, nullptr, nullptr);
+                return cw_bridge_task_type_register(bridge_.get(), detail::whole(name), nullptr, nullptr, nullptr);
             }
-            return cw_bridge_task_type_register(bridge_.get(), name.c_str(), detail::TaskTypeCallback::run,
+            return cw_bridge_task_type_register(bridge_.get(), detail::whole(name), detail::TaskTypeCallback::run,
                                                 new detail::TaskTypeCallback{std::move(function)},
                                                 detail::TaskTypeCallback::drop);
         });
@@ -238,7 +240,7 @@ public:
 
     // Takes a registered type away; its tasks that are scheduled already go on.
     bool unregisterTaskType(const std::string& name) noexcept {
-        return cw_bridge_task_type_unregister(bridge_.get(), name.c_str()) == CW_OK;
+        return cw_bridge_task_type_unregister(bridge_.get(), detail::whole(name)) == CW_OK;
     }
 
     // The names of all types.
@@ -249,8 +251,8 @@ public:
 
     // The ids of an LLM's tasks that have not ended.
     std::vector<std::string> getActiveTasks(const std::string& llmId) const {
-        return detail::keys(
-            detail::read_map([&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), llmId.c_str(), map); }));
+        return detail::keys(detail::read_map(
+            [&](cw_map** map) { return cw_bridge_active_tasks(bridge_.get(), detail::whole(llmId), map); }));
     }
 
     // See AdvancedCustomizedKernel::setTaskWeightage.
@@ -308,7 +310,7 @@ public:
         all["prompt"] = detail::c_text("prompt", prompt);
         cw_task* raw = nullptr;
         const detail::Map map = detail::to_c(all);
-        detail::check(cw_bridge_task_schedule(bridge_.get(), llmId.c_str(), "inference", map.get(), &raw));
+        detail::check(cw_bridge_task_schedule(bridge_.get(), detail::whole(llmId), "inference", map.get(), &raw));
         const detail::TaskHandle task(raw);
         detail::check(cw_task_wait(task.get(), -1));
         const cw_task_info info = detail::task_info(task);
@@ -324,13 +326,13 @@ public:
     std::string generate(const std::string& llmId, const std::string& prompt, OnPiece callback,
                          const Map& parameters = {}) {
         if (!isLLMActive(llmId)) {
-            detail::check(cw_bridge_llm_register(bridge_.get(), llmId.c_str(), nullptr));
+            detail::check(cw_bridge_llm_register(bridge_.get(), detail::whole(llmId), nullptr));
         }
         GenerateOptions options;
         detail::read_options(getLLMConfig(llmId), options, false);
         detail::read_options(parameters, options, true);
         cw_model* raw = nullptr;
-        detail::check(cw_bridge_model(bridge_.get(), llmId.c_str(), &raw));
+        detail::check(cw_bridge_model(bridge_.get(), detail::whole(llmId), &raw));
         const detail::Handle<cw_model, cw_model_free> model(raw);
         const Generation generation = detail::start(model.get(), prompt, options, std::move(callback));
         generation.wait();
@@ -342,18 +344,18 @@ public:
     // Bytes, counts, whole seconds and shares: fractions are cut off; getResourceFigures() has them.
     std::map<std::string, std::size_t> getResourceUsage(const std::string& llmId) const {
         return detail::read_numbers<std::size_t>(
-            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });
+            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), detail::whole(llmId), map); });
     }
 
     // The same with fractions: device_time_seconds, device_time_share (0 to 1), wait_time_seconds.
     std::map<std::string, double> getResourceFigures(const std::string& llmId) const {
         return detail::read_numbers<double>(
-            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), llmId.c_str(), map); });
+            [&](cw_map** map) { return cw_bridge_resource_usage(bridge_.get(), detail::whole(llmId), map); });
     }
 
     std::map<std::string, std::size_t> getMemoryUsage(const std::string& llmId) const {
         return detail::read_numbers<std::size_t>(
-            [&](cw_map** map) { return cw_bridge_memory_usage(bridge_.get(), llmId.c_str(), map); });
+            [&](cw_map** map) { return cw_bridge_memory_usage(bridge_.get(), detail::whole(llmId), map); });
     }
 
     std::map<std::string, double> getPerformanceMetrics() const {
@@ -368,18 +370,18 @@ public:
 
     // Records the LLM's kernels, copies, steps, tasks and waits from now on.
     bool enableProfiling(const std::string& llmId) noexcept {
-        return cw_bridge_profiling_enable(bridge_.get(), llmId.c_str()) == CW_OK;
+        return cw_bridge_profiling_enable(bridge_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // The figures stay.
     bool disableProfiling(const std::string& llmId) noexcept {
-        return cw_bridge_profiling_disable(bridge_.get(), llmId.c_str()) == CW_OK;
+        return cw_bridge_profiling_disable(bridge_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // `<kind>.<name>.<figure>`, each with its unit (docs/profiling.md), and profiling_enabled.
     Map getProfilingData(const std::string& llmId) const {
         return detail::read_map(
-            [&](cw_map** map) { return cw_bridge_profiling_data(bridge_.get(), llmId.c_str(), map); });
+            [&](cw_map** map) { return cw_bridge_profiling_data(bridge_.get(), detail::whole(llmId), map); });
     }
 
     // --- tests ---

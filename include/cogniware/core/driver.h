@@ -64,16 +64,16 @@ public:
     // A kernel module (.ko, .ko.xz, .ko.zst, .ko.gz; needs root; `parameters` as "name=value name=value"), or PTX, a
     // cubin or a fatbin, which becomes a GPU module on the current device. Told by the file's content.
     bool loadKernelModule(const std::string& path) noexcept {
-        return cw_driver_module_load(driver_.get(), path.c_str(), nullptr) == CW_OK;
+        return cw_driver_module_load(driver_.get(), detail::whole(path), nullptr) == CW_OK;
     }
     bool loadKernelModule(const std::string& path, const std::string& parameters) noexcept {
-        return cw_driver_module_load(driver_.get(), path.c_str(), parameters.c_str()) == CW_OK;
+        return cw_driver_module_load(driver_.get(), detail::whole(path), parameters.c_str()) == CW_OK;
     }
 
     // The module that was loaded last here, or the one of this name or path.
     bool unloadKernelModule() noexcept { return cw_driver_module_unload(driver_.get(), nullptr) == CW_OK; }
     bool unloadKernelModule(const std::string& name) noexcept {
-        return cw_driver_module_unload(driver_.get(), name.c_str()) == CW_OK;
+        return cw_driver_module_unload(driver_.get(), detail::whole(name)) == CW_OK;
     }
 
     // By path: kind and name of what loadKernelModule loaded.
@@ -99,7 +99,7 @@ public:
         const std::size_t sizes[] = {sizeof(Arguments)..., 0};
         cw_launch launch{};
         launch.struct_size = sizeof launch;
-        launch.function = name.c_str();
+        launch.function = detail::whole(name);
         for (std::size_t axis = 0; axis < 3; ++axis) {
             launch.grid[axis] = grid[axis];
             launch.block[axis] = block[axis];

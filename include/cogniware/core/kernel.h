@@ -90,7 +90,7 @@ public:
     }
 
     bool allocateComputeNode(int nodeId, const std::string& llmId) noexcept {
-        return cw_kernel_node_allocate(kernel_.get(), nodeId, llmId.c_str()) == CW_OK;
+        return cw_kernel_node_allocate(kernel_.get(), nodeId, detail::whole(llmId)) == CW_OK;
     }
 
     bool deallocateComputeNode(int nodeId) noexcept {
@@ -111,13 +111,13 @@ public:
     // default (CW_MATH_EXACT, or CW_MATH_FAST after enableTensorCoreOptimization). -1 on an error.
     int getMathMode(const std::string& llmId) const noexcept {
         std::int32_t math = -1;
-        return cw_kernel_math(kernel_.get(), llmId.c_str(), &math) == CW_OK ? math : -1;
+        return cw_kernel_math(kernel_.get(), detail::whole(llmId), &math) == CW_OK ? math : -1;
     }
 
     // Names the memory that persists in the slices of L2 that the tenant holds (a GPU's L2_CACHE nodes). 0 bytes leave the
     // choice to Cogniware: the beginning of the largest thing in its memory.
     bool setCacheWindow(const std::string& llmId, const void* memory, std::size_t bytes) noexcept {
-        return cw_kernel_cache_window_set(kernel_.get(), llmId.c_str(), memory, bytes) == CW_OK;
+        return cw_kernel_cache_window_set(kernel_.get(), detail::whole(llmId), memory, bytes) == CW_OK;
     }
 
     // First byte and bytes of that memory; null and 0 when nothing persists.
@@ -125,7 +125,7 @@ public:
         void* memory = nullptr;
         std::uint64_t bytes = 0;
         double part = 0.0;
-        if (cw_kernel_cache_window(kernel_.get(), llmId.c_str(), &memory, &bytes, &part) != CW_OK) {
+        if (cw_kernel_cache_window(kernel_.get(), detail::whole(llmId), &memory, &bytes, &part) != CW_OK) {
             return {nullptr, 0};
         }
         return {memory, static_cast<std::size_t>(bytes)};
@@ -154,8 +154,8 @@ public:
     // GPU for each thread of a kernel.
     bool createMemoryPartition(std::size_t size, MemoryPartitionType type, const std::string& llmId) noexcept {
         std::int32_t id = 0;
-        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), llmId.c_str(), &id) ==
-               CW_OK;
+        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), detail::whole(llmId),
+                                          &id) == CW_OK;
     }
 
     // No work that uses the memory may be in flight.
@@ -175,8 +175,8 @@ public:
     // The same; the id of the new partition, or -1.
     int createPartition(std::size_t size, MemoryPartitionType type, const std::string& llmId) noexcept {
         std::int32_t id = -1;
-        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), llmId.c_str(), &id) ==
-                       CW_OK
+        return cw_kernel_partition_create(kernel_.get(), size, static_cast<std::int32_t>(type), detail::whole(llmId),
+                                          &id) == CW_OK
                    ? id
                    : -1;
     }
@@ -200,7 +200,7 @@ public:
     // it; the descriptor stays the caller's.
     int importMemoryPartition(int fd, std::size_t size, const std::string& llmId) noexcept {
         std::int32_t id = -1;
-        return cw_kernel_partition_import(kernel_.get(), fd, size, llmId.c_str(), &id) == CW_OK ? id : -1;
+        return cw_kernel_partition_import(kernel_.get(), fd, size, detail::whole(llmId), &id) == CW_OK ? id : -1;
     }
 
     // What kernels read a TEXTURE partition by (the cudaTextureObject_t on a GPU), or 0.
@@ -231,12 +231,12 @@ public:
     // From here on the host may use what the LLM allocates without copies: ask getDirectPointer. On a GPU new allocations are
     // pinned host memory that the GPU addresses over its bus.
     bool enableDirectMemoryAccess(const std::string& llmId) noexcept {
-        return cw_kernel_direct_enable(kernel_.get(), llmId.c_str()) == CW_OK;
+        return cw_kernel_direct_enable(kernel_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // Direct pointers must not be used any more. False also when it was not enabled.
     bool disableDirectMemoryAccess(const std::string& llmId) noexcept {
-        return cw_kernel_direct_disable(kernel_.get(), llmId.c_str()) == CW_OK;
+        return cw_kernel_direct_disable(kernel_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // Where the host reads and writes `size` bytes of an allocation, or null: when direct access is not enabled for its LLM,
@@ -249,7 +249,7 @@ public:
     // Memory of the tenant, or null. On a GPU this is a device address, for copies and kernels only.
     void* allocateMemory(std::size_t size, const std::string& llmId) noexcept {
         void* memory = nullptr;
-        return cw_kernel_memory_alloc(kernel_.get(), size, llmId.c_str(), &memory) == CW_OK ? memory : nullptr;
+        return cw_kernel_memory_alloc(kernel_.get(), size, detail::whole(llmId), &memory) == CW_OK ? memory : nullptr;
     }
 
     bool deallocateMemory(void* memory) noexcept { return cw_kernel_memory_free(kernel_.get(), memory) == CW_OK; }
@@ -272,8 +272,8 @@ public:
         if (!task.taskFunction) {
             // A null function is what the C interface refuses, with the argument's name.
             cw_task* none = nullptr;
-            static_cast<void>(
-                cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), nullptr, nullptr, nullptr, nullptr, &none));
+            static_cast<void>(cw_kernel_task_schedule(kernel_.get(), detail::whole(task.llmId), nullptr, nullptr,
+                                                      nullptr, nullptr, &none));
             return {};
         }
         cw_task_config config{};
@@ -285,7 +285,7 @@ public:
         config.memory = task.requiredMemory;
         cw_task* raw = nullptr;
         const auto work = task.taskFunction;
-        if (cw_kernel_task_schedule(kernel_.get(), task.llmId.c_str(), &config, detail::TaskCallback::run,
+        if (cw_kernel_task_schedule(kernel_.get(), detail::whole(task.llmId), &config, detail::TaskCallback::run,
                                     detail::task_user_data([work](TaskContext&) { work(); }),
                                     detail::TaskCallback::drop, &raw) != CW_OK) {
             return {};
@@ -306,7 +306,7 @@ public:
     // processors that work of weight 1 of the same tenant would, from now on; while it waits, it also is passed by tasks
     // of more weight. False when it has ended or is unknown.
     bool setTaskWeightage(const std::string& taskId, float weight) noexcept {
-        return cw_kernel_task_set_weight(kernel_.get(), taskId.c_str(), static_cast<double>(weight)) == CW_OK;
+        return cw_kernel_task_set_weight(kernel_.get(), detail::whole(taskId), static_cast<double>(weight)) == CW_OK;
     }
 
     // What is known of a task: waiting, running, or one of the last few thousand that ended. An empty taskId: unknown.
@@ -346,7 +346,7 @@ public:
     // methods understand.
     cudaStream_t createStream(const std::string& llmId) noexcept {
         void* stream = nullptr;
-        return cw_kernel_stream_create(kernel_.get(), llmId.c_str(), &stream) == CW_OK
+        return cw_kernel_stream_create(kernel_.get(), detail::whole(llmId), &stream) == CW_OK
                    ? static_cast<cudaStream_t>(stream)
                    : nullptr;
     }
@@ -364,7 +364,7 @@ public:
     std::vector<cudaStream_t> getStreamsForLLM(const std::string& llmId) const {
         std::vector<cudaStream_t> streams;
         for (void* stream : detail::read_list<void*>([&](void** list, std::size_t capacity, std::size_t* count) {
-                 return cw_kernel_streams(kernel_.get(), llmId.c_str(), list, capacity, count);
+                 return cw_kernel_streams(kernel_.get(), detail::whole(llmId), list, capacity, count);
              })) {
             streams.push_back(static_cast<cudaStream_t>(stream));
         }
@@ -385,12 +385,12 @@ public:
     // More guaranteed memory, a node and a stream for the tenant; one a tenant.
     bool createVirtualComputeNode(const std::string& llmId, std::size_t memorySize, std::size_t coreCount) noexcept {
         const std::size_t most = std::numeric_limits<std::uint32_t>::max();
-        return cw_kernel_virtual_node_create(kernel_.get(), llmId.c_str(), memorySize,
+        return cw_kernel_virtual_node_create(kernel_.get(), detail::whole(llmId), memorySize,
                                              static_cast<std::uint32_t>(coreCount < most ? coreCount : most)) == CW_OK;
     }
 
     bool destroyVirtualComputeNode(const std::string& llmId) noexcept {
-        return cw_kernel_virtual_node_destroy(kernel_.get(), llmId.c_str()) == CW_OK;
+        return cw_kernel_virtual_node_destroy(kernel_.get(), detail::whole(llmId)) == CW_OK;
     }
 
     // Gives a tenant what an LLM requires, all of it or nothing: memory_priority (how much of its limit nobody else can
@@ -398,7 +398,7 @@ public:
     // stream_priority, max_memory (MiB), max_cores, weight, enable_profiling. Unknown keys are refused by name.
     bool optimizeForLLM(const std::string& llmId, const std::map<std::string, std::string>& requirements) noexcept {
         return detail::attempt(
-            [&] { return cw_kernel_optimize(kernel_.get(), llmId.c_str(), detail::to_c(requirements).get()); });
+            [&] { return cw_kernel_optimize(kernel_.get(), detail::whole(llmId), detail::to_c(requirements).get()); });
     }
 
     // The ids of all tenants.

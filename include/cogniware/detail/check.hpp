@@ -41,6 +41,11 @@ inline const char* c_text(const char* argument, const std::string& text) {
     return text.c_str();
 }
 
+// The same for methods that do not throw: null when the text has a NUL, which every function refuses.
+inline const char* whole(const std::string& text) noexcept {
+    return text.find('\0') == std::string::npos ? text.c_str() : nullptr;
+}
+
 // Text that `call(buffer, length, needed)` writes. Asks for the size first; asks again when the text grew meanwhile.
 template <class Call>
 std::string read_text(Call&& call) {

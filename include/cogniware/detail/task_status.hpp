@@ -16,7 +16,7 @@ using TaskHandle = Handle<cw_task, cw_task_free>;
 // The task with this id, or null with the reason in last_error().
 inline TaskHandle find_task(const std::string& id) {
     cw_task* raw = nullptr;
-    return TaskHandle(cw_task_find(id.c_str(), &raw) == CW_OK ? raw : nullptr);
+    return TaskHandle(cw_task_find(whole(id), &raw) == CW_OK ? raw : nullptr);
 }
 
 inline cw_task_info task_info(const TaskHandle& task) {

@@ -863,7 +863,7 @@ cw_status cw_bridge_diagnostics_run(struct cw_bridge *bridge);
 CW_API cw_status cw_bridge_diagnostics_results(const struct cw_bridge *bridge, struct cw_map **results);
 
 // Changes configuration keys of a kernel manager; the others stay, an empty value brings a key's default back. Keys:
-// device (cpu, cuda, cuda:N, auto), max_memory (MiB that all tenants of a device may have together),
+// device (cpu, cuda, cuda:N, auto), fallback_device (cpu, none), max_memory (MiB that all tenants of a device may have together),
 // default_memory_limit (MiB), default_weight, default_priority (critical to background), default_cores of
 // tenants that nobody opened with other wishes, task_threads, max_tasks, task_timeout (seconds) of the process.
 // All of it or nothing. May be called before cw_kernel_initialize, and survives cw_kernel_shutdown. A NULL config

@@ -18,7 +18,9 @@ mod texture;
 pub use health::DeviceHealth;
 pub use info::{DeviceInfo, DeviceKind, NvLink, Unit};
 pub use path::{Count, Direction, Path};
-pub use recover::{fallback, on_recovery, parse_fallback, recover, recover_choice, set_fallback};
+pub use recover::{
+    fallback, fallback_at_first, on_recovery, parse_fallback, recover, recover_choice, set_fallback,
+};
 pub use registry::{
     DeviceChoice, default_choice, default_device, list, open, open_all, opened, parse_choice,
 };

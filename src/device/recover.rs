@@ -85,13 +85,15 @@ static FALLBACK: Mutex<Option<Option<DeviceChoice>>> = Mutex::new(None);
 /// Which device takes the place of a GPU that does not answer, is lost, or has no memory left when an LLM is
 /// registered: `None` for none. The environment variable `COGNIWARE_FALLBACK` (`cpu` or `none`) says so at first.
 pub fn fallback() -> Option<DeviceChoice> {
-    let mut fallback = FALLBACK.lock();
-    *fallback.get_or_insert_with(|| {
-        let text = std::env::var("COGNIWARE_FALLBACK").unwrap_or_default();
-        parse_fallback("COGNIWARE_FALLBACK", &text).unwrap_or_else(|e| {
-            crate::log_later!(Warn, "device", "{e}");
-            None
-        })
+    *FALLBACK.lock().get_or_insert_with(fallback_at_first)
+}
+
+/// What [`fallback`] is until somebody sets it.
+pub fn fallback_at_first() -> Option<DeviceChoice> {
+    let text = std::env::var("COGNIWARE_FALLBACK").unwrap_or_default();
+    parse_fallback("COGNIWARE_FALLBACK", &text).unwrap_or_else(|e| {
+        crate::log_later!(Warn, "device", "{e}");
+        None
     })
 }
 

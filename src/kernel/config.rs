@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of [`Kernel::configure`].
-pub const KERNEL_KEYS: [&str; 9] = [
+pub const KERNEL_KEYS: [&str; 10] = [
     "device",
+    "fallback_device",
     "max_memory",
     "default_memory_limit",
     "default_weight",
@@ -33,6 +34,8 @@ pub(super) struct Config {
 #[derive(Clone, PartialEq)]
 struct Settings {
     device: DeviceChoice,
+    /// What was said of it; else the environment says it.
+    fallback: Option<Option<DeviceChoice>>,
     max_memory: Option<u64>,
     memory_limit: Option<u64>,
     weight: f64,
@@ -45,6 +48,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             device: DeviceChoice::Auto,
+            fallback: None,
             max_memory: None,
             memory_limit: None,
             weight: 1.0,
@@ -81,6 +85,10 @@ impl Settings {
         let priority = map.get("default_priority").map(|p| Priority::from_name(p)).transpose();
         Ok(Settings {
             device: map.get("device").map_or(Ok(default.device), |d| device::parse_choice("device", d))?,
+            fallback: map
+                .get("fallback_device")
+                .map(|d| device::parse_fallback("fallback_device", d))
+                .transpose()?,
             max_memory: keys::mib(&map, "max_memory")?,
             memory_limit: keys::mib(&map, "default_memory_limit")?,
             weight: keys::weight(&map, "default_weight")?.unwrap_or(default.weight),
@@ -114,6 +122,10 @@ impl Kernel {
                 Ok(())
             })?;
         }
+        if settings.fallback != old.settings.fallback {
+            // Of the process, and at once: initialising is when it is needed first.
+            device::set_fallback(settings.fallback.unwrap_or_else(device::fallback_at_first))?;
+        }
         *self.config.lock() = Config { given, settings };
         Ok(())
     }
@@ -127,6 +139,7 @@ impl Kernel {
         let tasks = settings.tasks;
         let all = [
             ("device", current.unwrap_or_else(|| name(settings.device))),
+            ("fallback_device", device::fallback().map_or("none", |_| "cpu").to_owned()),
             ("max_memory", mib(settings.max_memory, "unlimited")),
             ("default_memory_limit", mib(settings.memory_limit, "auto")),
             ("default_weight", settings.weight.to_string()),

@@ -108,6 +108,11 @@ METHOD(KernelDriverManager, setKernelConfiguration) {
 
 METHOD(KernelDriverManager, getKernelConfiguration) {
     auto& manager = KernelDriverManager::getInstance();
+    CHECK(manager.getKernelConfiguration().at("fallback_device") == "none");
+    CHECK(manager.setKernelConfiguration({{"fallback_device", "cpu"}}));
+    CHECK(manager.getKernelConfiguration().at("fallback_device") == "cpu");
+    CHECK(manager.setKernelConfiguration({{"fallback_device", ""}}));
+    CHECK(!manager.setKernelConfiguration({{"fallback_device", "toaster"}}));
     const auto before = manager.getKernelConfiguration();
     CHECK(!before.empty() && manager.setKernelConfiguration({{"max_memory", "8192"}}));
     CHECK(manager.getKernelConfiguration().at("max_memory") == "8192" && manager.setKernelConfiguration(before));

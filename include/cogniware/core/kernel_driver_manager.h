@@ -62,7 +62,7 @@ public:
 
     // The figures stay.
     bool disableSystemProfiling() noexcept { return cw_system_profiling_disable() == CW_OK; }
-    // Changes keys of the process-wide kernel's configuration, all of them or none: device, max_memory (MiB of all LLMs
+    // Changes keys of the process-wide kernel's configuration, all of them or none: device, fallback_device, max_memory (MiB of all LLMs
     // together), default_memory_limit (MiB), default_weight, default_priority, default_cores, task_threads, max_tasks,
     // task_timeout (seconds). An empty value brings the default back. May be called before initializeSystem().
     bool setKernelConfiguration(const std::map<std::string, std::string>& config) noexcept {

@@ -33,14 +33,15 @@ public:
         return cw_system_is_initialized(&initialized) == CW_OK && initialized != 0;
     }
 
-    // Never null; before initializeSystem() its methods fail and say so.
+    // Never null; before initializeSystem() its methods fail and say so. Each call makes a new object for the same manager:
+    // keep the pointer, not a reference into it.
     std::shared_ptr<AdvancedCustomizedKernel> getKernel() const {
         cw_kernel* kernel = nullptr;
         static_cast<void>(cw_system_kernel(&kernel));
         return std::make_shared<AdvancedCustomizedKernel>(kernel);
     }
 
-    // Never null.
+    // Never null; as getKernel().
     std::shared_ptr<AdvancedCustomizedDriver> getDriver() const {
         cw_driver* driver = nullptr;
         static_cast<void>(cw_system_driver(&driver));

@@ -68,16 +68,28 @@ fn anew(lost: &Arc<dyn Device>) -> Result<Arc<dyn Device>> {
     let begun = Instant::now();
     // Engines that were told to end give their buffers back in their own time.
     while let Err(e) = lost.throw_away() {
-        if e.status() != Status::Busy || begun.elapsed() > PATIENCE {
+        if e.status() != Status::Busy {
+            return Err(refused("throwing its context away", &e));
+        }
+        if begun.elapsed() > PATIENCE {
             return Err(e.within("recovering the device"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     registry::forget(lost);
-    registry::open_new(lost.kind(), lost.ordinal()).map_err(|e| {
-        e.within("opening the device anew")
-            .advise("this GPU gives the process no new context: restart the process")
-    })
+    registry::open_new(lost.kind(), lost.ordinal()).map_err(|e| refused("opening it anew", &e))
+}
+
+/// The driver lets this process have no new context, as after a kernel's wrong address.
+fn refused(step: &str, e: &Error) -> Error {
+    let mut lost = Error::new(Status::DeviceLost, format!("recovering the device: {step}: {}", e.message()));
+    if let Some(code) = e.driver_code() {
+        lost = lost.with_driver_code(code);
+    }
+    lost.advise(
+        "this driver gives the process no new context after such an error: restart the process; until then the CPU \
+         device can take the GPU's place (fallback_device, COGNIWARE_FALLBACK=cpu)",
+    )
 }
 
 static FALLBACK: Mutex<Option<Option<DeviceChoice>>> = Mutex::new(None);

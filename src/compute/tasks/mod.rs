@@ -473,7 +473,8 @@ impl Shared {
             log::flush();
             (outcome, fit)
         };
-        let (outcome, fit) = match &spec.stack {
+        // Let go before anybody hears of the end: a bound that is given back then must not outlive that here.
+        let (outcome, fit) = match spec.stack {
             None => work(),
             // That thread ends with the body, however it was left.
             Some(stack) => match stack.run(work) {

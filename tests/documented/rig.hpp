@@ -31,11 +31,7 @@ private:
 };
 
 // Waits for the end of a task.
-inline bool ends(const Kernel&, const std::string& id) {
-    const auto task = cogniware::Task::find(id);
-    task.wait();
-    return true;
-}
+inline bool ends(const Kernel& kernel, const std::string& id) { return kernel->waitForTask(id); }
 
 // Runs a function as a task of the tenant, to its end.
 inline void run(const Kernel& kernel, const std::string& llm, std::function<void()> work) {

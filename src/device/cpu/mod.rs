@@ -231,8 +231,9 @@ impl Device for CpuDevice {
             // SAFETY: the caller promised both ranges until the copy has run.
             unsafe { std::ptr::copy(src as *const u8, dst as *mut u8, bytes as usize) }
         };
-        let name = self.direction(dst, src);
-        let direction = match (self.place(dst), self.place(src)) {
+        let (to, from) = (self.place(dst), self.place(src));
+        let name = super::direction(to, from);
+        let direction = match (to, from) {
             (Place::Device, Place::Host) => Direction::Up,
             (Place::Host, _) => Direction::Down,
             (Place::Device, Place::Device) => Direction::Within,
@@ -244,18 +245,11 @@ impl Device for CpuDevice {
             });
         };
         self.way.copied(direction, bytes, None);
-        let run: Box<dyn FnOnce() + Send> = match profiler::on() {
-            true => Box::new(seen(Kind::Copy, name, bytes, Some(stream), run)),
-            false => Box::new(run),
-        };
-        if self.way.own_streams() && bytes >= TRANSFER {
-            self.way.count(Count::OwnStreamCopies, 1);
-            return own(stream)?.submit_beside(direction == Direction::Down, move || {
-                run();
-                Ok(())
-            });
+        if profiler::on() {
+            let run = seen(Kind::Copy, name, bytes, Some(stream), run);
+            return self.queue_copy(stream, direction, bytes, run);
         }
-        on(Some(stream), run)
+        self.queue_copy(stream, direction, bytes, run)
     }
 
     unsafe fn fill(&self, dst: DevicePtr, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
@@ -325,9 +319,22 @@ impl Device for CpuDevice {
 }
 
 impl CpuDevice {
-    /// What a copy between these is called.
-    fn direction(&self, dst: u64, src: u64) -> &'static str {
-        super::direction(self.place(dst), self.place(src))
+    /// Queues a copy on its stream, or on a transfer stream beside it.
+    fn queue_copy(
+        &self,
+        stream: &dyn Stream,
+        direction: Direction,
+        bytes: u64,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        if self.way.own_streams() && bytes >= TRANSFER {
+            self.way.count(Count::OwnStreamCopies, 1);
+            return own(stream)?.submit_beside(direction == Direction::Down, move || {
+                run();
+                Ok(())
+            });
+        }
+        on(Some(stream), run)
     }
 
     /// Runs a copy that the caller waits for, and notes it.

@@ -4,8 +4,8 @@
 //! memory quotas, its own processors, a share that holds, and figures for each tenant.
 //!
 //! Rooms, each of which may use those before it in this list and never those after it (a test holds that):
-//! [`error`], [`telemetry`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`tenant`], [`llm`], the managers ([`kernel`],
-//! [`driver`], [`system`], [`bridge`]), and the C border `ffi`.
+//! [`error`], [`telemetry`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`program`], [`tenant`], [`llm`],
+//! [`virtualization`], the managers ([`kernel`], [`driver`], [`system`], [`bridge`]), and the C border `ffi`.
 
 pub mod bridge;
 pub mod compute;
@@ -18,9 +18,11 @@ pub mod kernel;
 pub mod llm;
 pub mod memory;
 pub mod ops;
+pub mod program;
 pub mod quant;
 pub mod system;
 pub mod telemetry;
 pub mod tenant;
+pub mod virtualization;
 
 pub use error::{Category, Error, Result, Status};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest to the highest; those of one line may use each other's lower neighbours only.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 16] = [
     "error",
     "telemetry",
     "device",
@@ -11,8 +11,10 @@ const ORDER: [&str; 14] = [
     "compute",
     "quant",
     "ops",
+    "program",
     "tenant",
     "llm",
+    "virtualization",
     "kernel",
     "driver",
     "system",

@@ -31,6 +31,7 @@
 
 mod account;
 mod bank;
+mod door;
 mod extent;
 mod growth;
 mod heap;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use account::{Account, Charge, LARGEST_LIMIT};
 pub use bank::Bank;
+pub use door::Door;
 pub use extent::{Extent, Kept};
 pub use hosted::Hosted;
 pub use ledger::Ledger;

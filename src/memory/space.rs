@@ -6,7 +6,7 @@ use super::ledger::Idle;
 use super::lone::Lones;
 use super::registry::{self, Kind, Owner};
 use super::source::Source;
-use super::{Account, Allocation, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
+use super::{Account, Allocation, Door, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
 use crate::device::{Count, Device, DevicePtr};
 use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
@@ -36,6 +36,7 @@ pub struct Space {
     /// Allocations outside of the pool.
     pub(super) lones: Mutex<Lones>,
     fence: RwLock<Option<Fence>>,
+    door: Door,
     subject: OnceLock<Arc<Subject>>,
     pub(super) this: Weak<Space>,
 }
@@ -63,6 +64,7 @@ impl Space {
             mapped: AtomicU64::new(0),
             lones: Mutex::default(),
             fence: RwLock::new(None),
+            door: Door::default(),
             subject: OnceLock::new(),
             this: this.clone(),
         });
@@ -90,6 +92,11 @@ impl Space {
     /// the whole device.
     pub fn set_fence(&self, fence: Fence) {
         *self.fence.write() = Some(fence);
+    }
+
+    /// What work of the tenant passes on its way to the device.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     pub(super) fn wait_for_work(&self) -> Result<()> {

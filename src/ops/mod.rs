@@ -11,6 +11,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod math;
+pub mod tensor;
 
 pub use math::{Math, MathPolicy, fast_means};
 

@@ -1,0 +1,1 @@
+//! Virtual GPUs, their memory spaces and compute units: tenants under an integer id.

@@ -262,6 +262,30 @@ mod tests {
         assert!(read_ptx(&format!(".entry k(.param .u64 x[{}])", u64::MAX)).is_empty());
     }
 
+    proptest::proptest! {
+        /// Words in any order, cut anywhere: an answer, whose parameters have the sizes that their words say.
+        #[test]
+        fn any_words_are_taken(picks in proptest::collection::vec(0usize..24, 0..60), cut in 0usize..400) {
+            let words = [".entry", "k", "(", ")", ",", ".param", ".u64", ".f32", ".b8", ".align", "4", "[", "]", "12",
+                ".ptr", ".global", "{", "}", "//", "\n", "/*", "*/", ".f16x2", "\u{f6}"];
+            let text: String = picks.iter().flat_map(|&p| [words[p], " "]).collect();
+            let end = (0..=cut.min(text.len())).rev().find(|&e| text.is_char_boundary(e)).unwrap_or(0);
+            for text in [&text[..], &text[..end], &text[end..]] {
+                for p in read_ptx(text).values().flatten() {
+                    assert!([1, 4, 8].iter().any(|n| p.bytes % n == 0));
+                }
+            }
+            // A list in the midst of anything is read as it is, unless it stands in a comment.
+            let after = format!("{text}\n*/ .entry sure(.param .u64 a, .param .b8 b[3]) {{ }}");
+            if !text.contains("/*") && !text.trim_end().ends_with(".entry") {
+                let found = read_ptx(&after.replace("*/ .entry", " ; .entry"));
+                if let Some(sure) = found.get("sure") {
+                    assert_eq!(sure.iter().map(KernelParameter::code).collect::<Vec<_>>(), ["i8", "u3"]);
+                }
+            }
+        }
+    }
+
     #[test]
     fn classes_take_what_they_are() {
         let p = |code: &str| KernelParameter::of_code(code).unwrap();

@@ -17,6 +17,11 @@ impl Door {
         self.0.read_recursive()
     }
 
+    /// Like [`Door::enter`], but does not wait: `None` while the door is closed or about to be.
+    pub fn try_enter(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        self.0.try_read_recursive()
+    }
+
     /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped.
     pub fn close(&self) -> RwLockWriteGuard<'_, ()> {
         self.0.write()
@@ -35,7 +40,7 @@ mod tests {
         assert!(door.0.try_write().is_none());
         drop((first, again));
         let closed = door.close();
-        assert!(door.0.try_read().is_none());
+        assert!(door.0.try_read().is_none() && door.try_enter().is_none());
         drop(closed);
         drop(door.enter());
     }

@@ -2,11 +2,15 @@
 
 mod gate;
 mod nodes;
+mod queue;
 mod share;
 mod tasks;
 
 pub use gate::{GRACE, Gate, Permit, SLICE, Verdict};
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
+pub use queue::{
+    CancelFlag, Cancelled, Execution, ExecutionState, HISTORY, MOST_PENDING, Queue, QueueFigures, Work,
+};
 pub use share::{CAP_WINDOW, Share, Utilization};
 pub(crate) use tasks::serve;
 pub use tasks::{

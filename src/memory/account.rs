@@ -1,5 +1,6 @@
 //! What one tenant may hold and holds.
 
+use super::lend::Terms;
 use super::{Bank, Ledger, UNIT, round_up};
 use crate::device::Granule;
 use crate::{Error, Result, Status};
@@ -29,6 +30,7 @@ pub struct Account {
     /// Bytes of its banks. Changes while `limiting` is held.
     banked: AtomicU64,
     banks: Mutex<Vec<Weak<Bank>>>,
+    pub(super) terms: Terms,
 }
 
 /// The most an account can hold: one unit less than 1 TiB.
@@ -54,6 +56,7 @@ impl Account {
             regions: AtomicU64::new(0),
             banked: AtomicU64::new(0),
             banks: Mutex::default(),
+            terms: Terms::default(),
         };
         if floor > limit {
             return Err(Error::argument("memory_floor", format!("{floor} is more than the limit {limit}")));
@@ -285,8 +288,15 @@ impl Account {
 
     pub(super) fn take_footprint(&self, bytes: u64) -> bool {
         let most = self.physical_limit();
-        let grow = |now: u64| now.checked_add(bytes).filter(|after| *after <= most);
+        // What lies in host memory comes back some day. Whoever moves it counts it in both places for a moment.
+        let away = self.spilled();
+        let grow = |now: u64| now.checked_add(bytes).filter(|after| after.saturating_add(away) <= most);
         self.footprint.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
+    }
+
+    /// Counts what was away and comes back: it was left room for.
+    pub(super) fn return_footprint(&self, bytes: u64) {
+        self.footprint.fetch_add(bytes, Ordering::AcqRel);
     }
 
     pub(super) fn give_footprint(&self, bytes: u64) {

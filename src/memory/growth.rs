@@ -6,6 +6,7 @@
 
 use super::UNIT;
 use super::heap::Heap;
+use super::lend::Purpose;
 use super::source::{Piece, Shortage};
 use super::space::Space;
 use crate::{Error, Result, Status};
@@ -18,6 +19,9 @@ const LARGEST_PIECE: u32 = 16;
 
 /// The same where pools grow in large pieces.
 const LARGEST_POOLED: u32 = 64;
+
+/// How often others are asked to give way before an allocation is refused.
+const ROUNDS: u32 = 8;
 
 /// What is mapped: pieces by their first slot.
 #[derive(Default)]
@@ -53,6 +57,8 @@ impl Space {
         let mut maps = self.maps.lock();
         let mut reclaimed = false;
         let mut relieved = false;
+        let mut _room = None;
+        let mut rounds = 0;
         loop {
             let mut heap = self.heap.lock();
             // Another thread may have mapped or freed something meanwhile.
@@ -90,13 +96,25 @@ impl Space {
                 Err(shortage) => shortage,
             };
             let bytes = u64::from(units) * UNIT;
+            if reclaimed && rounds < ROUNDS && matches!(shortage, Shortage::Device(_)) {
+                rounds += 1;
+                // Without the lock: who is to give way may be here at the same time.
+                drop(maps);
+                let whole = u64::from(plan.slots) * u64::from(self.slot) * UNIT;
+                _room = self.source.ledger.make_room(Some(&self.account), whole, true, &Purpose::New);
+                maps = self.maps.lock();
+                if _room.is_some() {
+                    continue;
+                }
+            }
             if reclaimed {
                 if relieved {
                     self.source.relief(false);
                 }
                 return Err(match shortage {
                     Shortage::Account => self.account.scattered(bytes, tag, largest),
-                    Shortage::Device(e) | Shortage::Other(e) => {
+                    Shortage::Device(e) => self.refused(e, bytes, tag),
+                    Shortage::Other(e) => {
                         e.within(format!("tenant {:?} wanted {bytes} bytes for {tag:?}", self.account.name()))
                     }
                 });
@@ -114,6 +132,13 @@ impl Space {
                 }
             }
         }
+    }
+
+    /// The error for memory that the device does not have.
+    #[cold]
+    pub(super) fn refused(&self, e: Error, bytes: u64, tag: &str) -> Error {
+        let (name, holders) = (self.account.name(), self.source.ledger.who_holds());
+        e.within(format!("tenant {name:?} wanted {bytes} bytes for {tag:?} ({holders})"))
     }
 
     /// The free slots that need the fewest granules for an allocation, free blocks beside them counted in.
@@ -196,7 +221,7 @@ impl Space {
     fn map_piece(&self, slot: u32, slots: u32) -> std::result::Result<Piece, Shortage> {
         let address = self.address(slot * self.slot);
         let bytes = u64::from(slots) * u64::from(self.slot) * UNIT;
-        self.source.take(Some(&self.account), address, bytes)
+        self.source.take_movable(&self.account, address, bytes)
     }
 
     fn take_in(&self, heap: &mut Heap, (start, units): (u32, u32)) -> u32 {

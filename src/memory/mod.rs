@@ -30,20 +30,28 @@
 //! giving granules back waits for streams.
 
 mod account;
+mod away;
 mod bank;
+mod cost;
 mod door;
+mod export;
 mod extent;
 mod growth;
 mod heap;
 mod hosted;
+mod import;
 mod index;
+mod lease;
 mod ledger;
+mod lend;
 mod lone;
+mod note;
 mod region;
 mod registry;
 mod shared;
 mod source;
 mod space;
+mod spill;
 mod tag;
 
 #[cfg(test)]
@@ -51,10 +59,14 @@ mod tests;
 
 pub use account::{Account, Charge, LARGEST_LIMIT};
 pub use bank::Bank;
+pub use cost::SpillFigures;
 pub use door::Door;
+pub use export::{Export, Lease};
 pub use extent::{Extent, Kept};
 pub use hosted::Hosted;
+pub use import::Import;
 pub use ledger::Ledger;
+pub use lend::{Advice, Lending, SpillPolicy};
 pub use region::Region;
 pub use registry::{owner_of, tenant_of};
 pub use shared::{Shared, SharedMapping};

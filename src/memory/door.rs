@@ -4,8 +4,14 @@ use super::away::Away;
 use super::space::Space;
 use crate::{Error, Result, Status};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::cell::Cell;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+thread_local! {
+    /// How many doors this thread holds open.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Keeps a tenant's work and changes of its memory apart.
 ///
@@ -26,6 +32,15 @@ pub struct Door {
 /// How often memory is fetched before it is said that others take it away faster.
 const TRIES: usize = 64;
 
+/// Somebody is queueing work; see [`Door::enter`].
+pub struct Entered<'a>(#[allow(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        INSIDE.set(INSIDE.get() - 1);
+    }
+}
+
 impl Door {
     pub(super) fn of(space: Weak<Space>) -> Door {
         Door { lock: RwLock::default(), away: Arc::default(), space }
@@ -36,9 +51,9 @@ impl Door {
     /// May be called again by the same thread while it holds one. Never hold it while waiting for work of the tenant.
     ///
     /// Errors: [`Status::OutOfMemory`] when not all of it fits on the device at once; it names who holds the memory.
-    pub fn enter(&self) -> Result<RwLockReadGuard<'_, ()>> {
+    pub fn enter(&self) -> Result<Entered<'_>> {
         if self.away() == 0 {
-            let inside = self.lock.read_recursive();
+            let inside = self.enter_as_is();
             // Nobody moves memory while somebody is inside, so this holds from here on.
             if self.away() == 0 {
                 return Ok(inside);
@@ -48,18 +63,25 @@ impl Door {
     }
 
     /// Waits while the door is closed, fetches nothing: for work that touches no memory of the pool.
-    pub fn enter_as_is(&self) -> RwLockReadGuard<'_, ()> {
-        self.lock.read_recursive()
+    pub fn enter_as_is(&self) -> Entered<'_> {
+        // Who holds none lets those go first who wait to close it; who holds one must not wait for them.
+        let guard = if INSIDE.get() == 0 { self.lock.read() } else { self.lock.read_recursive() };
+        INSIDE.set(INSIDE.get() + 1);
+        Entered(guard)
     }
 
-    /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped.
+    /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped. Must not be called by a
+    /// thread that holds [`Door::enter`].
     pub fn close(&self) -> RwLockWriteGuard<'_, ()> {
         self.lock.write()
     }
 
-    /// As [`Door::close`], but gives up after `longest`.
-    pub fn try_close(&self, longest: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.lock.try_write_for(longest)
+    /// The same, unless somebody queues work for all of `patience`, or this thread itself holds a door open.
+    pub fn close_within(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+        if INSIDE.get() > 0 {
+            return None;
+        }
+        self.lock.try_write_for(patience)
     }
 
     /// Bytes of the tenant that lie in host memory.
@@ -77,13 +99,13 @@ impl Door {
         &self,
         fetch: impl Fn(&Space) -> Result<()>,
         is_here: impl Fn(&Space) -> bool,
-    ) -> Result<RwLockReadGuard<'_, ()>> {
-        let Some(space) = self.space.upgrade() else { return Ok(self.lock.read_recursive()) };
+    ) -> Result<Entered<'_>> {
+        let Some(space) = self.space.upgrade() else { return Ok(self.enter_as_is()) };
         // One at a time, so that two threads of a tenant do not take each other's memory away again and again.
         let _alone = space.spilling.fetching.lock();
         for _ in 0..TRIES {
             fetch(&space)?;
-            let inside = self.lock.read_recursive();
+            let inside = self.enter_as_is();
             if is_here(&space) {
                 return Ok(inside);
             }
@@ -108,11 +130,36 @@ mod tests {
         let door = Door::default();
         let first = door.enter().unwrap();
         let again = door.enter().unwrap();
-        assert!(door.try_close(Duration::ZERO).is_none());
+        assert!(door.lock.try_write().is_none());
+        assert!(door.close_within(Duration::from_secs(60)).is_none(), "this thread would wait for itself");
         drop((first, again));
-        let closed = door.close();
+        let closed = door.close_within(Duration::ZERO).unwrap();
         assert!(door.lock.try_read().is_none());
         drop(closed);
+        drop(door.close());
         drop(door.enter().unwrap());
+    }
+
+    /// Threads that queue without a pause do not keep the door open for ever.
+    #[test]
+    fn it_closes_although_many_come() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (door, over) = (Door::default(), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let _one = door.enter().unwrap();
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            for _ in 0..20 {
+                let closed = door.close_within(Duration::from_secs(20));
+                over.fetch_or(closed.is_none(), Ordering::Relaxed);
+                assert!(closed.is_some());
+            }
+            over.store(true, Ordering::Relaxed);
+        });
     }
 }

@@ -164,7 +164,7 @@ impl Space {
             device.granule_release(granule);
             return Err(e.within("argument `lease`"));
         }
-        maps.pieces.insert(slot, Piece { address, granule, lies: Lies::Borrowed });
+        maps.pieces.insert(slot, Piece { lies: Lies::Borrowed, ..Piece::new(address, granule) });
         let units = (bytes / UNIT) as u32;
         let mut heap = self.heap.lock();
         self.mapped.fetch_add(u64::from(units), Ordering::Relaxed);

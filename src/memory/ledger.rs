@@ -185,6 +185,25 @@ impl Ledger {
         Ok(())
     }
 
+    /// The most bytes that [`Ledger::take`] gives `who` now. The device itself may have less.
+    pub(super) fn room(&self, who: &Account) -> u64 {
+        let books = self.books.lock();
+        let cap = books.caps.values().min().copied().unwrap_or(u64::MAX);
+        let (mut aside, mut floors, mut lent) = (0u64, 0u64, false);
+        for account in books.accounts.iter().filter_map(Weak::upgrade) {
+            let unused = account.floor().saturating_sub(account.footprint());
+            let lends = account.lending().lend_floor;
+            floors = floors.saturating_add(account.floor());
+            lent |= lends && unused > 0;
+            if !lends && !std::ptr::eq(who, &*account) {
+                aside += unused;
+            }
+        }
+        let bound = if floors <= cap { cap.min(self.capacity) } else { self.capacity };
+        let most = if aside > 0 || lent { cap.min(bound.saturating_sub(aside)) } else { cap };
+        most.saturating_sub(books.physical)
+    }
+
     pub(super) fn give(&self, bytes: u64) {
         let mut books = self.books.lock();
         books.physical = books.physical.saturating_sub(bytes);

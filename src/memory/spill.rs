@@ -9,13 +9,14 @@
 use super::UNIT;
 use super::away::{Copied, Spares};
 use super::cost::SpillFigures;
+use super::door::Entered;
 use super::growth::Maps;
 use super::lend::{Advice, Purpose, SpillPolicy};
 use super::source::{Lies, Piece};
 use super::space::Space;
 use crate::device::{DevicePtr, Granule};
 use crate::{Error, Result, Status};
-use parking_lot::{Mutex, RwLockReadGuard};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,7 +56,7 @@ impl Space {
     /// memory, regions, shared images) never move and are passed over.
     ///
     /// Errors: [`Status::OutOfMemory`] when they do not fit on the device at once.
-    pub fn enter_for(&self, ranges: &[(DevicePtr, u64)]) -> Result<RwLockReadGuard<'_, ()>> {
+    pub fn enter_for(&self, ranges: &[(DevicePtr, u64)]) -> Result<Entered<'_>> {
         self.note_touch(ranges);
         let inside = self.door().enter_as_is();
         if self.is_here(ranges) {
@@ -122,7 +123,7 @@ impl Space {
     /// Moves about `bytes` of what may go and touches nothing of `spare`; how many the device has got back. Waits for work
     /// of this tenant, and gives up when its door stays open for too long.
     pub(super) fn move_to_host(&self, bytes: u64, spare: &[(u64, u64)]) -> u64 {
-        let Some(_closed) = self.door().try_close(PATIENCE) else { return 0 };
+        let Some(_closed) = self.door().close_within(PATIENCE) else { return 0 };
         let begun = Instant::now();
         if self.wait_for_work().is_err() {
             return 0;
@@ -306,7 +307,8 @@ impl Space {
             .map(|(copied, n)| {
                 let address = address + u64::from(n) * size;
                 let granule = Granule { handle: 0, bytes: size };
-                maps.pieces.insert(slot + n, Piece { address, granule, lies: Lies::Away(copied) });
+                let piece = Piece { lies: Lies::Away(copied), ..Piece::new(address, granule) };
+                maps.pieces.insert(slot + n, piece);
                 slot + n
             })
             .collect()
@@ -316,7 +318,7 @@ impl Space {
     fn move_in(&self, piece: &mut Piece) -> Result<()> {
         let Lies::Away(copied) = &piece.lies else { return Ok(()) };
         let (bytes, source) = (piece.granule.bytes, &self.source);
-        self.account.return_footprint(bytes);
+        self.account.force_footprint(bytes);
         let made = source.ledger.take_as(Some(&self.account), bytes, true).and_then(|()| {
             let made = source.create_from(piece.address, bytes, copied.address(), |time| {
                 self.spilling.cost.lock().copied_in(bytes, time);
@@ -341,24 +343,19 @@ impl Space {
     pub(super) fn drop_copies(&self) {
         let Some(mut maps) = self.maps.try_lock() else { return };
         let mut heap = self.heap.lock();
-        for (start, units) in heap.free_blocks(self.slot) {
-            let first = start.div_ceil(self.slot);
-            let end = ((u64::from(start) + u64::from(units)) / u64::from(self.slot)) as u32;
-            if first >= end {
+        let starts = self.door().list().starts();
+        for slot in starts.into_iter().map(|at| self.slot_of(at)) {
+            let Some(piece) = maps.pieces.get(&slot).filter(|p| p.is_away()) else { continue };
+            let range = self.range_of(slot, piece);
+            if !heap.between(range.start, range.end).all(|block| block.is_free()) {
                 continue;
             }
-            let gone: Vec<(u32, u32)> = maps
-                .pieces
-                .range(first..end)
-                .map(|(&slot, piece)| (slot, (piece.granule.bytes / UNIT) as u32, piece.is_away()))
-                .filter(|(slot, units, away)| *away && slot + units / self.slot <= end)
-                .map(|(slot, units, _)| (slot, units))
-                .collect();
-            for (slot, units) in gone {
-                heap.remove(slot * self.slot, units);
-                self.mapped.fetch_sub(u64::from(units), Ordering::Relaxed);
-                maps.pieces.remove(&slot);
+            let free: Vec<(u32, u32)> =
+                heap.between(range.start, range.end).map(|b| (b.start.max(range.start), b.end())).collect();
+            for (start, end) in free {
+                self.take_out(&mut heap, start, end.min(range.end) - start);
             }
+            maps.pieces.remove(&slot);
         }
     }
 

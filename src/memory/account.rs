@@ -297,11 +297,6 @@ impl Account {
         self.footprint.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
     }
 
-    /// Without asking: for memory that replaces other at once.
-    pub(super) fn force_footprint(&self, bytes: u64) {
-        self.footprint.fetch_add(bytes, Ordering::AcqRel);
-    }
-
     /// Bytes of granules that it may still get under its limit.
     pub(super) fn headroom(&self) -> u64 {
         self.physical_limit().saturating_sub(self.footprint())

@@ -42,9 +42,14 @@ impl Door {
         self.0.write()
     }
 
+    /// Whether this thread holds a door open, this one or another: it must not wait for one to close.
+    pub(super) fn is_held_here(&self) -> bool {
+        INSIDE.get() > 0
+    }
+
     /// The same, unless somebody queues work for all of `patience`, or this thread itself holds a door open.
-    pub fn close_within(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
-        if INSIDE.get() > 0 {
+    pub fn try_close(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+        if self.is_held_here() {
             return None;
         }
         self.0.try_write_for(patience)
@@ -61,9 +66,9 @@ mod tests {
         let first = door.enter();
         let again = door.enter();
         assert!(door.0.try_write().is_none());
-        assert!(door.close_within(Duration::from_secs(60)).is_none(), "this thread would wait for itself");
+        assert!(door.try_close(Duration::from_secs(60)).is_none(), "this thread would wait for itself");
         drop((first, again));
-        let closed = door.close_within(Duration::ZERO).unwrap();
+        let closed = door.try_close(Duration::ZERO).unwrap();
         assert!(door.0.try_read().is_none());
         drop(closed);
         drop(door.close());
@@ -85,7 +90,7 @@ mod tests {
                 });
             }
             for _ in 0..20 {
-                let closed = door.close_within(Duration::from_secs(20));
+                let closed = door.try_close(Duration::from_secs(20));
                 over.fetch_or(closed.is_none(), Ordering::Relaxed);
                 assert!(closed.is_some());
             }

@@ -65,7 +65,7 @@ impl Extent {
     /// waited for; nothing else may use it meanwhile.
     pub fn set_access(&self, access: Access) -> Result<()> {
         let space = &*self.space;
-        let _closed = space.door().close_within(PATIENCE).ok_or_else(super::compaction::busy)?;
+        let _closed = space.door().try_close(PATIENCE).ok_or_else(super::compaction::busy)?;
         let maps = space.maps.lock();
         let piece = maps.pieces.get(&self.slot()).ok_or_else(gone)?;
         space.wait_for_work()?;

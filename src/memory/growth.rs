@@ -217,6 +217,7 @@ impl Space {
         let end = start + slots * self.slot;
         if start + plan.units < end {
             maps.holes.add(start + plan.units, end - start - plan.units, start..end);
+            self.holed.store(true, Ordering::Relaxed);
         }
         maps.pieces.insert(start / self.slot, piece);
         Ok((start, plan.units))

@@ -170,7 +170,7 @@ fn memory_moves_behind_a_closed_door_and_after_the_fence() {
     let (seen, weak, doors) = (fences.clone(), Arc::downgrade(&space), open.clone());
     space.set_fence(Box::new(move || {
         seen.fetch_add(1, Ordering::SeqCst);
-        let free = weak.upgrade().is_some_and(|s| s.door().close_within(Duration::ZERO).is_some());
+        let free = weak.upgrade().is_some_and(|s| s.door().try_close(Duration::ZERO).is_some());
         doors.fetch_add(i64::from(free), Ordering::SeqCst);
         Ok(())
     }));
@@ -404,4 +404,104 @@ fn policies_out_of_range_are_named() {
     }
     assert!(space.compact(Duration::ZERO).unwrap_err().message().contains("`max_pause`"));
     assert!(space.compact_slice(Duration::ZERO).is_err());
+}
+
+/// Where the books allow nothing more, memory still moves: the sum is the same before and after.
+#[test]
+fn it_moves_within_a_bound_that_is_reached() {
+    let device = dirty(218);
+    let (space, live) = scattered(&device);
+    let ledger = space.account.ledger().clone();
+    ledger.set_cap(77, Some(ledger.physical())).unwrap();
+    let done = space.compact(PAUSE).unwrap();
+    assert!(done.given_back >= 30 * MIB, "{done:?}");
+    assert_eq!(ledger.physical(), space.account.footprint());
+    live.iter().for_each(|ptr| holds(&space, *ptr, 5000, 7));
+    space.alloc(20 * MIB, 1, "large").unwrap();
+    ledger.set_cap(77, None).unwrap();
+    drop(space);
+    assert_eq!(ledger.physical(), 0);
+    is_clean(&device);
+}
+
+/// What a bank keeps stays kept: whole granules go back into it, and no single pages.
+#[test]
+fn a_bank_keeps_what_it_promised() {
+    let device = dirty(219);
+    device.path().set_pooled(true);
+    let moving = space_on(&device, 64 * MIB);
+    let parts = space("bank", 64 * MIB);
+    for space in [moving, parts] {
+        let ledger = space.account.ledger().clone();
+        let bank = super::super::Bank::open(space.device(), &space.account, 32 * MIB, None).unwrap();
+        let live = checkerboard(&space, 2 * MIB);
+        space.compact(PAUSE).unwrap();
+        assert!(bank.used() <= 32 * MIB);
+        // The bank's bytes, in use or not, and what the tenant has beside them.
+        let beside = space.account.footprint() - bank.used().min(space.account.footprint());
+        assert!(ledger.physical() >= 32 * MIB && ledger.physical() <= 32 * MIB + beside + 32 * MIB);
+        live.iter().for_each(|ptr| holds(&space, *ptr, 5000, 7));
+        space.alloc(30 * MIB, 1, "large").unwrap();
+        drop(bank);
+        drop(space);
+        assert_eq!(ledger.physical(), 0);
+    }
+    is_clean(&device);
+}
+
+/// Between two slices whoever waits at the door goes in.
+#[test]
+fn others_go_in_between_slices() {
+    let device = dirty(220);
+    device.path().set_pooled(true);
+    let space = space_on(&device, 160 * MIB);
+    let live = checkerboard(&space, 2 * MIB);
+    let (over, entered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let done = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _door = space.door().enter();
+                entered.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let before = entered.load(Ordering::Relaxed);
+        let done = space.compact(Duration::from_nanos(1)).unwrap();
+        over.store(true, Ordering::Relaxed);
+        let times = entered.load(Ordering::Relaxed) - before;
+        assert!(times + 2 >= u64::from(done.slices), "{times} times in {done:?}");
+        done
+    });
+    assert!(done.slices >= 4, "{done:?}");
+    live.iter().for_each(|ptr| holds(&space, *ptr, 5000, 7));
+}
+
+#[test]
+fn it_moves_by_itself_beyond_the_threshold() {
+    let device = dirty(221);
+    let (space, live) = scattered(&device);
+    assert!(space.fragmentation().level > 0.3);
+    space.set_policy(SpacePolicy { auto: true, threshold: 0.3, ..SpacePolicy::default() }).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while space.compaction_figures().automatic == 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(space.fragmentation().level < 0.01 && space.compaction_figures().moved > 0);
+    live.iter().for_each(|ptr| holds(&space, *ptr, 5000, 7));
+}
+
+/// What falls free around holes goes back as well.
+#[test]
+fn idle_memory_goes_back_also_after_compaction() {
+    let space = space("ebb", 128 * MIB);
+    let live = checkerboard(&space, 4096);
+    space.compact(PAUSE).unwrap();
+    for ptr in live {
+        space.free(ptr).unwrap();
+        let usage = space.usage();
+        // A page of each piece in use may be all that is left of it, so this holds for whole pieces only.
+        assert!(usage.physical <= 64 * MIB + 3 * GRANULE);
+    }
+    let usage = space.usage();
+    assert!(usage.held == 0 && usage.physical <= 2 * GRANULE, "{usage:?}");
 }

@@ -81,7 +81,7 @@ impl Space {
         loop {
             // Most of what is in flight ends before anybody is held up.
             self.wait_for_work()?;
-            if let Some(closed) = self.door().try_close(course.max_pause) {
+            if let Some(closed) = self.door().close_within(course.max_pause) {
                 let closing = Instant::now();
                 if let Some(maps) = self.maps.try_lock_for(course.max_pause) {
                     return Ok((closed, maps, closing));
@@ -155,7 +155,7 @@ impl Space {
         let piece = maps.pieces.get(&at)?;
         let range = self.range_of(at, piece);
         let slots = (range.end - range.start) / self.slot;
-        if slots < 2 || piece.holed {
+        if slots < 2 || piece.holed || !piece.is_movable() {
             return None;
         }
         let heap = self.heap.lock();
@@ -221,7 +221,7 @@ impl Space {
         let (source, account) = (&self.source, &self.account);
         let old = maps.pieces.get(&job.at).ok_or_else(lost)?;
         let all = old.granule.bytes;
-        let booked = source.ledger.take(Some(account), job.live);
+        let booked = source.ledger.take_as(Some(account), job.live, true);
         // Where the books allow no more, nobody else may create anything until the old piece is gone. With a bank
         // nothing goes back to the device, so that would not be true.
         let (_others, _alone) = match &booked {

@@ -70,6 +70,15 @@ impl Door {
         Entered(guard)
     }
 
+    /// Like [`Door::enter`], but neither waits nor fetches: `None` while the door is closed, or about to be for a thread
+    /// that holds none, and while anything of the tenant lies in host memory.
+    pub fn try_enter(&self) -> Option<Entered<'_>> {
+        let guard = if INSIDE.get() == 0 { self.lock.try_read() } else { self.lock.try_read_recursive() }?;
+        INSIDE.set(INSIDE.get() + 1);
+        let inside = Entered(guard);
+        (self.away() == 0).then_some(inside)
+    }
+
     /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped. Must not be called by a
     /// thread that holds [`Door::enter`].
     pub fn close(&self) -> RwLockWriteGuard<'_, ()> {
@@ -81,6 +90,12 @@ impl Door {
         if INSIDE.get() > 0 {
             return None;
         }
+        self.lock.try_write_for(patience)
+    }
+
+    /// As [`Door::close_within`], for a thread that holds doors of other tenants: they may wait for each other, so it gives
+    /// up in the end.
+    pub(super) fn close_of_other(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
         self.lock.try_write_for(patience)
     }
 
@@ -134,7 +149,7 @@ mod tests {
         assert!(door.close_within(Duration::from_secs(60)).is_none(), "this thread would wait for itself");
         drop((first, again));
         let closed = door.close_within(Duration::ZERO).unwrap();
-        assert!(door.lock.try_read().is_none());
+        assert!(door.lock.try_read().is_none() && door.try_enter().is_none());
         drop(closed);
         drop(door.close());
         drop(door.enter().unwrap());

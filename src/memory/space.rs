@@ -517,8 +517,12 @@ impl Idle for Space {
         self.free_spares();
     }
 
-    fn spill(&self, bytes: u64, spare: Option<&[(u64, u64)]>) -> u64 {
-        spare.map_or(0, |spare| self.move_to_host(bytes, spare))
+    fn spill(&self, bytes: u64) -> u64 {
+        self.move_to_host(bytes, &[], false)
+    }
+
+    fn spill_own(&self, bytes: u64, spare: &[(u64, u64)]) -> u64 {
+        self.move_to_host(bytes, spare, true)
     }
 }
 

@@ -85,9 +85,14 @@ impl Door {
         self.lock.write()
     }
 
+    /// Whether this thread holds a door open, this one or another: it must not wait for one to close.
+    pub(super) fn is_held_here(&self) -> bool {
+        INSIDE.get() > 0
+    }
+
     /// The same, unless somebody queues work for all of `patience`, or this thread itself holds a door open.
     pub fn close_within(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
-        if INSIDE.get() > 0 {
+        if self.is_held_here() {
             return None;
         }
         self.lock.try_write_for(patience)

@@ -3,6 +3,7 @@
 
 mod convolution;
 mod each;
+mod fixtures;
 mod product;
 mod rig;
 mod rows;

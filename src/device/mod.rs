@@ -147,6 +147,33 @@ pub trait Device: Send + Sync + Any {
     /// Gives physical memory back. It must not be mapped anywhere.
     fn granule_release(&self, granule: Granule);
 
+    /// The unit, in bytes, in which memory of a granule can be given back and had again while the granule stays mapped
+    /// ([`Device::granule_discard`]); none where a granule goes only as a whole.
+    fn granule_page(&self) -> Option<u64> {
+        None
+    }
+
+    /// As [`Device::granule_create`], with no memory in it yet: each part gets some with [`Device::granule_fill`], and
+    /// must not be touched before.
+    fn granule_create_bare(&self, bytes: u64) -> Result<Granule> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
+    /// Puts memory, with zeros in it, into a part of a granule that has none. `offset` and `bytes` are multiples of
+    /// [`Device::granule_page`]. On an error the part has none, as before.
+    fn granule_fill(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        let _ = (granule, offset, bytes);
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
+    /// Gives the memory of a part of a granule back to the device. Nobody may touch that part before it is filled again;
+    /// no work that touches it may be in flight.
+    fn granule_discard(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        let _ = (granule, offset, bytes);
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
     /// A file descriptor by which another process can map this granule.
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd>;
 
@@ -198,6 +225,12 @@ pub trait Device: Send + Sync + Any {
     fn host_memory(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
         let _ = bytes;
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
+    }
+
+    /// As [`Device::host_memory`], with undefined content and for copies alone: work of nobody uses it, so that a lost
+    /// device can be thrown away while it exists.
+    fn host_buffer(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        self.host_memory(bytes)
     }
 
     /// How work reaches this device, and counts of it.
@@ -389,6 +422,19 @@ pub trait Event: Send + Sync + Any {
 
     /// Device time between an `earlier` event and this one; both must be done.
     fn since(&self, earlier: &dyn Event) -> Result<Duration>;
+
+    /// Of the time between an `earlier` event of the same stream and this one, both done, the part in which the stream
+    /// ran something. `None` where the device cannot tell that from time in which it had nothing to do.
+    fn busy_since(&self, earlier: &dyn Event) -> Option<Duration> {
+        let _ = earlier;
+        None
+    }
+
+    /// The first error of work of the stream between the event before this one and this one, once it is done. `None`
+    /// also where the device reports errors by other means: a CUDA device answers them to every call.
+    fn failure(&self) -> Option<crate::Error> {
+        None
+    }
 
     /// For implementations in this crate: the concrete type.
     fn as_any(&self) -> &dyn Any;

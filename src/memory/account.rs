@@ -1,5 +1,6 @@
 //! What one tenant may hold and holds.
 
+use super::lend::Terms;
 use super::{Bank, Ledger, UNIT, round_up};
 use crate::device::Granule;
 use crate::{Error, Result, Status};
@@ -22,6 +23,8 @@ pub struct Account {
     limiting: Mutex<()>,
     peak: AtomicU64,
     rejections: AtomicU64,
+    /// What its granules come in: the device's granularity, or larger pages of its space.
+    page: AtomicU64,
     /// Bytes of granules of its own, and of shared images that it maps.
     footprint: AtomicU64,
     shared: AtomicU64,
@@ -29,6 +32,7 @@ pub struct Account {
     /// Bytes of its banks. Changes while `limiting` is held.
     banked: AtomicU64,
     banks: Mutex<Vec<Weak<Bank>>>,
+    pub(super) terms: Terms,
 }
 
 /// The most an account can hold: one unit less than 1 TiB.
@@ -43,6 +47,7 @@ impl Account {
         let account = Account {
             name: name.to_string(),
             floor: AtomicU64::new(floor),
+            page: AtomicU64::new(ledger.granularity()),
             ledger,
             books: AtomicU64::new(limit_units(limit)? << 32),
             limit: AtomicU64::new(limit),
@@ -54,6 +59,7 @@ impl Account {
             regions: AtomicU64::new(0),
             banked: AtomicU64::new(0),
             banks: Mutex::default(),
+            terms: Terms::default(),
         };
         if floor > limit {
             return Err(Error::argument("memory_floor", format!("{floor} is more than the limit {limit}")));
@@ -268,9 +274,14 @@ impl Account {
         .advise("free neighbouring allocations, or raise the limit")
     }
 
+    /// Says that its space has larger pages than the device's granules.
+    pub(super) fn set_page(&self, bytes: u64) {
+        self.page.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// The most bytes of granules that it may have: its limit rounded up to a granule.
     pub(super) fn physical_limit(&self) -> u64 {
-        round_up(self.limit(), self.ledger.granularity())
+        round_up(self.limit(), self.page.load(Ordering::Relaxed))
     }
 
     /// Bytes of its own granules and of the shared images that it maps.
@@ -285,8 +296,20 @@ impl Account {
 
     pub(super) fn take_footprint(&self, bytes: u64) -> bool {
         let most = self.physical_limit();
-        let grow = |now: u64| now.checked_add(bytes).filter(|after| *after <= most);
+        // What lies in host memory comes back some day. Whoever moves it counts it in both places for a moment.
+        let away = self.spilled();
+        let grow = |now: u64| now.checked_add(bytes).filter(|after| after.saturating_add(away) <= most);
         self.footprint.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
+    }
+
+    /// Without asking: for memory that replaces other at once, or that was left room for while it was away.
+    pub(super) fn force_footprint(&self, bytes: u64) {
+        self.footprint.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes of granules that it may still get under its limit.
+    pub(super) fn headroom(&self) -> u64 {
+        self.physical_limit().saturating_sub(self.footprint().saturating_add(self.spilled()))
     }
 
     pub(super) fn give_footprint(&self, bytes: u64) {

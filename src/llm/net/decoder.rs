@@ -126,7 +126,11 @@ impl Decoder {
         let buffer = Buffer::new(space, bytes, "activations")?;
         parts.shift(buffer.ptr());
         inputs.shift(buffer.ptr());
-        device.write(parts.frequencies, bytes_of(&rope.frequencies))?;
+        {
+            let table = bytes_of(&rope.frequencies);
+            let _door = space.enter_for(&[(parts.frequencies, table.len() as u64)])?;
+            device.write(parts.frequencies, table)?;
+        }
         let RopeConfig { magnitude, style, .. } = *rope;
         Ok(Decoder {
             embedding,

@@ -1,13 +1,17 @@
 //! Tests of the memory room on the CPU device.
 
+mod compaction;
 mod dirty;
+mod export;
 mod extent;
 mod heap;
 mod quota;
 mod refusals;
 mod region;
 mod shared;
+mod small;
 mod space;
+mod spill;
 
 use super::{Account, Ledger, Space};
 use crate::device::{Device, DeviceChoice, open};

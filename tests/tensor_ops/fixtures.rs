@@ -46,9 +46,8 @@ impl Case<'_> {
         let operation = operation(out);
         rig.run(operation);
         // Both sides round once: they may differ by a whole unit where they fall on either side of a middle.
-        let bound = |i: usize| {
-            off + want.values[i].abs() * 2.02 * unit(want.element) + 2.0 * least(want.element)
-        };
+        let bound =
+            |i: usize| off + want.values[i].abs() * 2.02 * unit(want.element) + 2.0 * least(want.element);
         let exact = matches!(want.element, Element::I8 | Element::I32);
         close(
             &rig.get(want.element, out, count),
@@ -78,9 +77,8 @@ fn check(rig: &mut Rig, case: &Case<'_>) {
         let (a, b) = (case.tensor("a"), case.tensor("b"));
         let (a_at, b_at) = (case.put(rig, "a"), case.put(rig, "b"));
         let (m, k, n) = (a.shape[0], a.shape[1], b.shape[1]);
-        return case.run(rig, "c", 4e-5, |c| {
-            Operation::MatMul(MatMul::new(a.element, a_at, b_at, c, m, n, k))
-        });
+        return case
+            .run(rig, "c", 4e-5, |c| Operation::MatMul(MatMul::new(a.element, a_at, b_at, c, m, n, k)));
     }
     if let Some(numbers) = kind.strip_prefix("conv_") {
         let (stride, padding) = numbers.split_once('_').unwrap();
@@ -114,7 +112,15 @@ fn check(rig: &mut Rig, case: &Case<'_>) {
     let (rows, cols) = (x.shape[0], x.shape[1]);
     if let Some(name) = kind.strip_prefix("reduce_") {
         return case.run(rig, "y", 1e-4, |out| {
-            Operation::Reduce(Reduce { reduction: reduction(name), element, x: at, out, rows, cols, ld: cols })
+            Operation::Reduce(Reduce {
+                reduction: reduction(name),
+                element,
+                x: at,
+                out,
+                rows,
+                cols,
+                ld: cols,
+            })
         });
     }
     if kind == "quantize" {
@@ -128,7 +134,16 @@ fn check(rig: &mut Rig, case: &Case<'_>) {
     if kind.ends_with("softmax") {
         let log = kind.starts_with("log");
         return case.run(rig, "y", 4e-6, |out| {
-            Operation::SoftMax(SoftMax { log, element, x: at, out, outer: rows, axis: cols, inner: 1, pitch: 1 })
+            Operation::SoftMax(SoftMax {
+                log,
+                element,
+                x: at,
+                out,
+                outer: rows,
+                axis: cols,
+                inner: 1,
+                pitch: 1,
+            })
         });
     }
     let rms = kind == "rms_norm";

@@ -1,6 +1,5 @@
 //! Modules: files of code that are loaded into the operating system's kernel or onto a GPU.
 
-mod elf;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod image;

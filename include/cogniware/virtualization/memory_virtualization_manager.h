@@ -12,6 +12,9 @@
 #include <string>
 #include <vector>
 
+using cogniware::CompactionReport;
+using cogniware::MemoryPolicy;
+using cogniware::VirtualPage;
 using cogniware::MemoryVirtualizationConfig;
 using cogniware::MemoryVirtualizationManager;
 using cogniware::VirtualMemoryInfo;

@@ -54,7 +54,9 @@ mod virtual_compute;
 mod virtual_gpu;
 mod virtual_layout;
 mod virtual_memory;
+mod virtual_programs;
 mod virtual_types;
+mod virtual_work;
 
 pub use types::*;
 pub use virtual_types::*;

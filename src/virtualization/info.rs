@@ -4,7 +4,11 @@ use super::table::VirtualGpu;
 use crate::Result;
 use crate::device::DeviceKind;
 use crate::memory::{CompactionFigures, Fragmentation, Usage};
+use crate::compute::{QueueFigures, Utilization};
 use crate::ops::Math;
+use crate::ops::tensor::Precision;
+use crate::tenant::{self, Tenant};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a virtual GPU is.
@@ -35,8 +39,8 @@ impl GpuStatus {
         if gpu.parts().unit.is_none() {
             return Ok(GpuStatus::Idle);
         }
-        for stream in gpu.streams()? {
-            if !stream.is_idle()? {
+        for lane in &gpu.unit()?.lanes {
+            if !lane.same_queue().is_idle()? {
                 return Ok(GpuStatus::Busy);
             }
         }
@@ -149,6 +153,27 @@ pub struct UnitInfo {
     pub wait: Duration,
     /// How often it was let onto its processors.
     pub admissions: u64,
+    /// Device time times the processors it was used on: SM-seconds.
+    pub processor_time: Duration,
+    /// What its streams have done and have to do; times and in-flight launches of `device_time` count.
+    pub work: QueueFigures,
+    /// Part of the last second and minute in which its work ran.
+    pub utilization: Utilization,
+    /// Its part of what all tenants of its device used in the last second, of processors and time; 0 when nobody used any.
+    pub share_got: f32,
+    /// What f32 inputs of matrix work may be rounded to.
+    pub precision: Precision,
+    /// The most of its processors' time that it gets.
+    pub cap: Option<f32>,
+}
+
+/// The part of a virtual GPU in what all tenants of its device used in the last second.
+fn got(gpu: &VirtualGpu, own: f64) -> f32 {
+    let here = |t: &Tenant| Arc::ptr_eq(t.device(), gpu.tenant().device());
+    let use_of = |t: &Tenant, part: f64| part * f64::from(t.processors_now());
+    let all: f64 =
+        tenant::list().iter().filter(|t| here(t)).map(|t| use_of(t, t.share().utilization().second)).sum();
+    if all > 0.0 { (use_of(gpu.tenant(), own) / all) as f32 } else { 0.0 }
 }
 
 impl UnitInfo {
@@ -158,23 +183,38 @@ impl UnitInfo {
         let here = |g: &VirtualGpu| std::sync::Arc::ptr_eq(g.tenant().device(), tenant.device());
         let with = super::table::list().into_iter().filter(|g| g.parts().unit.is_some() && here(g));
         let all: f64 = with.map(|g| g.tenant().share().weight()).sum();
-        let mut busy = 0;
-        for stream in gpu.streams()? {
-            busy += u32::from(!stream.is_idle()?);
+        let (mut busy, mut work) = (0, QueueFigures::default());
+        for lane in &unit.lanes {
+            let queue = lane.same_queue();
+            busy += u32::from(!queue.is_idle()?);
+            let f = queue.figures();
+            work.launches += f.launches;
+            work.waited += f.waited;
+            work.pending += f.pending;
+            work.failed += f.failed;
+            work.cancelled += f.cancelled;
+            work.timed_out += f.timed_out;
         }
+        let used = share.utilization();
         let asked = unit.asked.lock();
         Ok(UnitInfo {
             processors_asked: asked.processors,
             processors: tenant.processors_now(),
-            streams: unit.streams.len() as u32,
+            streams: unit.lanes.len() as u32,
             busy_streams: busy,
             math: tenant.math(),
+            precision: asked.precision,
+            cap: asked.cap,
             share_asked: asked.share,
             share_due: (share.weight() / all.max(f64::MIN_POSITIVE)) as f32,
             priority: share.priority(),
             device_time: share.used(),
             wait: share.waited(),
             admissions: share.admissions(),
+            processor_time: share.processor_time(),
+            work,
+            utilization: used,
+            share_got: got(gpu, used.second),
         })
     }
 }

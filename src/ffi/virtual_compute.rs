@@ -7,8 +7,8 @@ use super::virtual_types::{cw_vcompute_config, cw_vcompute_info, cw_vcompute_uni
 use crate::Result;
 use crate::compute::Priority;
 use crate::virtualization::{self, ComputeConfig, ComputeManager, UnitConfig, UnitInfo, precision};
-use std::time::Duration;
 use std::ffi::c_void;
+use std::time::Duration;
 
 /// A cap as C has it: 0 for none.
 pub(super) fn cap(part: f32) -> Option<f32> {

@@ -9,7 +9,7 @@ use super::virtual_types::{cw_vgpu_config, cw_vgpu_info, cw_virtualization_confi
 use crate::compute::Priority;
 use crate::memory::Allocation;
 use crate::virtualization::{
-    self, CopyKind, Driver, DriverConfig, GpuConfig, GpuInfo, Precision, UnitConfig,
+    self, CopyKind, Driver, DriverConfig, GpuConfig, GpuInfo, UnitConfig, precision,
 };
 use crate::{Error, Result};
 use std::ffi::c_void;

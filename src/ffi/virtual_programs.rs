@@ -6,8 +6,9 @@ use super::text::{text, write_text};
 use super::types::{CW_OK, cw_drop_function, cw_status};
 use super::virtual_gpu::flag;
 use super::virtual_types::{
-    CW_ARGUMENT_BYTES, CW_ARGUMENT_F32, CW_ARGUMENT_F64, CW_ARGUMENT_I32, CW_ARGUMENT_I64, CW_ARGUMENT_POINTER,
-    CW_ARGUMENT_U32, CW_ARGUMENT_U64, cw_argument, cw_host_function, cw_host_launch, cw_program_source,
+    CW_ARGUMENT_BYTES, CW_ARGUMENT_F32, CW_ARGUMENT_F64, CW_ARGUMENT_I32, CW_ARGUMENT_I64,
+    CW_ARGUMENT_POINTER, CW_ARGUMENT_U32, CW_ARGUMENT_U64, cw_argument, cw_host_function, cw_host_launch,
+    cw_program_source,
 };
 use super::virtual_work::to_c;
 use crate::ops::tensor::Argument;
@@ -140,7 +141,12 @@ fn parameters(kinds: &[i32], sizes: &[u32]) -> Result<Vec<ParameterKind>> {
             CW_ARGUMENT_F64 => ParameterKind::F64,
             CW_ARGUMENT_BYTES => match sizes.get(at) {
                 Some(&size) if size > 0 => ParameterKind::Bytes(size as usize),
-                _ => return Err(Error::argument("sizes", format!("parameter {at} is a struct without a size"))),
+                _ => {
+                    return Err(Error::argument(
+                        "sizes",
+                        format!("parameter {at} is a struct without a size"),
+                    ));
+                }
             },
             _ => return Err(Error::argument("kinds", format!("parameter {at} is of kind {kind}"))),
         })

@@ -7,9 +7,9 @@ use super::types::{CW_OK, cw_map, cw_status};
 use super::virtual_compute::bound;
 use super::virtual_gpu::flag;
 use super::virtual_types::{
-    CW_ARGUMENT_BYTES, CW_ARGUMENT_F32, CW_ARGUMENT_F64, CW_ARGUMENT_I32, CW_ARGUMENT_I64, CW_ARGUMENT_POINTER,
-    CW_ARGUMENT_U32, CW_ARGUMENT_U64, cw_activation, cw_argument, cw_convolution, cw_execution_info,
-    cw_kernel_call, cw_matmul,
+    CW_ARGUMENT_BYTES, CW_ARGUMENT_F32, CW_ARGUMENT_F64, CW_ARGUMENT_I32, CW_ARGUMENT_I64,
+    CW_ARGUMENT_POINTER, CW_ARGUMENT_U32, CW_ARGUMENT_U64, cw_activation, cw_argument, cw_convolution,
+    cw_execution_info, cw_kernel_call, cw_matmul,
 };
 use crate::ops::tensor::{Argument, Element, MatMul, Matrix};
 use crate::program::Launch;
@@ -107,7 +107,8 @@ pub unsafe extern "C" fn cw_vcompute_execute(
 ) -> cw_status {
     guard(call!("cw_vcompute_execute", virtual_gpu, call, stream, execution), || {
         // SAFETY: the caller's promise.
-        let execution = if execution.is_null() { None } else { Some(unsafe { out("execution", execution)? }) };
+        let execution =
+            if execution.is_null() { None } else { Some(unsafe { out("execution", execution)? }) };
         // SAFETY: the caller's promise.
         let call = unsafe { input("call", call)? };
         struct_size::<cw_kernel_call>("call", call.struct_size)?;
@@ -210,7 +211,7 @@ pub unsafe extern "C" fn cw_vcompute_kernels(virtual_gpu: i32, kernels: *mut *mu
         // SAFETY: the caller's promise.
         let kernels = unsafe { out("kernels", kernels)? };
         let all = ComputeManager::global().kernels(virtual_gpu)?;
-        *kernels = export(all.into_iter().collect());
+        *kernels = export(all);
         Ok(())
     })
 }

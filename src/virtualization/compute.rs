@@ -11,6 +11,7 @@ use crate::ops::tensor::Precision;
 use crate::tenant::TenantConfig;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,17 +188,10 @@ impl ComputeManager {
             ));
         }
         let mut asked = unit.asked.lock();
-        let before = tenant.processors_wanted();
-        tenant.set_processors(if processors == 0 { all } else { processors })?;
-        for lane in &unit.lanes {
-            if let Err(e) = lane.queue(tenant) {
-                // Those that moved come back with their next work.
-                let _ = tenant.set_processors(before);
-                return Err(e);
-            }
-        }
+        tenant.scale(if processors == 0 { all } else { processors })?;
         asked.processors = processors;
-        Ok(())
+        // Now, and not with their next work: what waits in them goes to the new processors too.
+        unit.lanes.iter().try_for_each(|lane| lane.queue(tenant).map(drop))
     }
 
     /// Queues a kernel on a stream once its name, shape, arguments and memory were found right; the number of its execution.
@@ -238,8 +232,8 @@ impl ComputeManager {
         self.find(id)
     }
 
-    /// The names of all kernels that it can execute, each with `own` or `built-in`.
-    pub fn kernels(&self, id: i32) -> Result<Vec<(String, &'static str)>> {
+    /// All kernels that it can execute by name: `own`, or what a built-in one takes and does.
+    pub fn kernels(&self, id: i32) -> Result<BTreeMap<String, String>> {
         Ok(programs::names(&*self.find(id)?))
     }
 

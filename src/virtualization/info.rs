@@ -2,9 +2,9 @@
 
 use super::table::VirtualGpu;
 use crate::Result;
+use crate::compute::{QueueFigures, Utilization};
 use crate::device::DeviceKind;
 use crate::memory::{CompactionFigures, Fragmentation, Usage};
-use crate::compute::{QueueFigures, Utilization};
 use crate::ops::Math;
 use crate::ops::tensor::Precision;
 use crate::tenant::{self, Tenant};

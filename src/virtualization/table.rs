@@ -2,8 +2,8 @@
 
 use super::MemoryManager;
 use super::config::UnitConfig;
-use crate::device::{Device, Stream};
 use super::work::{Executions, Lane};
+use crate::device::{Device, Stream};
 use crate::memory::Allocation;
 use crate::ops::tensor::Rules;
 use crate::program::Library;

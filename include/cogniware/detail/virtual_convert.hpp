@@ -4,7 +4,9 @@
 #define COGNIWARE_DETAIL_VIRTUAL_CONVERT_HPP
 
 #include <cogniware/virtualization/virtualization_types.h>
+
 #include <cogniware/detail/check.hpp>
+#include <functional>
 
 namespace cogniware {
 namespace detail {
@@ -19,13 +21,25 @@ inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     info.numComputeUnits = static_cast<int>(from.processors);
     info.numStreams = static_cast<int>(from.streams);
     info.busyStreams = static_cast<int>(from.busy_streams);
-    info.tensorCoresEnabled = from.math != CW_MATH_PLAIN;
+    info.tensorCoresEnabled = from.tensor_cores != 0;
+    info.precision = static_cast<Precision>(from.precision);
     info.mathMode = from.math;
     info.priority = static_cast<TaskPriority>(from.priority);
+    info.computeUtilization = static_cast<float>(from.utilization_second);
+    info.utilizationMinute = static_cast<float>(from.utilization_minute);
     info.computeShare = from.share_asked;
     info.dueShare = from.share_due;
+    info.gotShare = from.share_got;
+    info.computeCap = from.compute_cap;
     info.deviceSeconds = static_cast<double>(from.device_time_ns) * 1e-9;
-    info.queueWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
+    info.processorSeconds = static_cast<double>(from.processor_time_ns) * 1e-9;
+    info.gateWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
+    info.queueWaitSeconds = static_cast<double>(from.queue_wait_ns) * 1e-9;
+    info.launches = from.launches;
+    info.pending = from.pending;
+    info.failed = from.failed;
+    info.cancelled = from.cancelled;
+    info.timedOut = from.timed_out;
     info.admissions = from.admissions;
     return info;
 }
@@ -40,6 +54,7 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
         from.memory_limit == 0
             ? 0.0F
             : static_cast<float>(static_cast<double>(from.memory_held) / static_cast<double>(from.memory_limit));
+    info.computeUtilization = static_cast<float>(from.unit.utilization_second);
     info.memoryLimit = from.memory_limit;
     info.memoryFloor = from.memory_floor;
     info.memoryHeld = from.memory_held;
@@ -128,6 +143,77 @@ inline CompactionReport to_cpp(const cw_vmem_compaction& from) {
     report.longestWaitMs = ms(from.longest_wait_ns);
     report.timeMs = ms(from.time_ns);
     return report;
+}
+
+// The arguments of a call; those of structs refer to `from`.
+inline std::vector<cw_argument> to_c(const std::vector<KernelArgument>& from) {
+    std::vector<cw_argument> list;
+    list.reserve(from.size());
+    for (const KernelArgument& argument : from) {
+        list.push_back({argument.kind(), static_cast<std::uint32_t>(argument.size()), argument.bits()});
+    }
+    return list;
+}
+
+inline dim3 dims(const std::uint32_t (&from)[3]) { return dim3(from[0], from[1], from[2]); }
+
+// A host function as user data of a registered kernel.
+struct HostKernel {
+    std::function<void(const HostLaunch&, const std::vector<KernelArgument>&)> body;
+
+    // An exception ends the execution as failed, and does nothing else.
+    static cw_status run(void* user_data, const cw_host_launch* from, const cw_argument* arguments,
+                         std::size_t count) noexcept {
+        try {
+            HostLaunch launch;
+            launch.gridDim = dims(from->grid);
+            launch.blockDim = dims(from->block);
+            launch.blockIdx = dims(from->index);
+            launch.worker = from->worker;
+            launch.workers = from->workers;
+            launch.shared = from->shared;
+            launch.sharedBytes = from->shared_bytes;
+            std::vector<KernelArgument> list;
+            list.reserve(count);
+            for (std::size_t at = 0; at < count; ++at) {
+                list.push_back(to_cpp(arguments[at]));
+            }
+            static_cast<HostKernel*>(user_data)->body(launch, list);
+            return CW_OK;
+        } catch (...) {
+            return CW_ERROR_CALLBACK;
+        }
+    }
+    static void drop(void* user_data) noexcept { delete static_cast<HostKernel*>(user_data); }
+
+private:
+    static KernelArgument to_cpp(const cw_argument& from) {
+        std::uint32_t low = static_cast<std::uint32_t>(from.value);
+        float single = 0.0F;
+        double number = 0.0;
+        switch (from.kind) {
+            case CW_ARGUMENT_I32: return KernelArgument(static_cast<int>(low));
+            case CW_ARGUMENT_U32: return KernelArgument(low);
+            case CW_ARGUMENT_I64: return KernelArgument(static_cast<long long>(from.value));
+            case CW_ARGUMENT_U64: return KernelArgument(static_cast<unsigned long long>(from.value));
+            case CW_ARGUMENT_F32: std::memcpy(&single, &low, sizeof single); return KernelArgument(single);
+            case CW_ARGUMENT_F64: std::memcpy(&number, &from.value, sizeof number); return KernelArgument(number);
+            case CW_ARGUMENT_BYTES:
+                return KernelArgument::bytes(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)),
+                                             from.size);
+            default: return KernelArgument(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)));
+        }
+    }
+};
+
+// Pointers to texts, for arrays of the C interface.
+inline std::vector<const char*> pointers(const std::vector<std::string>& texts) {
+    std::vector<const char*> list;
+    list.reserve(texts.size());
+    for (const std::string& text : texts) {
+        list.push_back(whole(text));
+    }
+    return list;
 }
 
 }  // namespace detail

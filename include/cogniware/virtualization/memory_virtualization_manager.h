@@ -14,9 +14,9 @@
 
 using cogniware::CompactionReport;
 using cogniware::MemoryPolicy;
-using cogniware::VirtualPage;
 using cogniware::MemoryVirtualizationConfig;
 using cogniware::MemoryVirtualizationManager;
 using cogniware::VirtualMemoryInfo;
+using cogniware::VirtualPage;
 
 #endif

@@ -1,8 +1,8 @@
 //! What is done with a virtual GPU's memory, through whichever manager.
 
+use crate::device::Stream;
 use crate::virtualization::copy::{self, CopyKind};
 use crate::virtualization::table::VirtualGpu;
-use crate::device::Stream;
 use crate::{Error, Result};
 
 /// What these allocations are called in reports.

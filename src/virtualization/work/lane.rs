@@ -35,7 +35,8 @@ impl Seats {
     /// The operations on this stream, under these rules from now on.
     pub(super) fn ops(&self, stream: &dyn Stream, rules: Rules) -> Result<Arc<dyn TensorOps>> {
         let seat = self.0.lock().iter().find(|s| std::ptr::addr_eq(&raw const *s.stream, stream)).cloned();
-        let seat = seat.ok_or_else(|| Error::new(Status::Internal, "a queue works on a stream unknown to it"))?;
+        let seat =
+            seat.ok_or_else(|| Error::new(Status::Internal, "a queue works on a stream unknown to it"))?;
         seat.ops(rules)
     }
 
@@ -115,7 +116,8 @@ impl Lane {
 
     /// The operations at its present seat, to cut work for it.
     pub(super) fn ops(&self, rules: Rules) -> Result<Arc<dyn TensorOps>> {
-        let seat = self.seats.present().ok_or_else(|| Error::new(Status::Internal, "a stream without a seat"))?;
+        let seat =
+            self.seats.present().ok_or_else(|| Error::new(Status::Internal, "a stream without a seat"))?;
         seat.ops(rules)
     }
 }

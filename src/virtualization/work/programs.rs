@@ -6,6 +6,7 @@ use crate::compute::Work;
 use crate::ops::tensor::{Argument, BUILTINS, builtin};
 use crate::program::{Callable, Launch, Run};
 use crate::{Error, Result, Status};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A kernel as it is to be executed.
@@ -39,8 +40,9 @@ pub(in crate::virtualization) fn submit(gpu: &VirtualGpu, stream: i32, call: Ker
         Err(e) if e.status() == Status::NotFound && call.module.is_none() => {
             let Ok(own) = builtin(&call.name) else { return Err(unknown(gpu, &call.name)) };
             possible(&call.launch)?;
-            let operation =
-                own.operation(&call.arguments).map_err(|e| e.within(format_args!("kernel `{}`", own.name)))?;
+            let operation = own
+                .operation(&call.arguments)
+                .map_err(|e| e.within(format_args!("kernel `{}`", own.name)))?;
             return operations::submit(gpu, stream, own.name, operation, call.timeout);
         }
         Err(e) => return Err(e),
@@ -95,8 +97,10 @@ fn unknown(gpu: &VirtualGpu, name: &str) -> Error {
         .advise(format!("there are {}, …", all.join(", ")))
 }
 
-/// The names of all kernels of a virtual GPU: its own, then the built-in ones.
-pub(in crate::virtualization) fn names(gpu: &VirtualGpu) -> Vec<(String, &'static str)> {
-    let own = gpu.library().names().into_iter().map(|name| (name, "own"));
-    own.chain(BUILTINS.iter().map(|b| (b.name.to_owned(), "built-in"))).collect()
+/// All kernels of a virtual GPU by name: `own`, or what a built-in one takes and does.
+pub(in crate::virtualization) fn names(gpu: &VirtualGpu) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> =
+        BUILTINS.iter().map(|b| (b.name.to_owned(), format!("{}: {}", b.signature(), b.about))).collect();
+    all.extend(gpu.library().names().into_iter().map(|name| (name, "own".to_owned())));
+    all
 }

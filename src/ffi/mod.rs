@@ -53,9 +53,11 @@ mod types;
 mod virtual_compute;
 mod virtual_gpu;
 mod virtual_layout;
+mod virtual_lending;
 mod virtual_memory;
 mod virtual_programs;
 mod virtual_types;
+mod virtual_watch;
 mod virtual_work;
 
 pub use types::*;

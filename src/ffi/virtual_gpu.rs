@@ -234,7 +234,7 @@ pub unsafe extern "C" fn cw_vgpu_status(virtual_gpu: i32, status: *mut i32) -> c
     })
 }
 
-fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
+pub(super) fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
     cw_vgpu_info {
         struct_size,
         id: info.id,
@@ -251,6 +251,7 @@ fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
         rejections: info.memory.rejections,
         compactions: info.compactions.compactions,
         longest_pause_ns: nanos(info.compactions.longest_pause),
+        memory_spilled: info.spill.spilled,
         unit: unit_to_c(&info.unit, size_of::<super::virtual_types::cw_vcompute_info>()),
     }
 }

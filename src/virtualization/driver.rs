@@ -43,6 +43,7 @@ impl Driver {
         if !self.switch.off() {
             return;
         }
+        self.end_watches();
         for gpu in table::list().iter().filter(|g| g.is_whole()) {
             // Destroyed by another thread meanwhile: then it is done.
             let _ = self.end(gpu.id());
@@ -105,6 +106,10 @@ impl Driver {
     pub fn destroy(&self, id: i32) -> Result<Vec<Allocation>> {
         self.switch.must_be_on()?;
         self.end(id)
+    }
+
+    pub(super) fn must_be_on(&self) -> Result<()> {
+        self.switch.must_be_on()
     }
 
     fn end(&self, id: i32) -> Result<Vec<Allocation>> {

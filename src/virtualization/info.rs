@@ -4,7 +4,7 @@ use super::table::VirtualGpu;
 use crate::Result;
 use crate::compute::{QueueFigures, Utilization};
 use crate::device::DeviceKind;
-use crate::memory::{CompactionFigures, Fragmentation, Usage};
+use crate::memory::{CompactionFigures, Fragmentation, SpillFigures, Usage};
 use crate::ops::Math;
 use crate::ops::tensor::Precision;
 use crate::tenant::{self, Tenant};
@@ -65,6 +65,8 @@ pub struct GpuInfo {
     pub floor: u64,
     /// Compactions of its memory so far.
     pub compactions: CompactionFigures,
+    /// What moving its memory to the host has cost.
+    pub spill: SpillFigures,
     /// Its compute unit; all 0 when it has none.
     pub unit: UnitInfo,
 }
@@ -81,6 +83,7 @@ impl GpuInfo {
             memory: tenant.space().usage(),
             floor: tenant.account().floor(),
             compactions: tenant.space().compaction_figures(),
+            spill: tenant.space().spill_figures(),
             unit: match gpu.parts().unit {
                 Some(_) => UnitInfo::of(gpu)?,
                 None => UnitInfo::default(),

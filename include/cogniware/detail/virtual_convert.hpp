@@ -62,6 +62,7 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memoryPhysical = from.memory_physical;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
+    info.memorySpilled = from.memory_spilled;
     info.compactions = from.compactions;
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
@@ -90,6 +91,24 @@ inline VirtualMemoryInfo to_cpp(int id, const cw_vmem_info& from) {
     info.lastPauseMs = ms(from.last_pause_ns);
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.totalPauseMs = ms(from.total_pause_ns);
+    return info;
+}
+
+inline SpillInfo to_cpp(const cw_vmem_spill_info& from) {
+    SpillInfo info;
+    info.spilled = from.spilled;
+    info.spilledPeak = from.spilled_peak;
+    info.hostBytes = from.host_bytes;
+    info.spills = from.spills;
+    info.fetches = from.fetches;
+    info.bytesOut = from.bytes_out;
+    info.bytesIn = from.bytes_in;
+    info.bytesPerSecondOut = from.speed_out;
+    info.bytesPerSecondIn = from.speed_in;
+    info.pausedMs = ms(from.paused_ns);
+    info.longestPauseMs = ms(from.longest_pause_ns);
+    info.fetchingMs = ms(from.fetching_ns);
+    info.longestFetchMs = ms(from.longest_fetch_ns);
     return info;
 }
 
@@ -204,6 +223,21 @@ private:
             default: return KernelArgument(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)));
         }
     }
+};
+
+// A watch as user data.
+struct Watching {
+    std::function<void(const VirtualGPUInfo&)> told;
+
+    static void run(void* user_data, const cw_vgpu_info* info) noexcept {
+        try {
+            static_cast<Watching*>(user_data)->told(to_cpp(*info));
+        } catch (...) {
+            // Nobody is there to hear of it; the next figures come all the same.
+            return;
+        }
+    }
+    static void drop(void* user_data) noexcept { delete static_cast<Watching*>(user_data); }
 };
 
 // Pointers to texts, for arrays of the C interface.

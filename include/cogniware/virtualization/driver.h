@@ -5,6 +5,9 @@
 
 #include <cogniware/detail/virtual_convert.hpp>
 
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace cogniware {
@@ -111,6 +114,32 @@ public:
     float getGPUUtilization() const noexcept {
         float utilization = -1.0F;
         return cw_virtualization_utilization(&utilization) == CW_OK ? utilization : -1.0F;
+    }
+
+    // Calls `told` every `intervalMs` milliseconds, once for each virtual GPU, on a thread of its own, until unwatch() of the number that
+    // this returns, or shutdown(). 0 on an error. What it throws is ignored.
+    std::uint64_t watch(double intervalMs, std::function<void(const VirtualGPUInfo&)> told) noexcept {
+        std::uint64_t number = 0;
+        const bool good = detail::attempt([&] {
+            const bool empty = !told;
+            return cw_virtualization_watch(intervalMs, empty ? nullptr : detail::Watching::run,
+                                           new detail::Watching{std::move(told)}, detail::Watching::drop, &number);
+        });
+        return good ? number : 0;
+    }
+
+    // A call that runs now is not waited for, so that it may end its own watch.
+    bool unwatch(std::uint64_t number) noexcept { return cw_virtualization_unwatch(number) == CW_OK; }
+
+    // The figures of all virtual GPUs as Prometheus text; empty on an error.
+    std::string exportPrometheus() const {
+        try {
+            return detail::read_text([](char* buffer, std::size_t length, std::size_t* needed) {
+                return cw_virtualization_prometheus(buffer, length, needed);
+            });
+        } catch (const Error&) {
+            return {};
+        }
     }
 
     // --- memory ---

@@ -164,16 +164,14 @@ fn the_package_serves_every_kind_of_project() {
     }
 
     // The installed examples run where they were moved to, and compile against the package.
-    for example in
-        [
-            "hello",
-            "hello_c",
-            "complete_system_setup",
-            "patent_claims_demonstration",
-            "integration_test",
-            "virtual_gpus",
-        ]
-    {
+    for example in [
+        "hello",
+        "hello_c",
+        "complete_system_setup",
+        "patent_claims_demonstration",
+        "integration_test",
+        "virtual_gpus",
+    ] {
         let said = run(Command::new(prefix.join("bin").join(example)).env("COGNIWARE_DEVICE", "cpu"));
         assert!(!said.is_empty() && !said.contains("FAILED"), "{example}: {said}");
     }

@@ -1,7 +1,7 @@
 //! Virtual GPUs as a whole: what the C++ class `CUDAVirtualizationDriver` mirrors.
 
 use super::compute::make_unit;
-use super::config::{DriverConfig, GpuConfig, check_id};
+use super::config::{DriverConfig, GpuConfig, check_id, device_at};
 use super::copy::CopyKind;
 use super::info::{GpuInfo, GpuStatus};
 use super::memory::work;
@@ -44,9 +44,10 @@ impl Driver {
             return;
         }
         self.end_watches();
-        for gpu in table::list().iter().filter(|g| g.is_whole()) {
+        let own: Vec<i32> = table::list().iter().filter(|g| g.is_whole()).map(|g| g.id()).collect();
+        for id in own {
             // Destroyed by another thread meanwhile: then it is done.
-            let _ = self.end(gpu.id());
+            let _ = self.end(id);
         }
     }
 
@@ -74,7 +75,8 @@ impl Driver {
             return Err(Error::new(Status::AlreadyExists, format!("virtual GPU {} {what}", config.id)));
         }
         bounded(&started.config, config)?;
-        let device = &started.device;
+        let own = config.unit.device.map(device_at).transpose()?;
+        let device = own.as_ref().unwrap_or(&started.device);
         let all: u32 = device.units().iter().map(|u| u.processors).sum();
         let wanted = TenantConfig {
             memory_limit: config.memory_limit,
@@ -120,6 +122,7 @@ impl Driver {
         drop(claim);
         shares::weigh()?;
         ends::tell(&gpu, &left);
+        ends::let_go(gpu);
         Ok(left)
     }
 

@@ -11,7 +11,7 @@ const BUCKETS: usize = ((POWERS + 1) * SUB) as usize;
 /// Counts of durations in nanoseconds. A quantile is off by at most 1/64 of its value (half a bucket of 1/32), and
 /// exact below 32 ns.
 #[derive(Clone)]
-pub(super) struct Histogram {
+pub(in crate::telemetry) struct Histogram {
     counts: Vec<u32>,
     total: u64,
 }
@@ -32,6 +32,11 @@ impl Histogram {
             *a = a.saturating_add(*b);
         }
         self.total += other.total;
+    }
+
+    /// Durations counted.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// The duration below which a part `q` (0 to 1) of all lies: the middle of its bucket.

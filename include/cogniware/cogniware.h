@@ -190,6 +190,46 @@
 // It was cancelled.
 #define CW_TASK_CANCELLED 4
 
+// No virtual GPU has the id.
+#define CW_VGPU_NOT_CREATED 0
+
+// It has no work.
+#define CW_VGPU_IDLE 1
+
+// Work is queued or runs.
+#define CW_VGPU_BUSY 2
+
+// Its tenant was closed by name.
+#define CW_VGPU_CLOSED 3
+
+// Its device was lost.
+#define CW_VGPU_LOST 4
+
+// Both ends are the program's own memory; the numbers of CW_COPY_* are cudaMemcpyKind's.
+#define CW_COPY_HOST_TO_HOST 0
+
+// From the program's memory to the virtual GPU's.
+#define CW_COPY_HOST_TO_DEVICE 1
+
+// From the virtual GPU's memory to the program's.
+#define CW_COPY_DEVICE_TO_HOST 2
+
+// Within the virtual GPU's memory.
+#define CW_COPY_DEVICE_TO_DEVICE 3
+
+// As the pointers lie.
+#define CW_COPY_DEFAULT 4
+
+// Matrix work loses nothing that its inputs have.
+#define CW_PRECISION_FULL 0
+
+// Inputs of 32 bits may be rounded to what matrix circuits take.
+#define CW_PRECISION_MIXED 1
+
+// Instead of a stream's index: the call waits (copies, fills), or all streams are meant (waiting). No index is mistaken
+// for it: -1 is an error like every other that is out of range.
+#define CW_NO_STREAM -2147483648
+
 // Result of every function: CW_OK or one of CW_ERROR_*.
 typedef int32_t cw_status;
 
@@ -571,6 +611,180 @@ typedef struct cw_usage {
     // Cores or SMs of its node now; 0 when it has none yet.
     uint32_t processors;
 } cw_usage;
+
+// How compute units are bounded together. Fill with cw_vcompute_config_default.
+typedef struct cw_vcompute_config {
+    // sizeof(cw_vcompute_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // The most compute units at a time.
+    int32_t max_units;
+    // 1 when cw_vcompute_scale may change units while they live.
+    int32_t scaling;
+} cw_vcompute_config;
+
+// What a compute unit is asked for. Fill with cw_vcompute_unit_default.
+typedef struct cw_vcompute_unit {
+    // sizeof(cw_vcompute_unit), set by the caller.
+    size_t struct_size;
+    // Cores or SMs; 0, or more than there are, for the whole device. On a GPU whole groups of SMs.
+    int32_t processors;
+    // Streams, 1 to 256.
+    int32_t streams;
+    // 1 when its matrix work may use matrix circuits (tensor cores).
+    int32_t tensor_cores;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
+    float compute_share;
+    // CW_PRIORITY_*.
+    int32_t priority;
+} cw_vcompute_unit;
+
+// The figures of a compute unit at one moment.
+typedef struct cw_vcompute_info {
+    // sizeof(cw_vcompute_info), set by the caller.
+    size_t struct_size;
+    // Cores or SMs that were asked for; 0 for all.
+    uint32_t processors_asked;
+    // Cores or SMs of its node; 0 when nothing has run yet.
+    uint32_t processors;
+    // Its streams.
+    uint32_t streams;
+    // Streams with work that has not ended.
+    uint32_t busy_streams;
+    // CW_MATH_*: what its matrix work may use.
+    int32_t math;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // The part of contended processors that it asked for; 0 when it asked for none.
+    float share_asked;
+    // Its weight over those of all virtual GPUs of its device.
+    float share_due;
+    // Measured device time, in nanoseconds.
+    uint64_t device_time_ns;
+    // Time waited for processors, in nanoseconds.
+    uint64_t wait_time_ns;
+    // How often it was let onto its processors.
+    uint64_t admissions;
+} cw_vcompute_info;
+
+// How virtual GPUs are bounded together. Fill with cw_virtualization_config_default.
+typedef struct cw_virtualization_config {
+    // sizeof(cw_virtualization_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // The most virtual GPUs at a time.
+    int32_t max_virtual_gpus;
+    // The most streams of all virtual GPUs together; 0 for no bound.
+    int32_t max_streams;
+} cw_virtualization_config;
+
+// What a virtual GPU is asked for. Fill with cw_vgpu_config_default.
+typedef struct cw_vgpu_config {
+    // sizeof(cw_vgpu_config), set by the caller.
+    size_t struct_size;
+    // Its id, 0 or more.
+    int32_t id;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // The most bytes it may hold: a bound, not a reservation.
+    uint64_t memory_limit;
+    // Bytes set aside for it, whether it uses them or not.
+    uint64_t memory_floor;
+    // Streams, 1 to 256.
+    int32_t streams;
+    // Cores or SMs; 0, or more than there are, for the whole device. On a GPU whole groups of SMs.
+    int32_t processors;
+    // 1 when its matrix work may use matrix circuits (tensor cores).
+    int32_t tensor_cores;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
+    float compute_share;
+    // A name for people, or NULL.
+    const char *name;
+} cw_vgpu_config;
+
+// The figures of a virtual GPU, or of the part of one, at one moment.
+typedef struct cw_vgpu_info {
+    // sizeof(cw_vgpu_info), set by the caller.
+    size_t struct_size;
+    // Its id.
+    int32_t id;
+    // CW_VGPU_*.
+    int32_t status;
+    // Its name, NUL-terminated.
+    char name[128];
+    // CW_DEVICE_*.
+    int32_t device_kind;
+    // Index among devices of its kind.
+    int32_t device_ordinal;
+    // The most bytes it may hold.
+    uint64_t memory_limit;
+    // Bytes set aside for it.
+    uint64_t memory_floor;
+    // Bytes charged now.
+    uint64_t memory_held;
+    // The most bytes ever charged.
+    uint64_t memory_peak;
+    // Physical bytes mapped for it alone.
+    uint64_t memory_physical;
+    // Live allocations.
+    uint64_t allocations;
+    // Requests refused because of the limit.
+    uint64_t rejections;
+    // Its compute unit; all 0 when it has none.
+    struct cw_vcompute_info unit;
+} cw_vgpu_info;
+
+// What memory spaces are like. Fill with cw_vmem_config_default.
+typedef struct cw_vmem_config {
+    // sizeof(cw_vmem_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // 1 when spaces are defragmented by themselves.
+    int32_t automatic;
+    // From which fragmentation on, 0 to 1.
+    float threshold;
+    // 1 when small allocations come from pools of their size.
+    int32_t small_pools;
+    // Bytes of a page that are wished for, a power of two; the device's granularity where that is larger.
+    uint64_t page_size;
+    // Bytes kept free behind each allocation, rounded up to 256; 0 for none.
+    uint64_t guard_bytes;
+    // Milliseconds that work may be kept waiting at a time while memory moves.
+    double max_pause_ms;
+} cw_vmem_config;
+
+// The figures of a memory space at one moment.
+typedef struct cw_vmem_info {
+    // sizeof(cw_vmem_info), set by the caller.
+    size_t struct_size;
+    // Bytes of a page, as they are: the device's granularity where that is larger than what was wished for.
+    uint64_t page_size;
+    // First address of its range.
+    uint64_t base;
+    // The most bytes it may hold.
+    uint64_t total;
+    // Bytes charged now.
+    uint64_t used;
+    // Bytes that may still be allocated under the limit.
+    uint64_t free;
+    // The most bytes ever charged.
+    uint64_t peak;
+    // Bytes set aside for it.
+    uint64_t floor;
+    // Physical bytes mapped for it alone.
+    uint64_t physical;
+    // Live allocations.
+    uint64_t allocations;
+    // Requests refused because of the limit.
+    uint64_t rejections;
+} cw_vmem_info;
 
 // Success.
 #define CW_OK 0
@@ -2248,6 +2462,264 @@ CW_API cw_status cw_tenant_set_weight(struct cw_tenant *tenant, double weight);
 
 // Changes the tenant's priority (CW_PRIORITY_*) from now on.
 CW_API cw_status cw_tenant_set_priority(struct cw_tenant *tenant, int32_t priority);
+
+// Fills a configuration with defaults: the default device, at most 64 compute units, scaling allowed.
+//
+// config must be valid for a write.
+CW_API cw_status cw_vcompute_config_default(struct cw_vcompute_config *config);
+
+// Initialises the manager of compute units. The same configuration again does nothing; another one is refused until
+// cw_vcompute_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_vcompute_initialize(const struct cw_vcompute_config *config);
+
+// Destroys the compute units that cw_vcompute_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_vcompute_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_vcompute_is_initialized(int32_t *initialized);
+
+// Fills what a compute unit is asked for with defaults: the whole device, one stream, tensor cores, full precision.
+//
+// unit must be valid for a write.
+CW_API
+cw_status cw_vcompute_unit_default(struct cw_vcompute_unit *unit);
+
+// Makes a compute unit; the virtual GPU with it when there is none. unit may be NULL for defaults.
+//
+// unit must be null or valid.
+CW_API cw_status cw_vcompute_create(int32_t virtual_gpu, const struct cw_vcompute_unit *unit);
+
+// Ends a compute unit: work that waits is withdrawn, work in flight waited for. The virtual GPU ends with it when it has no
+// other part.
+CW_API
+cw_status cw_vcompute_destroy(int32_t virtual_gpu);
+
+// The figures of a compute unit. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vcompute_get_info(int32_t virtual_gpu, struct cw_vcompute_info *info);
+
+// Waits for everything queued on the stream, or (CW_NO_STREAM) on all of the unit; reports an error that it raised.
+CW_API
+cw_status cw_vcompute_synchronize(int32_t virtual_gpu,
+                                  int32_t stream);
+
+// The device's own streams behind those of the unit, in order: a CUstream each on a CUDA device, for the program's own
+// CUDA code; NULL each on the CPU. As many as fit are written to streams, *count gets how many there are. They belong to
+// Cogniware. Work that the program puts there by itself passes no gate and is not charged.
+//
+// streams must be valid for writes of capacity elements, or NULL with a capacity of 0; count valid for a write.
+CW_API
+cw_status cw_vcompute_streams(int32_t virtual_gpu,
+                              void **streams,
+                              size_t capacity,
+                              size_t *count);
+
+// Changes the part of contended processors that the unit asks for, above 0 to 1, from now on.
+CW_API cw_status cw_vcompute_set_share(int32_t virtual_gpu, float compute_share);
+
+// Lets the unit's matrix work use matrix circuits (1) or forbids them (0), from the next operation on.
+CW_API cw_status cw_vcompute_set_tensor_cores(int32_t virtual_gpu, int32_t on);
+
+// Changes what the unit's matrix work may round to (CW_PRECISION_*), from the next operation on.
+CW_API cw_status cw_vcompute_set_precision(int32_t virtual_gpu, int32_t precision);
+
+// Fills a configuration with defaults: the default device, at most 16 virtual GPUs.
+//
+// config must be valid for a write.
+CW_API cw_status cw_virtualization_config_default(struct cw_virtualization_config *config);
+
+// Initialises the driver of virtual GPUs. The same configuration again does nothing; another one is refused until
+// cw_virtualization_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_virtualization_initialize(const struct cw_virtualization_config *config);
+
+// Destroys the virtual GPUs that cw_vgpu_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_virtualization_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_virtualization_is_initialized(int32_t *initialized);
+
+// The ids of all virtual GPUs, those with one part only included, ascending. As many as fit are written to ids, *count
+// gets how many there are.
+//
+// ids must be valid for writes of capacity elements, or NULL with a capacity of 0; count valid for a write.
+CW_API
+cw_status cw_virtualization_gpus(int32_t *ids,
+                                 size_t capacity,
+                                 size_t *count);
+
+// Part of the time that the whole device was busy, 0 to 1, with work of all programs (a GPU: by NVML).
+//
+// utilization must be valid for a write.
+CW_API cw_status cw_virtualization_utilization(float *utilization);
+
+// Fills a configuration with defaults: id 0, no memory limit (one must be set), one stream, the whole device.
+//
+// config must be valid for a write.
+CW_API cw_status cw_vgpu_config_default(struct cw_vgpu_config *config);
+
+// Makes a virtual GPU with its memory space and its compute unit: the tenant vgpu:<id>. Nothing is left of it when that
+// fails.
+//
+// config must be valid, its name null or NUL-terminated.
+CW_API
+cw_status cw_vgpu_create(const struct cw_vgpu_config *config);
+
+// Ends a virtual GPU with all its parts: work that waits is withdrawn, work in flight waited for, its memory freed. *leaked
+// (may be NULL) gets the bytes that nobody had freed; the log names them.
+//
+// leaked must be null or valid for a write.
+CW_API
+cw_status cw_vgpu_destroy(int32_t virtual_gpu,
+                          uint64_t *leaked);
+
+// How a virtual GPU is: CW_VGPU_*; CW_VGPU_NOT_CREATED for an id that does not exist.
+//
+// status must be valid for a write.
+CW_API cw_status cw_vgpu_status(int32_t virtual_gpu, int32_t *status);
+
+// The figures of a virtual GPU. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vgpu_get_info(int32_t virtual_gpu, struct cw_vgpu_info *info);
+
+// Allocates size bytes of the virtual GPU's memory, aligned to 256. On the CPU device the pointer is an ordinary address;
+// on a GPU it is a device address. Free it with cw_vgpu_memory_free.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vgpu_memory_alloc(int32_t virtual_gpu,
+                               uint64_t size,
+                               void **memory);
+
+// Frees memory by the very pointer that was returned. Foreign, freed, inner and other virtual GPUs' pointers are refused,
+// saying which of these it is; so is NULL.
+//
+// No work that uses the memory may be in flight.
+CW_API
+cw_status cw_vgpu_memory_free(int32_t virtual_gpu,
+                              void *memory);
+
+// Copies size bytes (at least 1) as kind (CW_COPY_*) says; ends in the virtual GPU's memory must lie in one allocation
+// each, and ranges must not overlap. With stream CW_NO_STREAM the call waits; else the copy is queued on that stream (0 to
+// the number of streams - 1) and both ranges must stay valid until it has run.
+//
+// Ranges of the program's own memory must be valid for size bytes.
+CW_API
+cw_status cw_vgpu_memory_copy(int32_t virtual_gpu,
+                              void *dst,
+                              const void *src,
+                              uint64_t size,
+                              int32_t kind,
+                              int32_t stream);
+
+// Sets size bytes (at least 1) of one allocation to the low byte of value; stream as for cw_vgpu_memory_copy.
+//
+// No other work that uses the memory may be in flight.
+CW_API
+cw_status cw_vgpu_memory_fill(int32_t virtual_gpu,
+                              void *memory,
+                              int32_t value,
+                              uint64_t size,
+                              int32_t stream);
+
+// Waits for everything queued on the stream, or (CW_NO_STREAM) on all of the virtual GPU; reports an error that it raised.
+CW_API
+cw_status cw_vgpu_synchronize(int32_t virtual_gpu,
+                              int32_t stream);
+
+// Fills a configuration with defaults: the default device, defragmented from a half on, pauses of at most 5 ms, no guards.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_vmem_config_default(struct cw_vmem_config *config);
+
+// Initialises the manager of memory spaces. The same configuration again does nothing; another one is refused until
+// cw_vmem_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_vmem_initialize(const struct cw_vmem_config *config);
+
+// Destroys the memory spaces that cw_vmem_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_vmem_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_vmem_is_initialized(int32_t *initialized);
+
+// Makes a memory space of at most size bytes; the virtual GPU with it when there is none.
+CW_API cw_status cw_vmem_create(int32_t virtual_gpu, uint64_t size);
+
+// Ends a memory space: work in flight is waited for, its memory freed. *leaked (may be NULL) gets the bytes that nobody
+// had freed; the log names them. The virtual GPU ends with it when it has no other part.
+//
+// leaked must be null or valid for a write.
+CW_API
+cw_status cw_vmem_destroy(int32_t virtual_gpu,
+                          uint64_t *leaked);
+
+// Allocates size bytes of the space, aligned to alignment (a power of two up to 2 GiB; 256 is always given).
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vmem_alloc(int32_t virtual_gpu,
+                        uint64_t size,
+                        uint64_t alignment,
+                        void **memory);
+
+// Frees memory by the very pointer that was returned; see cw_vgpu_memory_free, which refuses NULL too.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_vmem_free(int32_t virtual_gpu, void *memory);
+
+// Copies; see cw_vgpu_memory_copy.
+//
+// As there.
+CW_API
+cw_status cw_vmem_copy(int32_t virtual_gpu,
+                       void *dst,
+                       const void *src,
+                       uint64_t size,
+                       int32_t kind,
+                       int32_t stream);
+
+// Sets bytes; see cw_vgpu_memory_fill.
+//
+// As there.
+CW_API
+cw_status cw_vmem_fill(int32_t virtual_gpu,
+                       void *memory,
+                       int32_t value,
+                       uint64_t size,
+                       int32_t stream);
+
+// The figures of a memory space. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vmem_get_info(int32_t virtual_gpu, struct cw_vmem_info *info);
+
+// What is allocated in a space, as JSON; see cw_tenant_allocations.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_vmem_allocations(int32_t virtual_gpu, char *buffer, size_t length, size_t *needed);
+
+// Changes the most bytes that a space may hold; refused when it holds more.
+CW_API cw_status cw_vmem_set_limit(int32_t virtual_gpu, uint64_t size);
+
+// Changes the bytes that are set aside for a space; refused when the device has not so many left to promise.
+CW_API cw_status cw_vmem_set_floor(int32_t virtual_gpu, uint64_t size);
 
 #ifdef __cplusplus
 }  // extern "C"

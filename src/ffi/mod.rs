@@ -50,5 +50,10 @@ mod task_type;
 mod tenant;
 mod text;
 mod types;
+mod virtual_compute;
+mod virtual_gpu;
+mod virtual_memory;
+mod virtual_types;
 
 pub use types::*;
+pub use virtual_types::*;

@@ -5,6 +5,7 @@ mod cache;
 mod copy;
 mod direct;
 pub mod keys;
+mod math;
 mod optimize;
 mod registry;
 mod slice;
@@ -71,6 +72,8 @@ pub struct Tenant {
     /// Streams made so far.
     numbered: AtomicU64,
     policy: Arc<MathPolicy>,
+    /// Set for this tenant alone.
+    own_math: Mutex<Option<Math>>,
     cache: Mutex<cache::Cache>,
     direct: direct::Direct,
     slice: Mutex<Option<slice::Slice>>,
@@ -160,6 +163,7 @@ impl Tenant {
             made,
             numbered: AtomicU64::new(0),
             policy: MathPolicy::of(device),
+            own_math: Mutex::default(),
             cache: Mutex::default(),
             direct: direct::Direct::default(),
             slice: Mutex::default(),
@@ -376,16 +380,6 @@ impl Tenant {
             // Ours by construction; nothing else can have released it.
             let _ = Nodes::of(&self.device).release(automatic, &self.id);
         }
-    }
-
-    /// By which rules its products are computed: without matrix circuits when all its processors were given to it as
-    /// [`NodeKind::CudaCore`], else by the device's [`MathPolicy`].
-    pub fn math(&self) -> Math {
-        let held = self.held(&self.compute.lock());
-        let mut processors = held.iter().filter(|n| n.kind.is_processors()).peekable();
-        let some = processors.peek().is_some();
-        let plain = some && processors.all(|n| n.kind == NodeKind::CudaCore && !n.virtual_node);
-        if plain { Math::Plain } else { self.policy.math() }
     }
 
     /// Makes a node of `processors` cores or SMs for it, in addition to those that it was given; its id.

@@ -1,0 +1,261 @@
+//! What virtual GPUs, their memory and their compute units are asked for.
+
+use crate::compute::Priority;
+use crate::device::{self, Device};
+use crate::memory::{LARGEST_LIMIT, UNIT};
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most streams of one virtual GPU.
+pub const MOST_STREAMS: u32 = 256;
+
+/// Longest name of a virtual GPU, in bytes.
+pub const LONGEST_NAME: usize = 127;
+
+/// How the virtual GPUs of [`super::Driver`] are bounded together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DriverConfig {
+    /// Index of the device in [`device::list`]: 0 is the default device.
+    pub device: i32,
+    /// The most virtual GPUs at a time, at least 1.
+    pub most_gpus: u32,
+    /// The most streams of all virtual GPUs together; 0 for no bound.
+    pub most_streams: u32,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        DriverConfig { device: 0, most_gpus: 16, most_streams: 0 }
+    }
+}
+
+/// What memory spaces are like that are made from now on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemoryConfig {
+    /// Index of the device in [`device::list`]: 0 is the default device.
+    pub device: i32,
+    /// Bytes of a page that are wished for, a power of two; the device's granularity where that is larger.
+    pub page_size: u64,
+    /// Whether spaces are defragmented by themselves.
+    pub automatic: bool,
+    /// From which fragmentation on (0 to 1).
+    pub threshold: f32,
+    /// How long work of the space's owner may be kept waiting at a time.
+    pub max_pause: Duration,
+    /// Bytes kept free behind each allocation, rounded up to 256; 0 for none.
+    pub guard_bytes: u64,
+    /// Whether small allocations come from pools of their size.
+    pub small_pools: bool,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        MemoryConfig {
+            device: 0,
+            page_size: 4096,
+            automatic: true,
+            threshold: 0.5,
+            max_pause: Duration::from_millis(5),
+            guard_bytes: 0,
+            small_pools: true,
+        }
+    }
+}
+
+/// How compute units are bounded together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComputeConfig {
+    /// Index of the device in [`device::list`]: 0 is the default device.
+    pub device: i32,
+    /// The most compute units at a time, at least 1.
+    pub most_units: u32,
+    /// Whether [`super::ComputeManager::scale`] may change a unit while it lives.
+    pub scaling: bool,
+}
+
+impl Default for ComputeConfig {
+    fn default() -> Self {
+        ComputeConfig { device: 0, most_units: 64, scaling: true }
+    }
+}
+
+/// What matrix work of a virtual GPU may round its inputs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Precision {
+    /// What loses nothing that the inputs have.
+    #[default]
+    Full = 0,
+    /// Inputs of 32 bits may be rounded to the 16 bits (TF32: 19) that matrix circuits take.
+    Mixed = 1,
+}
+
+impl Precision {
+    /// The precision with this number.
+    pub fn from_number(n: i32) -> Result<Precision> {
+        match n {
+            0 => Ok(Precision::Full),
+            1 => Ok(Precision::Mixed),
+            _ => Err(Error::argument("precision", format!("{n} is neither 0 (full) nor 1 (mixed)"))),
+        }
+    }
+}
+
+/// What a compute unit is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitConfig {
+    /// Cores or SMs; 0, or more than there are, for the whole device. On a GPU whole groups of SMs.
+    pub processors: u32,
+    /// Streams, 1 to [`MOST_STREAMS`].
+    pub streams: u32,
+    /// Whether matrix work may use matrix circuits.
+    pub tensor_cores: bool,
+    /// What matrix work may round to.
+    pub precision: Precision,
+    /// Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
+    pub share: f32,
+    /// Who goes first.
+    pub priority: Priority,
+}
+
+impl Default for UnitConfig {
+    fn default() -> Self {
+        UnitConfig {
+            processors: 0,
+            streams: 1,
+            tensor_cores: true,
+            precision: Precision::Full,
+            share: 0.0,
+            priority: Priority::Normal,
+        }
+    }
+}
+
+impl UnitConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.streams == 0 || self.streams > MOST_STREAMS {
+            return Err(Error::argument(
+                "numStreams",
+                format!("{} is not in 1 to {MOST_STREAMS}", self.streams),
+            ));
+        }
+        check_share(self.share)
+    }
+}
+
+/// What a virtual GPU is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GpuConfig {
+    /// Its id, 0 or more.
+    pub id: i32,
+    /// The most bytes it may hold. A bound, not a reservation.
+    pub memory_limit: u64,
+    /// Bytes set aside for it, whether it uses them or not.
+    pub memory_floor: u64,
+    /// Shown where people look; empty for `vgpu:<id>`.
+    pub name: String,
+    /// Its compute unit.
+    pub unit: UnitConfig,
+}
+
+impl GpuConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        check_id(self.id)?;
+        check_size("memoryLimit", self.memory_limit)?;
+        if self.memory_floor > self.memory_limit {
+            return Err(Error::argument(
+                "memoryFloor",
+                format!("{} is more than the limit {}", self.memory_floor, self.memory_limit),
+            ));
+        }
+        if self.name.len() > LONGEST_NAME {
+            return Err(Error::argument(
+                "name",
+                format!("has {} bytes, at most {LONGEST_NAME} are allowed", self.name.len()),
+            ));
+        }
+        if self.name.chars().any(char::is_control) {
+            return Err(Error::argument("name", format!("{:?} has control characters", self.name)));
+        }
+        self.unit.check()
+    }
+}
+
+/// Refuses ids below 0.
+pub(super) fn check_id(id: i32) -> Result<()> {
+    if id < 0 {
+        return Err(Error::argument("virtualGPUId", format!("{id} is below 0")));
+    }
+    Ok(())
+}
+
+/// Refuses shares outside of 0 to 1; 0 means none was asked for.
+pub(super) fn check_share(share: f32) -> Result<()> {
+    if share.is_finite() && (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(Error::argument("computeShare", format!("{share} is not in 0 to 1")))
+}
+
+/// Refuses sizes that no space can have.
+pub(super) fn check_size(argument: &str, bytes: u64) -> Result<()> {
+    if bytes < UNIT {
+        return Err(Error::argument(argument, format!("{bytes} is less than {UNIT} bytes")));
+    }
+    if bytes > LARGEST_LIMIT {
+        return Err(Error::argument(argument, format!("{bytes} is more than {LARGEST_LIMIT} bytes")));
+    }
+    Ok(())
+}
+
+/// The device at an index of [`device::list`].
+pub(super) fn device_at(index: i32) -> Result<Arc<dyn Device>> {
+    let mut all = device::list()?;
+    match usize::try_from(index).ok().filter(|&i| i < all.len()) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => Err(Error::argument("deviceId", format!("{index} is not in 0 to {}", all.len() - 1))),
+    }
+}
+
+impl DriverConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.most_gpus == 0 {
+            return Err(Error::argument("maxVirtualGPUs", "must not be 0"));
+        }
+        Ok(())
+    }
+}
+
+impl MemoryConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        if !self.page_size.is_power_of_two() || self.page_size > 1 << 30 {
+            return Err(Error::argument(
+                "pageSize",
+                format!("{} is not a power of two up to 1 GiB", self.page_size),
+            ));
+        }
+        if !(self.threshold.is_finite() && (0.0..=1.0).contains(&self.threshold)) {
+            return Err(Error::argument(
+                "defragmentationThreshold",
+                format!("{} is not in 0 to 1", self.threshold),
+            ));
+        }
+        if self.max_pause.is_zero() {
+            return Err(Error::argument("maxPauseMs", "must be above 0"));
+        }
+        if self.guard_bytes > 1 << 20 {
+            return Err(Error::argument("guardBytes", format!("{} is more than 1 MiB", self.guard_bytes)));
+        }
+        Ok(())
+    }
+}
+
+impl ComputeConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.most_units == 0 {
+            return Err(Error::argument("maxVirtualComputeUnits", "must not be 0"));
+        }
+        Ok(())
+    }
+}

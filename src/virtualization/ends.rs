@@ -1,0 +1,51 @@
+//! How parts of a virtual GPU end, and what is said of memory that nobody had freed.
+
+use super::table::{Claim, VirtualGpu};
+use crate::memory::Allocation;
+use std::sync::Arc;
+
+/// Allocations named one by one in the log.
+const NAMED: usize = 8;
+
+/// Ends all parts; what was still allocated.
+pub(super) fn everything(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
+    gpu.change(|parts| *parts = super::table::Parts::default());
+    claim.settle(gpu)
+}
+
+/// Ends the memory space; what was still allocated is freed once the tenant's work has passed.
+pub(super) fn memory(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
+    gpu.change(|parts| parts.memory = false);
+    let left = claim.settle(gpu);
+    if !left.is_empty() || gpu.tenant().is_closed() {
+        return left;
+    }
+    let tenant = gpu.tenant();
+    for stream in gpu.streams().unwrap_or_default() {
+        // An error of its last work belongs to whoever waits for that work.
+        let _ = stream.synchronize();
+    }
+    let mut left = tenant.space().leaks();
+    // Regions and shared images belong to whoever made them.
+    left.retain(|a| tenant.free(a.ptr).is_ok());
+    left
+}
+
+/// Writes into the log what had not been freed.
+pub(super) fn tell(gpu: &VirtualGpu, left: &[Allocation]) {
+    if left.is_empty() {
+        return;
+    }
+    let bytes: u64 = left.iter().map(|a| a.bytes).sum();
+    crate::log_later!(
+        Warn,
+        "virtualization",
+        "virtual GPU {} ({:?}) ended with {} allocations of {bytes} bytes that nobody had freed; they are freed now",
+        gpu.id(),
+        gpu.name(),
+        left.len()
+    );
+    for a in left.iter().take(NAMED) {
+        crate::log_later!(Warn, "virtualization", "  {} bytes at {:#x} ({:?})", a.bytes, a.ptr, a.tag);
+    }
+}

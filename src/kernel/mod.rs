@@ -3,6 +3,7 @@
 
 mod config;
 mod memory;
+mod metrics;
 mod partition;
 mod profile;
 mod report;
@@ -10,7 +11,7 @@ mod stream;
 
 pub use config::KERNEL_KEYS;
 pub use partition::{Partition, PartitionType, TextureShape};
-pub use profile::prometheus;
+pub use metrics::prometheus;
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};

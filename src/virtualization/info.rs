@@ -87,6 +87,13 @@ impl GpuInfo {
     }
 }
 
+impl VirtualGpu {
+    /// Its figures now.
+    pub fn info(&self) -> Result<GpuInfo> {
+        GpuInfo::of(self)
+    }
+}
+
 /// The figures of a memory space at one moment.
 #[derive(Clone, Debug)]
 pub struct MemoryInfo {

@@ -1,0 +1,111 @@
+//! Metrics of tenants: LLMs and virtual GPUs alike.
+
+use super::devices;
+use crate::memory::{CompactionFigures, Usage};
+use crate::telemetry::prometheus::{Text, Type};
+use crate::tenant::{self, Tenant};
+use std::sync::Arc;
+
+use Type::{Counter, Gauge};
+
+/// A tenant with what is read of it once.
+struct Seen {
+    tenant: Arc<Tenant>,
+    usage: Usage,
+    compactions: CompactionFigures,
+}
+
+/// A family with a value of each tenant.
+type Row<T> = (&'static str, Type, &'static str, fn(&T) -> f64);
+
+const ROWS: &[Row<Seen>] = &[
+    ("cogniware_tenant_memory_limit_bytes", Gauge, "The most bytes that a tenant may hold.", |s| {
+        s.usage.limit as f64
+    }),
+    ("cogniware_tenant_memory_floor_bytes", Gauge, "Bytes set aside for a tenant.", |s| {
+        s.tenant.account().floor() as f64
+    }),
+    ("cogniware_tenant_memory_held_bytes", Gauge, "Bytes charged to a tenant.", |s| s.usage.held as f64),
+    ("cogniware_tenant_memory_peak_bytes", Gauge, "The most bytes that were charged.", |s| {
+        s.usage.peak as f64
+    }),
+    ("cogniware_tenant_memory_shared_bytes", Gauge, "Of these: weights shared with others.", |s| {
+        s.usage.shared as f64
+    }),
+    ("cogniware_tenant_memory_physical_bytes", Gauge, "Physical bytes mapped for a tenant.", |s| {
+        s.usage.physical as f64
+    }),
+    ("cogniware_tenant_allocations", Gauge, "Live allocations of a tenant.", |s| s.usage.allocations as f64),
+    ("cogniware_tenant_rejections_total", Counter, "Requests refused for the quota.", |s| {
+        s.usage.rejections as f64
+    }),
+    (
+        "cogniware_tenant_compactions_total",
+        Counter,
+        "Compactions that moved memory of a tenant or gave some back.",
+        |s| s.compactions.compactions as f64,
+    ),
+    (
+        "cogniware_tenant_compaction_moved_bytes_total",
+        Counter,
+        "Bytes that compactions copied to other physical memory.",
+        |s| s.compactions.moved as f64,
+    ),
+    (
+        "cogniware_tenant_compaction_given_back_bytes_total",
+        Counter,
+        "Physical bytes that compactions gave back.",
+        |s| s.compactions.given_back as f64,
+    ),
+    (
+        "cogniware_tenant_compaction_pause_seconds_total",
+        Counter,
+        "Time that compactions held a tenant's new work up.",
+        |s| s.compactions.total_pause.as_secs_f64(),
+    ),
+    (
+        "cogniware_tenant_compaction_longest_pause_seconds",
+        Gauge,
+        "The longest time that a compaction held a tenant's new work up.",
+        |s| s.compactions.longest_pause.as_secs_f64(),
+    ),
+    ("cogniware_tenant_device_seconds_total", Counter, "Measured device time of a tenant's work.", |s| {
+        s.tenant.share().used().as_secs_f64()
+    }),
+    (
+        "cogniware_tenant_wait_seconds_total",
+        Counter,
+        "Time that a tenant's work waited for its processors.",
+        |s| s.tenant.share().waited().as_secs_f64(),
+    ),
+    ("cogniware_tenant_admissions_total", Counter, "How often the gate let a tenant in.", |s| {
+        s.tenant.share().admissions() as f64
+    }),
+    ("cogniware_tenant_weight", Gauge, "The weight of a tenant at the gate.", |s| s.tenant.share().weight()),
+    ("cogniware_tenant_processors", Gauge, "Cores or SMs that a tenant holds.", |s| {
+        f64::from(s.tenant.processors_now())
+    }),
+];
+
+pub(super) fn write(text: &mut Text) {
+    let all: Vec<Seen> = tenant::list()
+        .into_iter()
+        .map(|tenant| Seen {
+            usage: tenant.space().usage(),
+            compactions: tenant.space().compaction_figures(),
+            tenant,
+        })
+        .collect();
+    text.family("cogniware_tenants", Gauge, "Tenants that are open.").sample(&[], all.len() as f64);
+    if !all.is_empty() {
+        let mut family = text.family("cogniware_tenant_info", Gauge, "On which device a tenant is.");
+        for seen in &all {
+            let device = devices::name(&**seen.tenant.device());
+            family.sample(&[("tenant", seen.tenant.id()), ("device", &device)], 1.0);
+        }
+    }
+    for (name, kind, help, value) in ROWS {
+        let values = all.iter().map(|s| (s.tenant.id().to_owned(), value(s)));
+        text.by_tenant(name, *kind, help, values);
+    }
+}

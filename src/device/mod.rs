@@ -426,6 +426,19 @@ pub trait Event: Send + Sync + Any {
     /// Device time between an `earlier` event and this one; both must be done.
     fn since(&self, earlier: &dyn Event) -> Result<Duration>;
 
+    /// Of the time between an `earlier` event of the same stream and this one, both done, the part in which the stream
+    /// ran something. `None` where the device cannot tell that from time in which it had nothing to do.
+    fn busy_since(&self, earlier: &dyn Event) -> Option<Duration> {
+        let _ = earlier;
+        None
+    }
+
+    /// The first error of work of the stream between the event before this one and this one, once it is done. `None`
+    /// also where the device reports errors by other means: a CUDA device answers them to every call.
+    fn failure(&self) -> Option<crate::Error> {
+        None
+    }
+
     /// For implementations in this crate: the concrete type.
     fn as_any(&self) -> &dyn Any;
 }

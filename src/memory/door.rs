@@ -36,6 +36,13 @@ impl Door {
         Entered(guard)
     }
 
+    /// Like [`Door::enter`], but does not wait: `None` while the door is closed or about to be.
+    pub fn try_enter(&self) -> Option<Entered<'_>> {
+        let guard = if INSIDE.get() == 0 { self.0.try_read() } else { self.0.try_read_recursive() }?;
+        INSIDE.set(INSIDE.get() + 1);
+        Some(Entered(guard))
+    }
+
     /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped. Must not be called by a
     /// thread that holds [`Door::enter`].
     pub fn close(&self) -> RwLockWriteGuard<'_, ()> {
@@ -64,7 +71,7 @@ mod tests {
         assert!(door.close_within(Duration::from_secs(60)).is_none(), "this thread would wait for itself");
         drop((first, again));
         let closed = door.close_within(Duration::ZERO).unwrap();
-        assert!(door.0.try_read().is_none());
+        assert!(door.0.try_read().is_none() && door.try_enter().is_none());
         drop(closed);
         drop(door.close());
         drop(door.enter());

@@ -2,11 +2,14 @@
 
 pub mod balance;
 mod gate;
+mod load;
 mod nodes;
 mod share;
+mod spans;
 mod tasks;
 
 pub use gate::{GRACE, Gate, Permit, SLICE, Verdict};
+pub use load::Load;
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
 pub use share::{CAP_WINDOW, Share, Utilization};
 pub(crate) use tasks::serve;

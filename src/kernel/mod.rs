@@ -10,8 +10,8 @@ mod report;
 mod stream;
 
 pub use config::KERNEL_KEYS;
-pub use partition::{Partition, PartitionType, TextureShape};
 pub use metrics::prometheus;
+pub use partition::{Partition, PartitionType, TextureShape};
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};

@@ -1,7 +1,7 @@
 //! Leave to run: for one piece of work, or for as long as nobody else should go first.
 
-use super::state::Waiting;
 use super::Gate;
+use super::state::Waiting;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};

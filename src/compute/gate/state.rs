@@ -1,8 +1,8 @@
 //! Who runs and who waits. Everything here is told the time, so that it can be simulated.
 
 use super::super::share::Share;
-use super::lease::{SLICE, Signal, Verdict};
 use super::POLL;
+use super::lease::{SLICE, Signal, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -125,7 +125,8 @@ impl State {
         if me.share.capped(now).is_some() {
             return;
         }
-        for signal in self.running.iter().filter(|r| r.overlaps(&me.units)).filter_map(|r| r.signal.as_ref()) {
+        for signal in self.running.iter().filter(|r| r.overlaps(&me.units)).filter_map(|r| r.signal.as_ref())
+        {
             signal.raise();
         }
     }

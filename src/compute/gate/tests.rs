@@ -29,7 +29,7 @@ fn contend(units: usize, shares: &[(Arc<Share>, Vec<u32>)], rounds: u32) -> Vec<
             done.share.charge(MS, 1.0, 1, Instant::now());
             let i = shares.iter().position(|(s, _)| Arc::ptr_eq(s, &done.share)).unwrap();
             steps[i] += 1;
-                let place = state.ticket(&done.share, &done.units, None);
+            let place = state.ticket(&done.share, &done.units, None);
             state.waiting.push(place);
         }
     }
@@ -60,11 +60,8 @@ fn urgent_work_goes_first() {
 
 #[test]
 fn a_wide_node_gets_in_past_narrow_ones() {
-    let shares = [
-        (share("n0", 1.0, 2), vec![0]),
-        (share("n1", 1.0, 2), vec![1]),
-        (share("wide", 1.0, 2), vec![0, 1]),
-    ];
+    let shares =
+        [(share("n0", 1.0, 2), vec![0]), (share("n1", 1.0, 2), vec![1]), (share("wide", 1.0, 2), vec![0, 1])];
     let steps = contend(2, &shares, 300);
     assert!(steps[2] >= 140, "the wide node starved: {steps:?}");
 }
@@ -244,7 +241,9 @@ fn a_lease_hears_of_others_and_yields_when_it_is_their_turn() {
 fn a_cap_keeps_its_tenant_out_and_nobody_else() {
     let gate = Arc::new(Gate::with_units(1));
     let (a, b) = (share("a", 1.0, 0), share("b", 1.0, 4));
-    assert!(a.set_cap(Some(0.0)).is_err() && a.set_cap(Some(f32::NAN)).is_err() && a.set_cap(Some(1.1)).is_err());
+    assert!(
+        a.set_cap(Some(0.0)).is_err() && a.set_cap(Some(f32::NAN)).is_err() && a.set_cap(Some(1.1)).is_err()
+    );
     a.set_cap(Some(0.5)).unwrap();
     gate.enter(&a, &[0], &|| false).unwrap().finish(30 * MS);
     // 25 ms too much: at a rate of a half it is back in 50.

@@ -4,6 +4,7 @@ mod cap;
 mod usage;
 
 pub use cap::CAP_WINDOW;
+pub(super) use usage::Usage;
 pub use usage::Utilization;
 
 use crate::telemetry::profiler::Subject;
@@ -13,7 +14,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use usage::Usage;
 
 /// A tenant's standing at the gate: its weight and priority, and what it has used. Usable from any thread.
 pub struct Share {

@@ -2,6 +2,7 @@
 
 use crate::device::Device;
 use crate::telemetry::prometheus::{Text, Type};
+use crate::virtualization::monitor::DeviceUsage;
 use std::sync::Arc;
 
 /// What [`crate::device::DeviceHealth::known`] may tell, as families.
@@ -77,12 +78,59 @@ pub(super) fn write(text: &mut Text) {
         "cogniware_device_processors",
         Type::Gauge,
         "Cores or SMs of a device.",
-        devices.iter().map(|(name, d)| (name.clone(), d.units().iter().map(|u| f64::from(u.processors)).sum())),
+        devices
+            .iter()
+            .map(|(name, d)| (name.clone(), d.units().iter().map(|u| f64::from(u.processors)).sum())),
     );
+    tenants(text, &devices);
     let all: Vec<_> = devices.iter().map(|(name, d)| (name, d.health().known())).collect();
     for (key, family, kind, help) in HEALTH {
         let known = |list: &[(&str, f64)]| list.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);
         let values = all.iter().filter_map(|(name, list)| Some(((*name).clone(), known(list)?)));
         by_device(text, family, kind, help, values);
+    }
+}
+
+/// What the tenants of this process had of the devices.
+fn tenants(text: &mut Text, devices: &[(String, Arc<dyn Device>)]) {
+    use Type::{Counter, Gauge};
+    let all: Vec<_> = devices.iter().map(|(name, d)| (name, DeviceUsage::of(d))).collect();
+    let mut each = |family, kind, help: &str, value: &dyn Fn(&DeviceUsage) -> Option<f64>| {
+        let values = all.iter().filter_map(|(name, usage)| Some(((*name).clone(), value(usage)?)));
+        by_device(text, family, kind, help, values);
+    };
+    each("cogniware_device_busy_ratio", Gauge, "Busy part of the last second, all programs.", &|u| {
+        u.utilization
+    });
+    each(
+        "cogniware_device_tenants_busy_seconds_total",
+        Counter,
+        "Time in which work of any tenant ran, once where several ran at a time.",
+        &|u| Some(u.tenants.busy.as_secs_f64()),
+    );
+    each(
+        "cogniware_device_tenants_processor_seconds_total",
+        Counter,
+        "Device time of all tenants times the processors that it was used on.",
+        &|u| Some(u.tenants.processor_time.as_secs_f64()),
+    );
+    each(
+        "cogniware_device_tenants_over_device_ratio",
+        Gauge,
+        "The tenants' busy part of the last second over the device's: 1 when nobody else uses it.",
+        &DeviceUsage::tenants_over_device,
+    );
+    if all.is_empty() {
+        return;
+    }
+    let mut family = text.family(
+        "cogniware_device_tenants_utilization_ratio",
+        Gauge,
+        "Busy part of the last second and minute with work of the tenants, as the device counts it.",
+    );
+    for (name, usage) in &all {
+        for (window, part) in [("1s", usage.tenants_second()), ("60s", usage.tenants_minute())] {
+            family.sample(&[("device", name), ("window", window)], part);
+        }
     }
 }

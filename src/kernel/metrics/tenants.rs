@@ -1,9 +1,11 @@
 //! Metrics of tenants: LLMs and virtual GPUs alike.
 
 use super::devices;
+use crate::compute::Utilization;
 use crate::memory::{CompactionFigures, Usage};
 use crate::telemetry::prometheus::{Text, Type};
 use crate::tenant::{self, Tenant};
+use crate::virtualization::monitor;
 use std::sync::Arc;
 
 use Type::{Counter, Gauge};
@@ -13,6 +15,7 @@ struct Seen {
     tenant: Arc<Tenant>,
     usage: Usage,
     compactions: CompactionFigures,
+    utilization: Utilization,
 }
 
 /// A family with a value of each tenant.
@@ -73,6 +76,12 @@ const ROWS: &[Row<Seen>] = &[
         s.tenant.share().used().as_secs_f64()
     }),
     (
+        "cogniware_tenant_processor_seconds_total",
+        Counter,
+        "Device time times the processors that it was used on: SM-seconds, core-seconds.",
+        |s| s.tenant.share().processor_time().as_secs_f64(),
+    ),
+    (
         "cogniware_tenant_wait_seconds_total",
         Counter,
         "Time that a tenant's work waited for its processors.",
@@ -93,6 +102,7 @@ pub(super) fn write(text: &mut Text) {
         .map(|tenant| Seen {
             usage: tenant.space().usage(),
             compactions: tenant.space().compaction_figures(),
+            utilization: tenant.share().utilization(),
             tenant,
         })
         .collect();
@@ -104,8 +114,39 @@ pub(super) fn write(text: &mut Text) {
             family.sample(&[("tenant", seen.tenant.id()), ("device", &device)], 1.0);
         }
     }
+    windows(
+        text,
+        "cogniware_tenant_utilization_ratio",
+        "Part of the last second and minute in which a tenant's processors ran its work.",
+        all.iter().map(|s| (s.tenant.id().to_owned(), s.utilization)),
+    );
+    windows(
+        text,
+        "cogniware_tenant_share_ratio",
+        "A tenant's part of what all tenants of its device used in the last second and minute.",
+        all.iter().map(|s| (s.tenant.id().to_owned(), monitor::share_got(&s.tenant))),
+    );
     for (name, kind, help, value) in ROWS {
         let values = all.iter().map(|s| (s.tenant.id().to_owned(), value(s)));
         text.by_tenant(name, *kind, help, values);
+    }
+}
+
+/// A family with a value of the last second and one of the last minute by tenant.
+fn windows(
+    text: &mut Text,
+    name: &'static str,
+    help: &str,
+    values: impl Iterator<Item = (String, Utilization)>,
+) {
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        return;
+    }
+    let mut family = text.family(name, Gauge, help);
+    for (tenant, value) in values {
+        for (window, part) in [("1s", value.second), ("60s", value.minute)] {
+            family.sample(&[("tenant", &tenant), ("window", window)], part);
+        }
     }
 }

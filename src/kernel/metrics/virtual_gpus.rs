@@ -8,9 +8,11 @@ use std::sync::Arc;
 use Type::Gauge;
 
 const ROWS: &[(&str, &str, fn(&GpuInfo) -> f64)] = &[
-    ("cogniware_vgpu_status", "How a virtual GPU is: 1 idle, 2 busy, 3 closed, 4 its device was lost.", |i| {
-        f64::from(i.status as i32)
-    }),
+    (
+        "cogniware_vgpu_status",
+        "How a virtual GPU is: 1 idle, 2 busy, 3 closed, 4 its device was lost.",
+        |i| f64::from(i.status as i32),
+    ),
     ("cogniware_vgpu_streams", "Streams of a virtual GPU.", |i| f64::from(i.unit.streams)),
     (
         "cogniware_vgpu_share_asked_ratio",
@@ -26,12 +28,15 @@ const ROWS: &[(&str, &str, fn(&GpuInfo) -> f64)] = &[
 
 pub(super) fn write(text: &mut Text) {
     // One that ends meanwhile has no figures any more.
-    let all: Vec<(Arc<VirtualGpu>, GpuInfo)> =
-        virtualization::list().into_iter().filter_map(|gpu| gpu.info().ok().map(|info| (gpu, info))).collect();
+    let all: Vec<(Arc<VirtualGpu>, GpuInfo)> = virtualization::list()
+        .into_iter()
+        .filter_map(|gpu| gpu.info().ok().map(|info| (gpu, info)))
+        .collect();
     if all.is_empty() {
         return;
     }
-    let mut family = text.family("cogniware_vgpu_info", Gauge, "Which tenant a virtual GPU is, and its name.");
+    let mut family =
+        text.family("cogniware_vgpu_info", Gauge, "Which tenant a virtual GPU is, and its name.");
     for (gpu, info) in &all {
         let device = devices::name(&**gpu.tenant().device());
         let labels = [

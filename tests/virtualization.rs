@@ -404,3 +404,67 @@ fn the_same_id_is_made_once_by_many_threads() {
         assert!(made.load(std::sync::atomic::Ordering::SeqCst) >= 20);
     });
 }
+
+#[test]
+fn scattered_memory_is_compacted_under_pointers_that_stay() {
+    each(|rig| {
+        rig.memory().shutdown();
+        let config = MemoryConfig { device: rig.device, automatic: false, ..MemoryConfig::default() };
+        rig.memory().initialize(&config).unwrap();
+        rig.driver().create(&GpuConfig { memory_limit: 64 * MIB, ..gpu(1) }).unwrap();
+        let granularity = rig.memory().info(1).unwrap().page_size;
+        assert!(granularity >= 4096 && granularity.is_power_of_two());
+        let piece = 512 << 10;
+        let all: Vec<u64> = (0..128).map(|_| rig.driver().alloc(1, piece).unwrap()).collect();
+        for (i, &ptr) in all.iter().enumerate() {
+            rig.memory().fill(1, ptr, i as u8, piece, None).unwrap();
+        }
+        for ptr in all.iter().skip(1).step_by(2) {
+            rig.driver().free(1, *ptr).unwrap();
+        }
+        let mut policy = rig.memory().policy(1).unwrap();
+        policy.before_refusal = false;
+        rig.memory().set_policy(1, policy).unwrap();
+        let before = rig.memory().info(1).unwrap().fragmentation;
+        assert!(before.level > 0.5 && before.free == 32 * MIB, "{before:?}");
+        refused(rig.driver().alloc(1, 16 * MIB), Status::QuotaExceeded, "scattered");
+        let done = rig.memory().compact(1, None).unwrap();
+        assert!(done.complete && done.given_back > 0, "{done:?}");
+        let info = rig.memory().info(1).unwrap();
+        assert!(info.fragmentation.level < 0.01 && info.compactions.compactions == 1, "{info:?}");
+        let large = rig.driver().alloc(1, info.fragmentation.largest).unwrap();
+        assert!(info.fragmentation.largest >= 32 * MIB / 100 * 99);
+        let mut back = vec![0u8; piece as usize];
+        for (i, &ptr) in all.iter().enumerate().step_by(2) {
+            copy(rig, 1, back.as_mut_ptr() as u64, ptr, piece, CopyKind::DeviceToHost).unwrap();
+            assert!(back.iter().all(|&b| b == i as u8), "allocation {i} kept its content");
+        }
+        let pages = rig.memory().pages(1).unwrap();
+        let live: u64 = pages.iter().map(|p| p.live).sum();
+        assert_eq!(live, 32 * MIB + info.fragmentation.largest.next_multiple_of(256));
+        rig.driver().free(1, large).unwrap();
+        refused(rig.memory().compact(1, Some(std::time::Duration::ZERO)), Status::InvalidArgument, "max_pause");
+        policy.threshold = 2.0;
+        refused(rig.memory().set_policy(1, policy), Status::InvalidArgument, "threshold");
+    });
+}
+
+#[test]
+fn what_writes_beyond_its_end_is_found() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        refused(rig.memory().check_guards(1), Status::InvalidArgument, "pattern");
+        let mut policy = rig.memory().policy(1).unwrap();
+        (policy.guard_bytes, policy.guard_pattern) = (256, true);
+        rig.memory().set_policy(1, policy).unwrap();
+        let ptr = rig.driver().alloc(1, 1000).unwrap();
+        assert!(rig.memory().check_guards(1).unwrap().is_empty());
+        refused(rig.memory().fill(1, ptr, 1, 1001, None), Status::InvalidArgument, "beyond");
+        let tenant = tenant::find("vgpu:1").unwrap();
+        // SAFETY: the gap behind the allocation is mapped; as a kernel of its owner would, past all checks.
+        unsafe { tenant.device().fill(ptr + 1000, 7, 3, None).unwrap() };
+        let found = rig.memory().check_guards(1).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].allocation.ptr, found[0].address, found[0].bytes), (ptr, ptr + 1000, 3));
+    });
+}

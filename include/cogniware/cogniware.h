@@ -230,6 +230,18 @@
 // for it: -1 is an error like every other that is out of range.
 #define CW_NO_STREAM -2147483648
 
+// Nothing is allocated in the page.
+#define CW_PAGE_FREE 0
+
+// Part of the page is allocated.
+#define CW_PAGE_PARTLY 1
+
+// All of the page is allocated.
+#define CW_PAGE_USED 2
+
+// The page has memory that its owner frees as a whole, and that stays where it is.
+#define CW_PAGE_KEPT 3
+
 // Result of every function: CW_OK or one of CW_ERROR_*.
 typedef int32_t cw_status;
 
@@ -736,9 +748,77 @@ typedef struct cw_vgpu_info {
     uint64_t allocations;
     // Requests refused because of the limit.
     uint64_t rejections;
+    // Compactions that gave something back or moved something.
+    uint64_t compactions;
+    // The longest that one held its work up at a time, in nanoseconds.
+    uint64_t longest_pause_ns;
     // Its compute unit; all 0 when it has none.
     struct cw_vcompute_info unit;
 } cw_vgpu_info;
+
+// What a compaction did.
+typedef struct cw_vmem_compaction {
+    // sizeof(cw_vmem_compaction), set by the caller.
+    size_t struct_size;
+    // Bytes copied to other physical memory.
+    uint64_t bytes_moved;
+    // Bytes of physical memory that went back.
+    uint64_t bytes_given_back;
+    // In how many slices it was done.
+    uint32_t slices;
+    // 1 when nothing is left to be done.
+    int32_t complete;
+    // The longest that a slice held new work up, in nanoseconds.
+    uint64_t longest_pause_ns;
+    // All pauses together, in nanoseconds.
+    uint64_t paused_ns;
+    // The longest wait for work in flight, in nanoseconds.
+    uint64_t longest_wait_ns;
+    // From the first slice to the last, in nanoseconds.
+    uint64_t time_ns;
+} cw_vmem_compaction;
+
+// One mapped page of a memory space.
+typedef struct cw_vmem_page {
+    // sizeof(cw_vmem_page).
+    size_t struct_size;
+    // First byte.
+    uint64_t address;
+    // Bytes.
+    uint64_t size;
+    // The physical piece behind it: pages with the same number are one piece, which goes back to the device as a whole.
+    uint64_t granule;
+    // Bytes of it that are allocated.
+    uint64_t live;
+    // Bytes of it that have memory: less than all after its free parts were given back.
+    uint64_t resident;
+    // CW_PAGE_*.
+    int32_t state;
+    // 1 when compaction leaves its piece where it is.
+    int32_t pinned;
+} cw_vmem_page;
+
+// How a memory space allocates and when it compacts itself. Fill with cw_vmem_policy_get.
+typedef struct cw_vmem_policy {
+    // sizeof(cw_vmem_policy), set by the caller.
+    size_t struct_size;
+    // Bytes behind each allocation that belong to nobody and are charged with it; 0 for none.
+    uint64_t guard_bytes;
+    // Allocations of fewer bytes are small.
+    uint64_t small_limit;
+    // 1 when gaps are filled with a pattern that cw_vmem_check_guards compares.
+    int32_t guard_pattern;
+    // 1 when small allocations come from memory of their own.
+    int32_t small_pools;
+    // 1 when it is compacted before an allocation is refused for memory that lies scattered.
+    int32_t before_refusal;
+    // 1 when it is compacted by itself.
+    int32_t automatic;
+    // From which fragmentation on, 0 to 1.
+    double threshold;
+    // Milliseconds that work may be kept waiting at a time.
+    double max_pause_ms;
+} cw_vmem_policy;
 
 // What memory spaces are like. Fill with cw_vmem_config_default.
 typedef struct cw_vmem_config {
@@ -772,8 +852,12 @@ typedef struct cw_vmem_info {
     uint64_t total;
     // Bytes charged now.
     uint64_t used;
-    // Bytes that may still be allocated under the limit.
+    // Bytes that may still be allocated: the limit less what is held, or what the device has left where that is less.
     uint64_t free;
+    // The largest single allocation that would succeed now without compaction.
+    uint64_t largest_free;
+    // The share of free that no allocation of largest_free bytes can use: 1 - largest_free / free; 0 when nothing is free.
+    double fragmentation;
     // The most bytes ever charged.
     uint64_t peak;
     // Bytes set aside for it.
@@ -784,6 +868,20 @@ typedef struct cw_vmem_info {
     uint64_t allocations;
     // Requests refused because of the limit.
     uint64_t rejections;
+    // Compactions that gave something back or moved something.
+    uint64_t compactions;
+    // Of these those that began by themselves.
+    uint64_t automatic_compactions;
+    // Bytes copied to other physical memory.
+    uint64_t bytes_moved;
+    // Bytes of physical memory that compactions gave back.
+    uint64_t bytes_given_back;
+    // The longest pause of the last compaction, in nanoseconds.
+    uint64_t last_pause_ns;
+    // The longest pause of all, in nanoseconds.
+    uint64_t longest_pause_ns;
+    // All pauses together, in nanoseconds.
+    uint64_t total_pause_ns;
 } cw_vmem_info;
 
 // Success.
@@ -2637,6 +2735,48 @@ cw_status cw_vgpu_memory_fill(int32_t virtual_gpu,
 CW_API
 cw_status cw_vgpu_synchronize(int32_t virtual_gpu,
                               int32_t stream);
+
+// Compacts a memory space: all memory that is free inside of pieces in use goes back, so that (nearly) all that is free can
+// be allocated in one piece. Pointers stay valid, contents too; captured graphs still replay. Work of this virtual GPU waits
+// for at most max_pause_ms at a time (0: as its policy says), that of others goes on. report (may be NULL) gets what was
+// done; set its struct_size first.
+//
+// report must be null or valid for reads and writes.
+CW_API
+cw_status cw_vmem_compact(int32_t virtual_gpu,
+                          double max_pause_ms,
+                          struct cw_vmem_compaction *report);
+
+// The page table of a memory space: every mapped page by address. Set the struct_size of the first element first: it is the
+// step from one to the next. As many as fit are written, *count gets how many there are; pages may be NULL with a
+// capacity of 0 to ask for that.
+//
+// pages must be valid for reads and writes of capacity elements, count valid for a write.
+CW_API
+cw_status cw_vmem_pages(int32_t virtual_gpu,
+                        struct cw_vmem_page *pages,
+                        size_t capacity,
+                        size_t *count);
+
+// How a memory space allocates and when it compacts itself. Set policy->struct_size first.
+//
+// policy must be valid for reads and writes.
+CW_API cw_status cw_vmem_policy_get(int32_t virtual_gpu, struct cw_vmem_policy *policy);
+
+// Changes that from now on; what was allocated before stays as it is.
+//
+// policy must be valid.
+CW_API cw_status cw_vmem_policy_set(int32_t virtual_gpu, const struct cw_vmem_policy *policy);
+
+// The allocations behind whose end somebody wrote, where gaps have a pattern, as JSON:
+// [{"address": …, "bytes": …, "first_changed": …, "changed": …}, …]. Waits for work in flight first.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_vmem_check_guards(int32_t virtual_gpu,
+                               char *buffer,
+                               size_t length,
+                               size_t *needed);
 
 // Fills a configuration with defaults: the default device, defragmented from a half on, pauses of at most 5 ms, no guards.
 //

@@ -52,6 +52,7 @@ mod text;
 mod types;
 mod virtual_compute;
 mod virtual_gpu;
+mod virtual_layout;
 mod virtual_memory;
 mod virtual_types;
 

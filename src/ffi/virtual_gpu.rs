@@ -13,6 +13,7 @@ use crate::virtualization::{
 };
 use crate::{Error, Result};
 use std::ffi::c_void;
+use std::time::Duration;
 
 /// A stream's index; `CW_NO_STREAM` for none.
 pub(super) fn stream(index: i32) -> Option<i32> {
@@ -27,6 +28,11 @@ pub(super) fn sum(left: &[Allocation]) -> u64 {
 /// A count of the caller.
 pub(super) fn count(name: &str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::argument(name, format!("{value} is below 0")))
+}
+
+/// A time as C has it.
+pub(super) fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
 }
 
 /// A flag of the caller.
@@ -240,6 +246,8 @@ fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
         memory_physical: info.memory.physical,
         allocations: info.memory.allocations,
         rejections: info.memory.rejections,
+        compactions: info.compactions.compactions,
+        longest_pause_ns: nanos(info.compactions.longest_pause),
         unit: unit_to_c(&info.unit, size_of::<super::virtual_types::cw_vcompute_info>()),
     }
 }

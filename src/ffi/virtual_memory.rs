@@ -4,12 +4,11 @@ use super::guard::{guard, input, out, struct_size};
 use super::kernel::pointer;
 use super::text::write_text;
 use super::types::cw_status;
-use super::virtual_gpu::{flag, stream as chosen, sum};
+use super::virtual_gpu::{flag, nanos, stream as chosen, sum};
 use super::virtual_types::{cw_vmem_config, cw_vmem_info};
+use crate::Result;
 use crate::virtualization::{CopyKind, MemoryConfig, MemoryManager};
-use crate::{Error, Result};
 use std::ffi::{c_char, c_void};
-use std::time::Duration;
 
 fn to_c(config: &MemoryConfig) -> cw_vmem_config {
     cw_vmem_config {
@@ -26,16 +25,12 @@ fn to_c(config: &MemoryConfig) -> cw_vmem_config {
 
 fn from_c(config: &cw_vmem_config) -> Result<MemoryConfig> {
     struct_size::<cw_vmem_config>("config", config.struct_size)?;
-    let ms = config.max_pause_ms;
-    if !(ms.is_finite() && ms > 0.0 && ms <= 1e6) {
-        return Err(Error::argument("max_pause_ms", format!("{ms} is not above 0 and up to 1000000")));
-    }
     Ok(MemoryConfig {
         device: config.device,
         page_size: config.page_size,
         automatic: flag("automatic", config.automatic)?,
         threshold: config.threshold,
-        max_pause: Duration::from_secs_f64(ms / 1e3),
+        max_pause: super::virtual_layout::pause("maxPauseMs", config.max_pause_ms)?,
         guard_bytes: config.guard_bytes,
         small_pools: flag("small_pools", config.small_pools)?,
     })
@@ -204,12 +199,21 @@ pub unsafe extern "C" fn cw_vmem_get_info(virtual_gpu: i32, info: *mut cw_vmem_i
             base: now.base,
             total: now.usage.limit,
             used: now.usage.held,
-            free: now.usage.limit.saturating_sub(now.usage.held),
+            free: now.fragmentation.free,
+            largest_free: now.fragmentation.largest,
+            fragmentation: now.fragmentation.level,
             peak: now.usage.peak,
             floor: now.floor,
             physical: now.usage.physical,
             allocations: now.usage.allocations,
             rejections: now.usage.rejections,
+            compactions: now.compactions.compactions,
+            automatic_compactions: now.compactions.automatic,
+            bytes_moved: now.compactions.moved,
+            bytes_given_back: now.compactions.given_back,
+            last_pause_ns: nanos(now.compactions.last_pause),
+            longest_pause_ns: nanos(now.compactions.longest_pause),
+            total_pause_ns: nanos(now.compactions.total_pause),
         };
         Ok(())
     })

@@ -107,6 +107,10 @@ pub struct cw_vgpu_info {
     pub allocations: u64,
     /// Requests refused because of the limit.
     pub rejections: u64,
+    /// Compactions that gave something back or moved something.
+    pub compactions: u64,
+    /// The longest that one held its work up at a time, in nanoseconds.
+    pub longest_pause_ns: u64,
     /// Its compute unit; all 0 when it has none.
     pub unit: cw_vcompute_info,
 }
@@ -147,8 +151,12 @@ pub struct cw_vmem_info {
     pub total: u64,
     /// Bytes charged now.
     pub used: u64,
-    /// Bytes that may still be allocated under the limit.
+    /// Bytes that may still be allocated: the limit less what is held, or what the device has left where that is less.
     pub free: u64,
+    /// The largest single allocation that would succeed now without compaction.
+    pub largest_free: u64,
+    /// The share of `free` that no allocation of `largest_free` bytes can use: 1 - largest_free / free; 0 when nothing is free.
+    pub fragmentation: f64,
     /// The most bytes ever charged.
     pub peak: u64,
     /// Bytes set aside for it.
@@ -159,6 +167,99 @@ pub struct cw_vmem_info {
     pub allocations: u64,
     /// Requests refused because of the limit.
     pub rejections: u64,
+    /// Compactions that gave something back or moved something.
+    pub compactions: u64,
+    /// Of these those that began by themselves.
+    pub automatic_compactions: u64,
+    /// Bytes copied to other physical memory.
+    pub bytes_moved: u64,
+    /// Bytes of physical memory that compactions gave back.
+    pub bytes_given_back: u64,
+    /// The longest pause of the last compaction, in nanoseconds.
+    pub last_pause_ns: u64,
+    /// The longest pause of all, in nanoseconds.
+    pub longest_pause_ns: u64,
+    /// All pauses together, in nanoseconds.
+    pub total_pause_ns: u64,
+}
+
+/// Nothing is allocated in the page.
+pub const CW_PAGE_FREE: i32 = 0;
+/// Part of the page is allocated.
+pub const CW_PAGE_PARTLY: i32 = 1;
+/// All of the page is allocated.
+pub const CW_PAGE_USED: i32 = 2;
+/// The page has memory that its owner frees as a whole, and that stays where it is.
+pub const CW_PAGE_KEPT: i32 = 3;
+
+/// One mapped page of a memory space.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_vmem_page {
+    /// `sizeof(cw_vmem_page)`.
+    pub struct_size: usize,
+    /// First byte.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The physical piece behind it: pages with the same number are one piece, which goes back to the device as a whole.
+    pub granule: u64,
+    /// Bytes of it that are allocated.
+    pub live: u64,
+    /// Bytes of it that have memory: less than all after its free parts were given back.
+    pub resident: u64,
+    /// `CW_PAGE_*`.
+    pub state: i32,
+    /// 1 when compaction leaves its piece where it is.
+    pub pinned: i32,
+}
+
+/// How a memory space allocates and when it compacts itself. Fill with `cw_vmem_policy_get`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_vmem_policy {
+    /// `sizeof(cw_vmem_policy)`, set by the caller.
+    pub struct_size: usize,
+    /// Bytes behind each allocation that belong to nobody and are charged with it; 0 for none.
+    pub guard_bytes: u64,
+    /// Allocations of fewer bytes are small.
+    pub small_limit: u64,
+    /// 1 when gaps are filled with a pattern that `cw_vmem_check_guards` compares.
+    pub guard_pattern: i32,
+    /// 1 when small allocations come from memory of their own.
+    pub small_pools: i32,
+    /// 1 when it is compacted before an allocation is refused for memory that lies scattered.
+    pub before_refusal: i32,
+    /// 1 when it is compacted by itself.
+    pub automatic: i32,
+    /// From which fragmentation on, 0 to 1.
+    pub threshold: f64,
+    /// Milliseconds that work may be kept waiting at a time.
+    pub max_pause_ms: f64,
+}
+
+/// What a compaction did.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_vmem_compaction {
+    /// `sizeof(cw_vmem_compaction)`, set by the caller.
+    pub struct_size: usize,
+    /// Bytes copied to other physical memory.
+    pub bytes_moved: u64,
+    /// Bytes of physical memory that went back.
+    pub bytes_given_back: u64,
+    /// In how many slices it was done.
+    pub slices: u32,
+    /// 1 when nothing is left to be done.
+    pub complete: i32,
+    /// The longest that a slice held new work up, in nanoseconds.
+    pub longest_pause_ns: u64,
+    /// All pauses together, in nanoseconds.
+    pub paused_ns: u64,
+    /// The longest wait for work in flight, in nanoseconds.
+    pub longest_wait_ns: u64,
+    /// From the first slice to the last, in nanoseconds.
+    pub time_ns: u64,
 }
 
 /// How compute units are bounded together. Fill with `cw_vcompute_config_default`.

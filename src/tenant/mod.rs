@@ -11,7 +11,9 @@ mod registry;
 mod slice;
 
 pub use optimize::{REQUIREMENT_KEYS, Requirements};
-pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
+pub use registry::{
+    Wishes, close, close_this, find, find_or_open, list, open, open_default, open_with_pages,
+};
 
 use crate::compute::{
     Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
@@ -134,14 +136,14 @@ fn fits(device: &Arc<dyn Device>, processors: u32) -> Result<()> {
 }
 
 impl Tenant {
-    fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Tenant> {
+    fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig, page_size: u64) -> Result<Tenant> {
         check_id(id)?;
         fits(device, config.processors)?;
         // A tool that is attached to the process hears of everything from the first tenant on.
         nvtx::attach();
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
-        let space = Space::new(device.clone(), account.clone())?;
+        let space = Space::with_pages(device.clone(), account.clone(), page_size)?;
         space.set_subject(share.subject());
         let made = Arc::<Made>::default();
         let running = made.clone();

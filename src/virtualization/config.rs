@@ -2,7 +2,7 @@
 
 use crate::compute::Priority;
 use crate::device::{self, Device};
-use crate::memory::{LARGEST_LIMIT, UNIT};
+use crate::memory::{LARGEST_LIMIT, SpacePolicy, UNIT};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,6 +248,20 @@ impl MemoryConfig {
             return Err(Error::argument("guardBytes", format!("{} is more than 1 MiB", self.guard_bytes)));
         }
         Ok(())
+    }
+}
+
+impl MemoryConfig {
+    /// How spaces allocate and compact themselves that are made with it.
+    pub fn policy(&self) -> SpacePolicy {
+        SpacePolicy {
+            guard_bytes: self.guard_bytes,
+            small_pool: self.small_pools,
+            auto: self.automatic,
+            threshold: f64::from(self.threshold),
+            max_pause: self.max_pause,
+            ..SpacePolicy::default()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::memory::work;
 use super::monitor::{self, DeviceUsage, Metrics};
 use super::started::Switch;
 use super::table::{self, Claim, VirtualGpu};
-use super::{ends, shares};
+use super::{MemoryManager, ends, shares};
 use crate::memory::Allocation;
 use crate::tenant::TenantConfig;
 use crate::{Error, Result, Status};
@@ -87,7 +87,9 @@ impl Driver {
             priority: config.unit.priority as u8,
         };
         let gpu = claim.open(device, &config.name, &wanted)?;
-        match make_unit(&gpu, &config.unit) {
+        let policy = MemoryManager::global().wished().policy();
+        let made = gpu.tenant().space().set_policy(policy).and_then(|()| make_unit(&gpu, &config.unit));
+        match made {
             Ok(unit) => gpu.change(|parts| {
                 parts.whole = true;
                 parts.memory = true;

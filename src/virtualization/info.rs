@@ -3,7 +3,7 @@
 use super::table::VirtualGpu;
 use crate::Result;
 use crate::device::DeviceKind;
-use crate::memory::Usage;
+use crate::memory::{CompactionFigures, Fragmentation, Usage};
 use crate::ops::Math;
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub struct GpuInfo {
     pub memory: Usage,
     /// Bytes set aside for it.
     pub floor: u64,
+    /// Compactions of its memory so far.
+    pub compactions: CompactionFigures,
     /// Its compute unit; all 0 when it has none.
     pub unit: UnitInfo,
 }
@@ -74,6 +76,7 @@ impl GpuInfo {
             status: GpuStatus::of(gpu)?,
             memory: tenant.space().usage(),
             floor: tenant.account().floor(),
+            compactions: tenant.space().compaction_figures(),
             unit: match gpu.parts().unit {
                 Some(_) => UnitInfo::of(gpu)?,
                 None => UnitInfo::default(),
@@ -99,8 +102,12 @@ impl VirtualGpu {
 pub struct MemoryInfo {
     /// The virtual GPU.
     pub id: i32,
-    /// Bytes of a page: the device's granularity.
+    /// Bytes of a page: as configured, raised to the device's granularity.
     pub page_size: u64,
+    /// How far its free memory lies scattered.
+    pub fragmentation: Fragmentation,
+    /// Its compactions so far.
+    pub compactions: CompactionFigures,
     /// What is held, and may be.
     pub usage: Usage,
     /// Bytes set aside for it.
@@ -114,7 +121,9 @@ impl MemoryInfo {
         let tenant = gpu.tenant();
         Ok(MemoryInfo {
             id: gpu.id(),
-            page_size: tenant.device().granularity(),
+            page_size: tenant.space().page_size(),
+            fragmentation: tenant.space().fragmentation(),
+            compactions: tenant.space().compaction_figures(),
             usage: tenant.space().usage(),
             floor: tenant.account().floor(),
             base: tenant.space().base(),

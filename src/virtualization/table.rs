@@ -1,5 +1,6 @@
 //! The virtual GPUs of this process, by id, and what each consists of.
 
+use super::MemoryManager;
 use super::config::UnitConfig;
 use crate::device::{Device, Stream};
 use crate::memory::Allocation;
@@ -157,7 +158,8 @@ impl Claim {
             }
             return Ok(found);
         }
-        let tenant = tenant::open(&tenant_name(self.0), device, config)?;
+        let pages = MemoryManager::global().wished().page_size;
+        let tenant = tenant::open_with_pages(&tenant_name(self.0), device, config, pages)?;
         let name = if name.is_empty() { tenant.id().to_owned() } else { name.to_owned() };
         let gpu = Arc::new(VirtualGpu { id: self.0, name, tenant, parts: RwLock::default() });
         GPUS.write().insert(self.0, gpu.clone());

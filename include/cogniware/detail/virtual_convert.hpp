@@ -9,6 +9,9 @@
 namespace cogniware {
 namespace detail {
 
+// Milliseconds.
+inline double ms(std::uint64_t nanoseconds) { return static_cast<double>(nanoseconds) * 1e-6; }
+
 inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     VirtualComputeUnitInfo info;
     info.virtualGPUId = id;
@@ -44,6 +47,8 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memoryPhysical = from.memory_physical;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
+    info.compactions = from.compactions;
+    info.longestPauseMs = ms(from.longest_pause_ns);
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
     return info;
 }
@@ -56,12 +61,73 @@ inline VirtualMemoryInfo to_cpp(int id, const cw_vmem_info& from) {
     info.totalMemory = from.total;
     info.usedMemory = from.used;
     info.freeMemory = from.free;
+    info.largestFree = from.largest_free;
+    info.fragmentationLevel = static_cast<float>(from.fragmentation);
     info.peakMemory = from.peak;
     info.memoryFloor = from.floor;
     info.physicalMemory = from.physical;
     info.numAllocations = from.allocations;
     info.rejections = from.rejections;
+    info.compactions = from.compactions;
+    info.automaticCompactions = from.automatic_compactions;
+    info.bytesMoved = from.bytes_moved;
+    info.bytesGivenBack = from.bytes_given_back;
+    info.lastPauseMs = ms(from.last_pause_ns);
+    info.longestPauseMs = ms(from.longest_pause_ns);
+    info.totalPauseMs = ms(from.total_pause_ns);
     return info;
+}
+
+inline VirtualPage to_cpp(const cw_vmem_page& from) {
+    VirtualPage page;
+    page.address = from.address;
+    page.size = from.size;
+    page.granule = from.granule;
+    page.live = from.live;
+    page.resident = from.resident;
+    page.state = static_cast<PageState>(from.state);
+    page.pinned = from.pinned != 0;
+    return page;
+}
+
+inline MemoryPolicy to_cpp(const cw_vmem_policy& from) {
+    MemoryPolicy policy;
+    policy.guardBytes = from.guard_bytes;
+    policy.guardPattern = from.guard_pattern != 0;
+    policy.smallPools = from.small_pools != 0;
+    policy.smallLimit = from.small_limit;
+    policy.compactBeforeRefusal = from.before_refusal != 0;
+    policy.automaticDefragmentation = from.automatic != 0;
+    policy.defragmentationThreshold = from.threshold;
+    policy.maxPauseMs = from.max_pause_ms;
+    return policy;
+}
+
+inline cw_vmem_policy to_c(const MemoryPolicy& from) {
+    cw_vmem_policy policy{};
+    policy.struct_size = sizeof policy;
+    policy.guard_bytes = from.guardBytes;
+    policy.guard_pattern = from.guardPattern ? 1 : 0;
+    policy.small_pools = from.smallPools ? 1 : 0;
+    policy.small_limit = from.smallLimit;
+    policy.before_refusal = from.compactBeforeRefusal ? 1 : 0;
+    policy.automatic = from.automaticDefragmentation ? 1 : 0;
+    policy.threshold = from.defragmentationThreshold;
+    policy.max_pause_ms = from.maxPauseMs;
+    return policy;
+}
+
+inline CompactionReport to_cpp(const cw_vmem_compaction& from) {
+    CompactionReport report;
+    report.bytesMoved = from.bytes_moved;
+    report.bytesGivenBack = from.bytes_given_back;
+    report.slices = from.slices;
+    report.complete = from.complete != 0;
+    report.longestPauseMs = ms(from.longest_pause_ns);
+    report.pausedMs = ms(from.paused_ns);
+    report.longestWaitMs = ms(from.longest_wait_ns);
+    report.timeMs = ms(from.time_ns);
+    return report;
 }
 
 }  // namespace detail

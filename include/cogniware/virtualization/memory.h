@@ -5,6 +5,8 @@
 
 #include <cogniware/detail/virtual_convert.hpp>
 
+#include <vector>
+
 namespace cogniware {
 
 // The memory spaces of virtual GPUs. A space belongs to the same virtual GPU, whichever manager made it. Methods that return
@@ -95,7 +97,75 @@ public:
         return cw_vmem_fill(virtualGPUId, virtualAddress, value, size, CW_NO_STREAM) == CW_OK;
     }
 
+    // --- compaction ---
+
+    // Gives back all memory that is free inside of pieces in use, so that (nearly) all that is free can be allocated in one
+    // piece. Pointers stay valid, contents too, and captured graphs still replay. Work of this virtual GPU waits for at most
+    // maxPauseMs of its policy at a time; that of others goes on.
+    bool defragment(int virtualGPUId) noexcept { return cw_vmem_compact(virtualGPUId, 0.0, nullptr) == CW_OK; }
+
+    // The same, which is all that there is to do.
+    bool compact(int virtualGPUId) noexcept { return cw_vmem_compact(virtualGPUId, 0.0, nullptr) == CW_OK; }
+
+    // The same with a bound of its own on pauses (0: the policy's); `report` gets what was done.
+    bool compact(int virtualGPUId, double maxPauseMs, CompactionReport* report = nullptr) noexcept {
+        cw_vmem_compaction done{};
+        done.struct_size = sizeof done;
+        if (cw_vmem_compact(virtualGPUId, maxPauseMs, &done) != CW_OK) {
+            return false;
+        }
+        if (report != nullptr) {
+            *report = detail::to_cpp(done);
+        }
+        return true;
+    }
+
+    // How it allocates and when it compacts itself; all zeros on an error.
+    MemoryPolicy getMemoryPolicy(int virtualGPUId) const noexcept {
+        cw_vmem_policy policy{};
+        policy.struct_size = sizeof policy;
+        static_cast<void>(cw_vmem_policy_get(virtualGPUId, &policy));
+        return detail::to_cpp(policy);
+    }
+
+    // Changes that from now on; what was allocated before stays as it is.
+    bool setMemoryPolicy(int virtualGPUId, const MemoryPolicy& policy) noexcept {
+        const cw_vmem_policy wanted = detail::to_c(policy);
+        return cw_vmem_policy_set(virtualGPUId, &wanted) == CW_OK;
+    }
+
+    // The allocations behind whose end somebody wrote, where the policy has a guardPattern, as JSON: [{"address": …, "bytes": …,
+    // "first_changed": …, "changed": …}, …]. Waits for work in flight. Empty on an error.
+    std::string checkGuards(int virtualGPUId) const {
+        try {
+            return detail::read_text([&](char* buffer, std::size_t length, std::size_t* needed) {
+                return cw_vmem_check_guards(virtualGPUId, buffer, length, needed);
+            });
+        } catch (const Error&) {
+            return {};
+        }
+    }
+
     // --- figures ---
+
+    // The page table: every mapped page by address.
+    std::vector<VirtualPage> getPageTable(int virtualGPUId) const {
+        std::vector<cw_vmem_page> list;
+        std::size_t count = 0;
+        cw_status status = cw_vmem_pages(virtualGPUId, nullptr, 0, &count);
+        while ((status == CW_OK || status == CW_ERROR_BUFFER_TOO_SMALL) && count > list.size()) {
+            list.resize(count);
+            list[0].struct_size = sizeof(cw_vmem_page);
+            status = cw_vmem_pages(virtualGPUId, list.data(), list.size(), &count);
+        }
+        list.resize(status == CW_OK ? count : 0);
+        std::vector<VirtualPage> pages;
+        pages.reserve(list.size());
+        for (const cw_vmem_page& page : list) {
+            pages.push_back(detail::to_cpp(page));
+        }
+        return pages;
+    }
 
     VirtualMemoryInfo getVirtualMemoryInfo(int virtualGPUId) const noexcept {
         cw_vmem_info info{};

@@ -76,6 +76,8 @@ struct VirtualGPUInfo {
     std::size_t memoryPhysical = 0;  // mapped for it alone
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
+    std::uint64_t compactions = 0;   // of its memory
+    double longestPauseMs = 0.0;     // the longest that one held its work up at a time
     VirtualComputeUnitInfo compute;  // its compute unit
 };
 
@@ -90,19 +92,66 @@ struct MemoryVirtualizationConfig {
     bool enableSmallPools = true;           // small allocations come from pools of their size
 };
 
-// The figures of a memory space at one moment.
+// The figures of a memory space at one moment. docs/virtualization.md defines them.
 struct VirtualMemoryInfo {
-    int virtualGPUId = -1;           // -1: none was found
-    std::size_t pageSize = 0;        // as it is: at least the device's granularity
-    std::uint64_t base = 0;          // first address of its range
-    std::size_t totalMemory = 0;     // the most it may hold
-    std::size_t usedMemory = 0;      // charged now
-    std::size_t freeMemory = 0;      // may still be allocated
-    std::size_t peakMemory = 0;      // the most ever charged
-    std::size_t memoryFloor = 0;     // set aside for it
-    std::size_t physicalMemory = 0;  // mapped for it alone
-    std::size_t numAllocations = 0;  // live ones
-    std::uint64_t rejections = 0;    // requests refused because of the limit
+    int virtualGPUId = -1;                   // -1: none was found
+    float fragmentationLevel = 0.0F;         // the share of freeMemory that no allocation of largestFree bytes can use
+    std::size_t pageSize = 0;                // as it is: at least the device's granularity
+    std::uint64_t base = 0;                  // first address of its range
+    std::size_t totalMemory = 0;             // the most it may hold
+    std::size_t usedMemory = 0;              // charged now
+    std::size_t freeMemory = 0;              // may still be allocated: under the limit, and as far as the device has it
+    std::size_t largestFree = 0;             // the largest single allocation that would succeed now without compaction
+    std::size_t peakMemory = 0;              // the most ever charged
+    std::size_t memoryFloor = 0;             // set aside for it
+    std::size_t physicalMemory = 0;          // mapped for it alone
+    std::size_t numAllocations = 0;          // live ones
+    std::uint64_t rejections = 0;            // requests refused because of the limit
+    std::uint64_t compactions = 0;           // those that gave something back or moved something
+    std::uint64_t automaticCompactions = 0;  // of these those that began by themselves
+    std::size_t bytesMoved = 0;              // copied to other physical memory
+    std::size_t bytesGivenBack = 0;          // physical memory that went back
+    double lastPauseMs = 0.0;                // the longest pause of the last compaction
+    double longestPauseMs = 0.0;             // of all
+    double totalPauseMs = 0.0;               // all pauses together
+};
+
+// What is in a page; the numbers are those of CW_PAGE_*. KEPT memory is freed as a whole by its owner and stays where it is.
+enum class PageState { FREE = 0, PARTLY = 1, USED = 2, KEPT = 3 };
+
+// One mapped page of a memory space.
+struct VirtualPage {
+    std::uint64_t address = 0;  // first byte
+    std::size_t size = 0;
+    std::uint64_t granule = 0;  // the physical piece behind it, which may be that of other pages too
+    std::size_t live = 0;       // bytes of it that are allocated
+    std::size_t resident = 0;   // bytes of it that have memory
+    PageState state = PageState::FREE;
+    bool pinned = false;  // compaction leaves its piece where it is
+};
+
+// How a memory space allocates and when it compacts itself; getMemoryPolicy fills it.
+struct MemoryPolicy {
+    std::size_t guardBytes = 0;  // behind each allocation, charged with it; copies that touch them are refused
+    bool guardPattern = false;   // fills them, so that checkGuards() finds what wrote there
+    bool smallPools = true;      // small allocations come from memory of their own
+    std::size_t smallLimit = 0;  // allocations of fewer bytes are small
+    bool compactBeforeRefusal = true;
+    bool automaticDefragmentation = false;
+    double defragmentationThreshold = 0.0;  // from which fragmentationLevel on
+    double maxPauseMs = 0.0;                // how long work may wait at a time
+};
+
+// What a compaction did.
+struct CompactionReport {
+    std::size_t bytesMoved = 0;      // copied to other physical memory
+    std::size_t bytesGivenBack = 0;  // physical memory that went back
+    unsigned slices = 0;             // in how many it was done
+    bool complete = false;           // nothing is left to be done
+    double longestPauseMs = 0.0;     // the longest that new work was held up
+    double pausedMs = 0.0;           // all pauses together
+    double longestWaitMs = 0.0;      // the longest wait for work in flight
+    double timeMs = 0.0;             // from the first slice to the last
 };
 
 // How compute units are bounded together.

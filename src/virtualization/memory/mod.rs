@@ -1,5 +1,6 @@
 //! Memory spaces of virtual GPUs: what the C++ class `MemoryVirtualizationManager` mirrors.
 
+mod layout;
 pub(super) mod work;
 
 use super::config::{MemoryConfig, check_id, check_size};
@@ -65,9 +66,19 @@ impl MemoryManager {
                 format!("virtual GPU {id} has a memory space already"),
             ));
         }
-        gpu.tenant().account().set_limit(bytes)?;
+        let tenant = gpu.tenant();
+        let ready = tenant.space().set_policy(started.config.policy());
+        if let Err(e) = ready.and_then(|()| tenant.account().set_limit(bytes)) {
+            claim.settle(&gpu);
+            return Err(e);
+        }
         gpu.change(|parts| parts.memory = true);
         Ok(())
+    }
+
+    /// What spaces are made like now: as configured, or by default before `initialize`.
+    pub(super) fn wished(&self) -> MemoryConfig {
+        self.switch.get().map_or_else(|_| MemoryConfig::default(), |started| started.config.clone())
     }
 
     /// Ends a memory space: work in flight is waited for, then what is allocated is freed. Returns that, and the log tells
@@ -126,30 +137,26 @@ impl MemoryManager {
 
     /// The figures of a memory space.
     pub fn info(&self, id: i32) -> Result<MemoryInfo> {
-        let gpu = self.find(id)?;
-        gpu.must_have_memory()?;
+        let gpu = self.space_of(id)?;
         MemoryInfo::of(&gpu)
     }
 
     /// What is allocated in a space, oldest first.
     pub fn allocations(&self, id: i32) -> Result<Vec<Allocation>> {
-        let gpu = self.find(id)?;
-        gpu.must_have_memory()?;
+        let gpu = self.space_of(id)?;
         Ok(gpu.tenant().space().leaks())
     }
 
     /// Changes the most bytes that a space may hold; refused when it holds more.
     pub fn set_limit(&self, id: i32, bytes: u64) -> Result<()> {
-        let gpu = self.find(id)?;
-        gpu.must_have_memory()?;
+        let gpu = self.space_of(id)?;
         check_size("size", bytes)?;
         gpu.tenant().account().set_limit(bytes)
     }
 
     /// Changes the bytes that are set aside for a space.
     pub fn set_floor(&self, id: i32, bytes: u64) -> Result<()> {
-        let gpu = self.find(id)?;
-        gpu.must_have_memory()?;
+        let gpu = self.space_of(id)?;
         gpu.tenant().account().set_floor(bytes)
     }
 

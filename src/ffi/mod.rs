@@ -54,6 +54,7 @@ mod virtual_compute;
 mod virtual_gpu;
 mod virtual_layout;
 mod virtual_memory;
+mod virtual_monitor;
 mod virtual_types;
 
 pub use types::*;

@@ -2,7 +2,7 @@
 
 use super::guard::{guard, input, out, struct_size, write_list};
 use super::types::cw_status;
-use super::virtual_gpu::{count as number, flag, stream as chosen};
+use super::virtual_gpu::{count as number, flag, nanos, stream as chosen};
 use super::virtual_types::{cw_vcompute_config, cw_vcompute_info, cw_vcompute_unit};
 use crate::compute::Priority;
 use crate::virtualization::{ComputeConfig, ComputeManager, Precision, UnitConfig, UnitInfo};
@@ -140,6 +140,15 @@ pub(super) fn unit_to_c(info: &UnitInfo, struct_size: usize) -> cw_vcompute_info
         device_time_ns: info.device_time.as_nanos() as u64,
         wait_time_ns: info.wait.as_nanos() as u64,
         admissions: info.admissions,
+        processor_time_ns: nanos(info.activity.processor_time),
+        launches: info.activity.latency.count,
+        utilization_second: info.activity.utilization.second as f32,
+        utilization_minute: info.activity.utilization.minute as f32,
+        share_second: info.activity.got.second as f32,
+        share_minute: info.activity.got.minute as f32,
+        latency_mean_ns: nanos(info.activity.latency.mean),
+        latency_p50_ns: nanos(info.activity.latency.p50),
+        latency_p99_ns: nanos(info.activity.latency.p99),
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(non_camel_case_types)]
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 /// No virtual GPU has the id.
 pub const CW_VGPU_NOT_CREATED: i32 = 0;
@@ -324,4 +324,56 @@ pub struct cw_vcompute_info {
     pub wait_time_ns: u64,
     /// How often it was let onto its processors.
     pub admissions: u64,
+    /// Device time times the processors that it was used on (SM-seconds), in nanoseconds.
+    pub processor_time_ns: u64,
+    /// Pieces of work that have ended: launches, steps of LLMs, tasks.
+    pub launches: u64,
+    /// Part of the last second in which its processors ran its work, 0 to 1.
+    pub utilization_second: f32,
+    /// The same of the last minute.
+    pub utilization_minute: f32,
+    /// Its part of what all tenants of the device (LLMs are among them) used of it in the last second; 0 when none ran.
+    pub share_second: f32,
+    /// The same of the last minute.
+    pub share_minute: f32,
+    /// The mean time from submission to the end of all its work, in nanoseconds.
+    pub latency_mean_ns: u64,
+    /// The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
+    pub latency_p50_ns: u64,
+    /// What 99 of 100 of these are below, in nanoseconds.
+    pub latency_p99_ns: u64,
 }
+
+/// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_device_usage {
+    /// `sizeof(cw_device_usage)`, set by the caller.
+    pub struct_size: usize,
+    /// `CW_DEVICE_*`.
+    pub device_kind: i32,
+    /// Index among devices of its kind.
+    pub device_ordinal: i32,
+    /// Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
+    /// mean of its cores, by the system's counters); -1 where nobody tells.
+    pub utilization: f32,
+    /// Busy part of the last second with work of the tenants, counted as the device counts `utilization`.
+    pub tenants_second: f32,
+    /// The same of the last minute.
+    pub tenants_minute: f32,
+    /// `tenants_second` over `utilization`: 1 when all that the device does is their work; -1 when it was idle or does not tell.
+    pub tenants_over_device: f32,
+    /// Bytes in use by all programs; 0 where nobody tells.
+    pub memory_used: u64,
+    /// Bytes of the device; 0 where nobody tells.
+    pub memory_total: u64,
+    /// Cores or SMs.
+    pub processors: u32,
+    /// Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
+    pub tenants_busy_ns: u64,
+    /// Device time of all tenants times the processors that it was used on, in nanoseconds.
+    pub tenants_processor_time_ns: u64,
+}
+
+/// A function that is called again and again, for figures that are asked for in it.
+pub type cw_monitor_function = Option<unsafe extern "C" fn(user_data: *mut c_void)>;

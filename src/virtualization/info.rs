@@ -1,5 +1,6 @@
 //! The figures of virtual GPUs.
 
+use super::monitor::Activity;
 use super::table::VirtualGpu;
 use crate::Result;
 use crate::device::DeviceKind;
@@ -156,6 +157,8 @@ pub struct UnitInfo {
     pub wait: Duration,
     /// How often it was let onto its processors.
     pub admissions: u64,
+    /// What it did lately.
+    pub activity: Activity,
 }
 
 impl UnitInfo {
@@ -182,6 +185,7 @@ impl UnitInfo {
             device_time: share.used(),
             wait: share.waited(),
             admissions: share.admissions(),
+            activity: Activity::of(tenant),
         })
     }
 }

@@ -27,6 +27,15 @@ inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     info.deviceSeconds = static_cast<double>(from.device_time_ns) * 1e-9;
     info.queueWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
     info.admissions = from.admissions;
+    info.processorSeconds = static_cast<double>(from.processor_time_ns) * 1e-9;
+    info.launches = from.launches;
+    info.computeUtilization = from.utilization_second;
+    info.computeUtilizationMinute = from.utilization_minute;
+    info.gotShare = from.share_second;
+    info.gotShareMinute = from.share_minute;
+    info.latencyMeanMs = static_cast<double>(from.latency_mean_ns) * 1e-6;
+    info.latencyP50Ms = static_cast<double>(from.latency_p50_ns) * 1e-6;
+    info.latencyP99Ms = static_cast<double>(from.latency_p99_ns) * 1e-6;
     return info;
 }
 
@@ -49,8 +58,24 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.rejections = from.rejections;
     info.compactions = from.compactions;
     info.longestPauseMs = ms(from.longest_pause_ns);
+    info.computeUtilization = from.unit.utilization_second;
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
     return info;
+}
+
+inline DeviceUsage to_cpp(const cw_device_usage& from) {
+    DeviceUsage usage;
+    usage.device = (from.device_kind == CW_DEVICE_CPU ? "cpu:" : "cuda:") + std::to_string(from.device_ordinal);
+    usage.numProcessors = static_cast<int>(from.processors);
+    usage.utilization = from.utilization;
+    usage.tenantsUtilization = from.tenants_second;
+    usage.tenantsUtilizationMinute = from.tenants_minute;
+    usage.tenantsOverDevice = from.tenants_over_device;
+    usage.memoryUsed = from.memory_used;
+    usage.memoryTotal = from.memory_total;
+    usage.tenantsBusySeconds = static_cast<double>(from.tenants_busy_ns) * 1e-9;
+    usage.tenantsProcessorSeconds = static_cast<double>(from.tenants_processor_time_ns) * 1e-9;
+    return usage;
 }
 
 inline VirtualMemoryInfo to_cpp(int id, const cw_vmem_info& from) {

@@ -60,6 +60,18 @@ struct VirtualComputeUnitInfo {
     double deviceSeconds = 0.0;     // measured device time
     double queueWaitSeconds = 0.0;  // waited for processors
     std::uint64_t admissions = 0;   // how often it was let onto its processors
+    double processorSeconds = 0.0;  // device time times the processors that it was used on: SM-seconds
+    std::uint64_t launches = 0;     // pieces of work that have ended
+    // Parts of the last second and minute in which its processors ran its work, 0 to 1.
+    float computeUtilization = 0.0F;
+    float computeUtilizationMinute = 0.0F;
+    // Its parts of what all tenants of the device, LLMs too, used in the last second and minute.
+    float gotShare = 0.0F;
+    float gotShareMinute = 0.0F;
+    // From submission to the end: the mean of all, the median and the 99th percentile of the last 30 to 60 seconds.
+    double latencyMeanMs = 0.0;
+    double latencyP50Ms = 0.0;
+    double latencyP99Ms = 0.0;
 };
 
 // The figures of a virtual GPU at one moment.
@@ -67,8 +79,9 @@ struct VirtualGPUInfo {
     int virtualGPUId = -1;  // -1: none was found
     std::string name;
     VirtualGPUStatus status = VirtualGPUStatus::NOT_CREATED;
-    std::string device;              // "cpu:0", "cuda:0"
-    float memoryUtilization = 0.0F;  // held over limit, 0 to 1
+    std::string device;               // "cpu:0", "cuda:0"
+    float memoryUtilization = 0.0F;   // held over limit, 0 to 1
+    float computeUtilization = 0.0F;  // part of the last second in which its processors ran its work
     std::size_t memoryLimit = 0;
     std::size_t memoryFloor = 0;     // set aside for it
     std::size_t memoryHeld = 0;      // charged now
@@ -79,6 +92,24 @@ struct VirtualGPUInfo {
     std::uint64_t compactions = 0;   // of its memory
     double longestPauseMs = 0.0;     // the longest that one held its work up at a time
     VirtualComputeUnitInfo compute;  // its compute unit
+};
+
+// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+struct DeviceUsage {
+    std::string device;  // "cpu:0", "cuda:0"; empty: none was found
+    int numProcessors = 0;
+    // Busy part of the last second with work of all programs, 0 to 1: on a GPU time in which any kernel ran (NVML), on the CPU the
+    // mean of its cores (the system's counters). -1 where nobody tells.
+    float utilization = -1.0F;
+    // Busy parts of the last second and minute with work of the tenants, counted in the same way.
+    float tenantsUtilization = 0.0F;
+    float tenantsUtilizationMinute = 0.0F;
+    // tenantsUtilization over utilization: 1 when all that the device does is their work. -1 when it is idle.
+    float tenantsOverDevice = -1.0F;
+    std::size_t memoryUsed = 0;  // by all programs; 0 where nobody tells
+    std::size_t memoryTotal = 0;
+    double tenantsBusySeconds = 0.0;       // time in which work of any tenant ran
+    double tenantsProcessorSeconds = 0.0;  // device time of all tenants times the processors that it was used on
 };
 
 // What memory spaces are like.

@@ -146,7 +146,8 @@ impl Gate {
                 state.admit(&me);
                 place.waits = None;
                 share.admitted(begun.elapsed());
-                return Ok(Permit::new(self, me, Instant::now()));
+                let permit = Permit::new(self, me, Instant::now());
+                return Ok(if signal.is_none() { permit.for_one(begun) } else { permit });
             }
             state.alert(&me, Instant::now());
             if MutexGuard::unlocked(&mut state, cancelled) {

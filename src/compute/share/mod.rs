@@ -7,6 +7,7 @@ pub use cap::CAP_WINDOW;
 pub(super) use usage::Usage;
 pub use usage::Utilization;
 
+use crate::telemetry::latency::Latency;
 use crate::telemetry::profiler::Subject;
 use crate::{Error, Result};
 use cap::Cap;
@@ -25,6 +26,7 @@ pub struct Share {
     processor_ns: AtomicU64,
     waited_ns: AtomicU64,
     admissions: AtomicU64,
+    latency: Latency,
     subject: Arc<Subject>,
 }
 
@@ -61,6 +63,7 @@ impl Share {
             processor_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
             admissions: AtomicU64::new(0),
+            latency: Latency::default(),
             subject: Subject::new(name),
         }))
     }
@@ -137,6 +140,12 @@ impl Share {
     /// Time spent waiting at the gate so far.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns.load(Relaxed))
+    }
+
+    /// How long its work took, from asking for processors (a queue: from submission) to the end: launches of virtual GPUs, steps
+    /// of LLMs, tasks.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// How often the gate let it in.

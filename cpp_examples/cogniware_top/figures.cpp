@@ -58,7 +58,7 @@ void read_device(const Sample& sample, Snapshot& snapshot) {
     }
     Device& device = snapshot.devices[*name];
     device.name = *name;
-    if (sample.name == "cogniware_device_utilization_ratio") {
+    if (sample.name == "cogniware_device_busy_ratio") {
         device.utilization = sound(sample.value);
     } else if (sample.name == "cogniware_device_memory_used_bytes") {
         device.memory_used = sound(sample.value);

@@ -3,6 +3,7 @@
 use super::devices;
 use crate::compute::Utilization;
 use crate::memory::{CompactionFigures, Usage};
+use crate::telemetry::latency::LatencyFigures;
 use crate::telemetry::prometheus::{Text, Type};
 use crate::tenant::{self, Tenant};
 use crate::virtualization::monitor;
@@ -16,6 +17,7 @@ struct Seen {
     usage: Usage,
     compactions: CompactionFigures,
     utilization: Utilization,
+    latency: LatencyFigures,
 }
 
 /// A family with a value of each tenant.
@@ -90,6 +92,12 @@ const ROWS: &[Row<Seen>] = &[
     ("cogniware_tenant_admissions_total", Counter, "How often the gate let a tenant in.", |s| {
         s.tenant.share().admissions() as f64
     }),
+    (
+        "cogniware_tenant_launches_total",
+        Counter,
+        "Pieces of a tenant's work that have ended: launches, steps of LLMs, tasks.",
+        |s| s.latency.count as f64,
+    ),
     ("cogniware_tenant_weight", Gauge, "The weight of a tenant at the gate.", |s| s.tenant.share().weight()),
     ("cogniware_tenant_processors", Gauge, "Cores or SMs that a tenant holds.", |s| {
         f64::from(s.tenant.processors_now())
@@ -103,6 +111,7 @@ pub(super) fn write(text: &mut Text) {
             usage: tenant.space().usage(),
             compactions: tenant.space().compaction_figures(),
             utilization: tenant.share().utilization(),
+            latency: tenant.share().latency().figures(),
             tenant,
         })
         .collect();
@@ -126,6 +135,7 @@ pub(super) fn write(text: &mut Text) {
         "A tenant's part of what all tenants of its device used in the last second and minute.",
         all.iter().map(|s| (s.tenant.id().to_owned(), monitor::share_got(&s.tenant))),
     );
+    latencies(text, &all);
     for (name, kind, help, value) in ROWS {
         let values = all.iter().map(|s| (s.tenant.id().to_owned(), value(s)));
         text.by_tenant(name, *kind, help, values);
@@ -148,5 +158,28 @@ fn windows(
         for (window, part) in [("1s", value.second), ("60s", value.minute)] {
             family.sample(&[("tenant", &tenant), ("window", window)], part);
         }
+    }
+}
+
+/// How long work took: quantiles of the last minute, sum and count of all.
+fn latencies(text: &mut Text, all: &[Seen]) {
+    if all.iter().all(|s| s.latency.count == 0) {
+        return;
+    }
+    let mut family = text.family(
+        "cogniware_tenant_latency_seconds",
+        Type::Summary,
+        "Time from the submission of work to its end; quantiles of the last 30 to 60 seconds.",
+    );
+    for seen in all.iter().filter(|s| s.latency.count > 0) {
+        let (id, latency) = (seen.tenant.id(), &seen.latency);
+        // No work lately: there is no quantile.
+        if !latency.p99.is_zero() {
+            for (quantile, time) in [("0.5", latency.p50), ("0.99", latency.p99)] {
+                family.sample(&[("tenant", id), ("quantile", quantile)], time.as_secs_f64());
+            }
+        }
+        family.sample_of("_sum", &[("tenant", id)], latency.total.as_secs_f64());
+        family.sample_of("_count", &[("tenant", id)], latency.count as f64);
     }
 }

@@ -4,6 +4,7 @@ pub mod balance;
 mod gate;
 mod load;
 mod nodes;
+mod queue;
 mod share;
 mod spans;
 mod tasks;
@@ -11,6 +12,9 @@ mod tasks;
 pub use gate::{GRACE, Gate, Permit, SLICE, Verdict};
 pub use load::Load;
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
+pub use queue::{
+    CancelFlag, Cancelled, Execution, ExecutionState, HISTORY, MOST_PENDING, Queue, QueueFigures, Work,
+};
 pub use share::{CAP_WINDOW, Share, Utilization};
 pub(crate) use tasks::serve;
 pub use tasks::{

@@ -7,6 +7,7 @@ mod direct;
 pub mod keys;
 mod math;
 mod optimize;
+mod queues;
 mod registry;
 mod slice;
 
@@ -16,7 +17,7 @@ pub use registry::{
 };
 
 use crate::compute::{
-    Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
+    Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Queue, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
 };
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
@@ -70,6 +71,8 @@ pub struct Tenant {
     aside: Mutex<u64>,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
+    /// Virtual streams, by the numbers of `streams`; 0 is its own. Taken before `compute`.
+    queues: Mutex<BTreeMap<u64, Arc<Queue>>>,
     made: Arc<Made>,
     /// Streams made so far.
     numbered: AtomicU64,
@@ -162,6 +165,7 @@ impl Tenant {
             aside: Mutex::new(0),
             compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
+            queues: Mutex::default(),
             made,
             numbered: AtomicU64::new(0),
             policy: MathPolicy::of(device),
@@ -482,7 +486,11 @@ impl Tenant {
     /// Waits for what is queued on the stream, then forgets it.
     pub fn close_stream(&self, id: u64) -> Result<()> {
         let stream = self.streams.lock().remove(&id).ok_or_else(|| self.no_stream(id))?;
-        stream.synchronize()
+        let queue = self.queues.lock().remove(&id);
+        match queue {
+            Some(queue) => queue.synchronize(),
+            None => stream.synchronize(),
+        }
     }
 
     /// Cores or SMs of the nodes it holds; 0 when it has none yet.
@@ -644,6 +652,7 @@ impl Tenant {
 
     /// Gives nodes and streams back.
     fn release(&self) {
+        self.end_queues();
         let streams = std::mem::take(&mut *self.streams.lock());
         for stream in streams.values() {
             // The stream is going away; an error of its last work has nobody left to go to.

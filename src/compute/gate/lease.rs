@@ -46,6 +46,7 @@ impl Signal {
     }
 
     /// Whether somebody waits.
+    #[cfg(test)]
     pub fn is_wanted(&self) -> bool {
         self.bits.load(SeqCst) & WANTED != 0
     }

@@ -6,9 +6,9 @@
 //! at one launch and double, so that the launches of a burst are measured whether it is long or short.
 
 use crate::Error;
+use crate::Result;
 use crate::compute::gate::SLICE;
 use crate::device::{Event, Stream};
-use crate::Result;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,17 +28,19 @@ struct Segment {
     end: Arc<dyn Event>,
     launches: u32,
     last: u64,
+    of: u64,
     /// The end was marked late, when the stream had nothing to do any more.
     late: bool,
 }
 
 /// A segment that has ended.
 pub(super) struct Ended {
-    pub begin: Arc<dyn Event>,
     pub end: Arc<dyn Event>,
     pub time: Duration,
-    /// The number of its last launch.
+    /// With it all executions up to this one have ended.
     pub last: u64,
+    /// The execution of its last launch: the next one after `last` where more pieces of that follow.
+    pub of: u64,
     pub failure: Option<Error>,
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Flight {
     begin: Option<Arc<dyn Event>>,
     filled: u32,
     last: u64,
+    of: u64,
     launched_at: Option<Instant>,
     segments: VecDeque<Segment>,
     /// Launches in closed segments.
@@ -97,12 +100,14 @@ impl Flight {
 
     /// Call before a launch.
     pub fn before(&mut self, stream: &dyn Stream, now: Instant) -> Result<()> {
-        if self.begin.is_some() {
-            let follows = self.launched_at.is_some_and(|at| now.saturating_duration_since(at) < GAP);
-            if follows || self.filled == 0 {
+        let follows = self.launched_at.is_some_and(|at| now.saturating_duration_since(at) < GAP);
+        if self.filled > 0 {
+            if follows {
                 return Ok(());
             }
             self.close(stream)?;
+        }
+        if !follows {
             self.step = 1;
         }
         let runs = match self.segments.back() {
@@ -116,10 +121,11 @@ impl Flight {
         Ok(())
     }
 
-    /// Call behind a launch that was put on the stream.
-    pub fn behind(&mut self, stream: &dyn Stream, number: u64, now: Instant) -> Result<()> {
+    /// Call behind a launch that was put on the stream: of execution `of`, and with it all up to `last` are there.
+    pub fn behind(&mut self, stream: &dyn Stream, of: u64, last: u64, now: Instant) -> Result<()> {
         self.filled += 1;
-        self.last = number;
+        self.last = last;
+        self.of = of;
         self.launched_at = Some(now);
         if self.filled >= self.step.max(1) {
             self.close(stream)?;
@@ -129,20 +135,24 @@ impl Flight {
         Ok(())
     }
 
-    /// Marks the end of the open segment, if there is one with launches.
+    /// Marks the end of the open segment, if there is one with launches. What cannot be marked is lost from sight.
     pub fn close(&mut self, stream: &dyn Stream) -> Result<()> {
-        if self.filled == 0 {
-            self.begin = None;
-            return Ok(());
-        }
+        let begin = self.begin.take();
+        let launches = std::mem::take(&mut self.filled);
+        let Some(begin) = begin.filter(|_| launches > 0) else { return Ok(()) };
         let late = self.launched_at.is_some_and(|at| at.elapsed() >= GAP) && stream.is_idle()?;
         let end = stream.record()?;
-        if let Some(begin) = self.begin.take() {
-            self.closed += self.filled;
-            let launches = std::mem::take(&mut self.filled);
-            self.segments.push_back(Segment { begin, end, launches, last: self.last, late });
-        }
+        self.closed += launches;
+        self.segments.push_back(Segment { begin, end, launches, last: self.last, of: self.of, late });
         Ok(())
+    }
+
+    /// Lets what is on the device count as launch `number`.
+    pub fn rename_last(&mut self, number: u64) {
+        self.last = number;
+        if let Some(last) = self.segments.back_mut().filter(|_| self.filled == 0) {
+            last.last = number;
+        }
     }
 
     /// Closes what nobody has added to for a while.
@@ -191,6 +201,6 @@ impl Flight {
             Err(e) if failure.is_none() => failure = Some(e),
             Err(_) => {}
         }
-        Some(Ended { begin: segment.begin, end: segment.end, time, last: segment.last, failure })
+        Some(Ended { end: segment.end, time, last: segment.last, of: segment.of, failure })
     }
 }

@@ -26,31 +26,33 @@ impl Cap {
         self.part * CAP_WINDOW.as_secs_f64() / 10.0
     }
 
-    fn grow(&mut self, now: Instant) {
+    /// What there is at `now`, before anything that runs then is charged.
+    fn at(&self, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.part).min(self.most());
+        (self.level + passed * self.part).min(self.most())
+    }
+
+    /// Charges time that ended at `now`. While it ran the allowance grew without being cut off.
+    pub fn spend(&mut self, time: Duration, now: Instant) {
+        let begun = now.checked_sub(time).unwrap_or(now).max(self.at);
+        let ran = now.saturating_duration_since(begun).as_secs_f64();
+        self.level = (self.at(begun) + ran * self.part - time.as_secs_f64()).min(self.most());
         self.at = self.at.max(now);
     }
 
-    pub fn spend(&mut self, time: Duration, now: Instant) {
-        self.grow(now);
-        self.level -= time.as_secs_f64();
-    }
-
     /// What may be used now; zero: nothing.
-    pub fn allowance(&mut self, now: Instant) -> Duration {
-        self.grow(now);
-        Duration::from_secs_f64(self.level.max(0.0))
+    pub fn allowance(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.at(now).max(0.0))
     }
 
     /// How long to wait until work may begin: until half of what can be saved up is there, so that it is worth it. Zero
     /// when it may begin now.
-    pub fn wait(&mut self, now: Instant) -> Duration {
-        self.grow(now);
-        if self.level > 0.0 && self.level >= self.most() / 2.0 {
+    pub fn wait(&self, now: Instant) -> Duration {
+        let lacks = self.most() / 2.0 - self.at(now);
+        if lacks <= 0.0 {
             return Duration::ZERO;
         }
-        Duration::from_secs_f64((self.most() / 2.0 - self.level) / self.part) + Duration::from_nanos(1)
+        Duration::from_secs_f64(lacks / self.part) + Duration::from_nanos(1)
     }
 }
 

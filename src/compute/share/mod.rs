@@ -181,13 +181,13 @@ impl Share {
 
     /// How long it must wait before its work may begin, by its cap.
     pub(super) fn capped(&self, now: Instant) -> Option<Duration> {
-        let wait = self.cap.lock().as_mut()?.wait(now);
+        let wait = self.cap.lock().as_ref()?.wait(now);
         (!wait.is_zero()).then_some(wait)
     }
 
     /// What it may use now by its cap; `None` without one.
     pub(super) fn allowance(&self, now: Instant) -> Option<Duration> {
-        self.cap.lock().as_mut().map(|c| c.allowance(now))
+        self.cap.lock().as_ref().map(|c| c.allowance(now))
     }
 
     pub(super) fn admitted(&self, waited: Duration) {

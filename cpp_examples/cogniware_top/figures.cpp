@@ -40,8 +40,7 @@ const Field tenant_fields[] = {
     {"cogniware_tenant_utilization_ratio", "window", "1s", &Tenant::second},
     {"cogniware_tenant_utilization_ratio", "window", "60s", &Tenant::minute},
     {"cogniware_tenant_launches_total", nullptr, nullptr, &Tenant::launches},
-    {"cogniware_tenant_admissions_total", nullptr, nullptr, &Tenant::admissions},
-    {"cogniware_tenant_wait_seconds_total", nullptr, nullptr, &Tenant::waits},
+    {"cogniware_tenant_queue_wait_seconds_total", nullptr, nullptr, &Tenant::waits},
     {"cogniware_tenant_latency_seconds", "quantile", "0.5", &Tenant::p50},
     {"cogniware_tenant_latency_seconds", "quantile", "0.99", &Tenant::p99},
     {"cogniware_tenant_compactions_total", nullptr, nullptr, &Tenant::compactions},
@@ -157,14 +156,12 @@ Rates rates(const Snapshot& before, const Snapshot& now, const Tenant& tenant) {
     }
     Rates found;
     const Figure launched = grown(old->launches, tenant.launches);
-    const Figure admitted = grown(old->admissions, tenant.admissions);
     const Figure waited = grown(old->waits, tenant.waits);
     if (launched) {
         found.launches = *launched / seconds;
     }
-    const Figure by = launched ? launched : admitted;
-    if (waited && by && *by > 0.0) {
-        found.wait = *waited / *by;
+    if (waited && launched && *launched > 0.0) {
+        found.wait = *waited / *launched;
     }
     return found;
 }

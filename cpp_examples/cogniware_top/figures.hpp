@@ -30,7 +30,7 @@ struct Tenant {
     Figure limit, held, peak, spilled, rejections;
     Figure asked, got;                   // share
     Figure second, minute;               // utilisation
-    Figure launches, admissions, waits;  // counters: waits in seconds
+    Figure launches, waits;              // counters: waits in seconds
     Figure p50, p99;                     // seconds
     Figure compactions, longest_pause;   // pause in seconds
 };
@@ -49,7 +49,7 @@ Snapshot figures(const std::string& text, double taken);
 // Per-second and mean values need two moments.
 struct Rates {
     Figure launches;  // a second
-    Figure wait;      // mean seconds of waiting for the processors, by launch
+    Figure wait;      // mean seconds between submission and beginning, by launch
 };
 
 // What happened between two snapshots to a tenant; nothing known where it is not in both.

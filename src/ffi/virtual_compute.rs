@@ -141,6 +141,7 @@ pub(super) fn unit_to_c(info: &UnitInfo, struct_size: usize) -> cw_vcompute_info
         wait_time_ns: info.wait.as_nanos() as u64,
         admissions: info.admissions,
         processor_time_ns: nanos(info.activity.processor_time),
+        queue_wait_ns: nanos(info.activity.queued),
         launches: info.activity.latency.count,
         utilization_second: info.activity.utilization.second as f32,
         utilization_minute: info.activity.utilization.minute as f32,

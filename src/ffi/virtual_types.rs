@@ -326,6 +326,8 @@ pub struct cw_vcompute_info {
     pub admissions: u64,
     /// Device time times the processors that it was used on (SM-seconds), in nanoseconds.
     pub processor_time_ns: u64,
+    /// Time that pieces of work have waited between submission and their beginning, added up, in nanoseconds.
+    pub queue_wait_ns: u64,
     /// Pieces of work that have ended: launches, steps of LLMs, tasks.
     pub launches: u64,
     /// Part of the last second in which its processors ran its work, 0 to 1.

@@ -58,17 +58,22 @@ impl Recent {
 impl Latency {
     /// Counts one duration that ended now.
     pub fn add(&self, duration: Duration) {
-        self.add_at(duration, Instant::now());
+        self.add_at(duration, 1, Instant::now());
     }
 
-    fn add_at(&self, duration: Duration, now: Instant) {
+    /// Counts `count` durations of about this length that ended now.
+    pub fn add_many(&self, duration: Duration, count: u32) {
+        self.add_at(duration, count, Instant::now());
+    }
+
+    fn add_at(&self, duration: Duration, count: u32, now: Instant) {
         let state = &mut *self.0.lock();
-        state.count += 1;
-        state.total += duration;
+        state.count += u64::from(count);
+        state.total += duration * count;
         let fresh = || Box::new(Recent { since: now, now: Histogram::new(), before: Histogram::new() });
         let recent = state.recent.get_or_insert_with(fresh);
         recent.forward(now);
-        recent.now.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        recent.now.add_many(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), count);
     }
 
     /// The figures now.
@@ -105,13 +110,13 @@ mod tests {
         let at = |s: u64| start + Duration::from_secs(s);
         assert_eq!(latency.figures_at(start), LatencyFigures::default());
         for i in 1..=1000u64 {
-            latency.add_at(Duration::from_micros(i), at(0));
+            latency.add_at(Duration::from_micros(i), 1, at(0));
         }
         let near = |d: Duration, us: f64| (d.as_secs_f64() * 1e6 - us).abs() <= us / 60.0;
         let f = latency.figures_at(at(1));
         assert!(near(f.p50, 500.0) && near(f.p99, 990.0) && near(f.mean, 500.5), "{f:?}");
         // Slower work comes: both are seen, then the old is forgotten.
-        latency.add_at(Duration::from_millis(50), at(35));
+        latency.add_at(Duration::from_millis(50), 1, at(35));
         let f = latency.figures_at(at(36));
         assert!(near(f.p50, 501.0) && f.count == 1001, "{f:?}");
         let f = latency.figures_at(at(70));

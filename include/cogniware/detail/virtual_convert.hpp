@@ -25,7 +25,8 @@ inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     info.computeShare = from.share_asked;
     info.dueShare = from.share_due;
     info.deviceSeconds = static_cast<double>(from.device_time_ns) * 1e-9;
-    info.queueWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
+    info.queueWaitSeconds = static_cast<double>(from.queue_wait_ns) * 1e-9;
+    info.gateWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
     info.admissions = from.admissions;
     info.processorSeconds = static_cast<double>(from.processor_time_ns) * 1e-9;
     info.launches = from.launches;

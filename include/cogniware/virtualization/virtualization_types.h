@@ -58,7 +58,8 @@ struct VirtualComputeUnitInfo {
     float computeShare = 0.0F;      // as asked for; 0: not
     float dueShare = 0.0F;          // its weight over those of all virtual GPUs of the device
     double deviceSeconds = 0.0;     // measured device time
-    double queueWaitSeconds = 0.0;  // waited for processors
+    double queueWaitSeconds = 0.0;  // that pieces of work waited between submission and their beginning, added up
+    double gateWaitSeconds = 0.0;   // waited for processors
     std::uint64_t admissions = 0;   // how often it was let onto its processors
     double processorSeconds = 0.0;  // device time times the processors that it was used on: SM-seconds
     std::uint64_t launches = 0;     // pieces of work that have ended

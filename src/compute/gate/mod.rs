@@ -147,7 +147,11 @@ impl Gate {
                 place.waits = None;
                 share.admitted(begun.elapsed());
                 let permit = Permit::new(self, me, Instant::now());
-                return Ok(if signal.is_none() { permit.for_one(begun) } else { permit });
+                if signal.is_some() {
+                    return Ok(permit);
+                }
+                share.note_queued(begun.elapsed());
+                return Ok(permit.for_one(begun));
             }
             state.alert(&me, Instant::now());
             if MutexGuard::unlocked(&mut state, cancelled) {

@@ -25,6 +25,7 @@ pub struct Share {
     used_ns: AtomicU64,
     processor_ns: AtomicU64,
     waited_ns: AtomicU64,
+    queued_ns: AtomicU64,
     admissions: AtomicU64,
     latency: Latency,
     subject: Arc<Subject>,
@@ -62,6 +63,7 @@ impl Share {
             used_ns: AtomicU64::new(0),
             processor_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
+            queued_ns: AtomicU64::new(0),
             admissions: AtomicU64::new(0),
             latency: Latency::default(),
             subject: Subject::new(name),
@@ -140,6 +142,16 @@ impl Share {
     /// Time spent waiting at the gate so far.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns.load(Relaxed))
+    }
+
+    /// Time that its pieces of work have waited between submission and their beginning, added up: for the gate, and behind
+    /// each other.
+    pub fn queued(&self) -> Duration {
+        Duration::from_nanos(self.queued_ns.load(Relaxed))
+    }
+
+    pub(super) fn note_queued(&self, waited: Duration) {
+        self.queued_ns.fetch_add(waited.as_nanos() as u64, Relaxed);
     }
 
     /// How long its work took, from asking for processors (a queue: from submission) to the end: launches of virtual GPUs, steps

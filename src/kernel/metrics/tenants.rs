@@ -83,11 +83,14 @@ const ROWS: &[Row<Seen>] = &[
         "Device time times the processors that it was used on: SM-seconds, core-seconds.",
         |s| s.tenant.share().processor_time().as_secs_f64(),
     ),
+    ("cogniware_tenant_wait_seconds_total", Counter, "Time that a tenant waited for its processors.", |s| {
+        s.tenant.share().waited().as_secs_f64()
+    }),
     (
-        "cogniware_tenant_wait_seconds_total",
+        "cogniware_tenant_queue_wait_seconds_total",
         Counter,
-        "Time that a tenant's work waited for its processors.",
-        |s| s.tenant.share().waited().as_secs_f64(),
+        "Time that pieces of work waited between submission and their beginning, added up.",
+        |s| s.tenant.share().queued().as_secs_f64(),
     ),
     ("cogniware_tenant_admissions_total", Counter, "How often the gate let a tenant in.", |s| {
         s.tenant.share().admissions() as f64

@@ -22,9 +22,13 @@ impl Histogram {
     }
 
     pub fn add(&mut self, ns: u64) {
+        self.add_many(ns, 1);
+    }
+
+    pub fn add_many(&mut self, ns: u64, many: u32) {
         let count = &mut self.counts[bucket(ns)];
-        *count = count.saturating_add(1);
-        self.total += 1;
+        *count = count.saturating_add(many);
+        self.total += u64::from(many);
     }
 
     pub fn merge(&mut self, other: &Histogram) {

@@ -16,6 +16,8 @@ pub struct Activity {
     pub utilization: Utilization,
     /// Its part of what all tenants of the device used in the last second and minute: see [`share_got`].
     pub got: Utilization,
+    /// Time that its pieces of work have waited between submission and their beginning, added up.
+    pub queued: Duration,
     /// How long its work took; [`LatencyFigures::count`] is how much has ended.
     pub latency: LatencyFigures,
 }
@@ -27,6 +29,7 @@ impl Activity {
             processor_time: share.processor_time(),
             utilization: share.utilization(),
             got: share_got(tenant),
+            queued: share.queued(),
             latency: share.latency().figures(),
         }
     }

@@ -186,16 +186,19 @@ fn best_move(processors: &[u32], members: &[Member]) -> Option<(usize, usize)> {
     let from = (0..loads.len()).max_by(|&a, &b| loads[a].total_cmp(&loads[b]))?;
     let to = (0..loads.len()).min_by(|&a, &b| loads[a].total_cmp(&loads[b]))?;
     let gap = loads[from] - loads[to];
+    // Their loads after the move.
     let after = |m: &Member| {
         let left = loads[from] - m.demand / f64::from(processors[from].max(1));
         let right = loads[to] + m.demand / f64::from(processors[to].max(1));
-        (left - right).abs()
+        (left, right)
     };
     let candidates =
         members.iter().enumerate().filter(|(_, m)| m.place == from && m.movable && m.demand > 0.0);
     candidates
         .map(|(i, m)| (i, after(m)))
-        .filter(|&(_, left)| left < gap * 0.999)
+        // A small place may not become fuller than the large one was.
+        .filter(|&(_, (left, right))| (left - right).abs() < gap * 0.999 && right < loads[from])
+        .map(|(i, (left, right))| (i, (left - right).abs()))
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(i, _)| (i, to))
 }

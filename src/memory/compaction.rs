@@ -158,7 +158,11 @@ impl Space {
 
     /// One slice of what the process's own thread does, and how long it held work up; nothing when it is over.
     pub(super) fn slice_by_itself(&self, course: &mut Option<Course>) -> Option<Duration> {
-        let max_pause = self.policy().max_pause;
+        let policy = self.policy();
+        if !policy.auto {
+            return None;
+        }
+        let max_pause = policy.max_pause;
         let course = course.get_or_insert_with(|| Course::new(max_pause, u64::MAX, SHORT_PATIENCE));
         let _one_at_a_time = self.compacting.lock();
         let (begun, before) = (Instant::now(), course.done.paused);

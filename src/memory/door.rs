@@ -36,7 +36,7 @@ impl Door {
         Entered(guard)
     }
 
-    /// Like [`Door::enter`], but does not wait: `None` while the door is closed or about to be.
+    /// Like [`Door::enter`], but does not wait: `None` while the door is closed, or about to be for a thread that holds none.
     pub fn try_enter(&self) -> Option<Entered<'_>> {
         let guard = if INSIDE.get() == 0 { self.0.try_read() } else { self.0.try_read_recursive() }?;
         INSIDE.set(INSIDE.get() + 1);

@@ -89,7 +89,7 @@ mod tests {
                 let piece = start / 64 * 64..start / 64 * 64 + 64;
                 let end = (start + units).min(piece.end);
                 let range = start as usize..end as usize;
-                if model[range.clone()].iter().any(|hole| *hole == add) {
+                if model[range.clone()].contains(&add) {
                     continue;
                 }
                 match add {

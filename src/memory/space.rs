@@ -232,7 +232,7 @@ impl Space {
     #[inline]
     pub(super) fn sort(&self, units: u32, align: u32) -> (Zone, u32) {
         let page = self.page;
-        if page > 0 && (units % page == 0 || units >= 16 * page) {
+        if page > 0 && (units.is_multiple_of(page) || units >= 16 * page) {
             return (Zone::Large, align.max(page));
         }
         if units < self.small.load(Ordering::Relaxed) { (Zone::Small, align) } else { (Zone::Large, align) }

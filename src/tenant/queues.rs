@@ -2,7 +2,7 @@
 
 use super::{Tenant, fits};
 use crate::compute::{Nodes, Queue};
-use crate::device::{Node, Stream};
+use crate::device::Stream;
 use crate::{Error, Result, Status};
 use std::sync::Arc;
 

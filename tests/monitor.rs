@@ -4,10 +4,10 @@
 #[path = "common/exposition.rs"]
 mod exposition;
 
-use cogniware::device::{self, DeviceKind};
+use cogniware::Status;
+use cogniware::device::{self, Device, DeviceKind, Stream};
 use cogniware::kernel::prometheus;
 use cogniware::virtualization::{Driver, DriverConfig, GpuConfig, UnitConfig};
-use cogniware::{Status, tenant};
 use exposition::{Samples, parsed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -73,6 +73,34 @@ fn value(samples: &Samples, name: &str, with: &[(&str, &str)]) -> f64 {
     found[0].2
 }
 
+/// Keeps virtual GPUs busy on all processors of the device for a while: each fills its own memory again and again.
+fn work(ids: &[i32], time: Duration) {
+    let until = Instant::now() + time;
+    std::thread::scope(|scope| {
+        for &id in ids {
+            scope.spawn(move || {
+                let tenant = Driver::global().find(id).unwrap().tenant().clone();
+                let bytes = 8 * MIB;
+                let memory = tenant.space().alloc(bytes, 256, "work").unwrap();
+                let queue = tenant.queue(0).unwrap();
+                while Instant::now() < until {
+                    let device = tenant.device().clone();
+                    // SAFETY: the memory lives until the queue has ended its work, below.
+                    let fill =
+                        move |stream: &dyn Stream| unsafe { device.fill(memory, 7, bytes, Some(stream)) };
+                    queue.run(fill).unwrap();
+                    // Some are always there, but not without end.
+                    while queue.figures().pending > 16 {
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
+                }
+                queue.synchronize().unwrap();
+                tenant.space().free(memory).unwrap();
+            });
+        }
+    });
+}
+
 #[test]
 fn metrics_tell_what_the_figures_tell() {
     each(|_| {
@@ -123,7 +151,7 @@ fn the_documentation_lists_every_family_with_its_labels() {
     each(|rig| {
         let driver = Driver::global();
         driver.create(&gpu(75, 0.0)).unwrap();
-        work(rig, &[75], Duration::from_millis(150));
+        work(&[75], Duration::from_millis(150));
         // The device is asked twice, so that it can tell what was between.
         prometheus();
         std::thread::sleep(Duration::from_millis(150));
@@ -211,5 +239,87 @@ fn published_metrics_end_with_the_driver() {
         assert_eq!(at(&read()), at(&last));
         let e = driver.publish(&path, Duration::from_secs(1), prometheus).unwrap_err();
         assert_eq!(e.status(), Status::NotInitialized);
+    });
+}
+
+/// Seconds that threads of streams of this process were able to run (on a core, or waiting for one that others had), by the
+/// system's own books.
+fn stream_threads() -> f64 {
+    let mut sum = 0.0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        if read("comm").trim() == "cw-stream" {
+            let times: Vec<f64> =
+                read("schedstat").split_whitespace().filter_map(|f| f.parse().ok()).collect();
+            sum += (times.first().unwrap_or(&0.0) + times.get(1).unwrap_or(&0.0)) / 1e9;
+        }
+    }
+    sum
+}
+
+/// What is charged to tenants is what the device says that it worked, within 5 %.
+#[test]
+fn the_sum_of_tenants_is_what_the_device_did() {
+    each(|rig| {
+        let driver = Driver::global();
+        driver.create(&gpu(76, 0.5)).unwrap();
+        driver.create(&gpu(77, 0.5)).unwrap();
+        // Queues and memory are there, and samplers have begun.
+        work(&[76, 77], Duration::from_millis(200));
+        let _ = driver.device_usage().unwrap();
+        let seconds = if rig.kind == DeviceKind::Cpu { 2 } else { 5 };
+        let (threads, before) = (stream_threads(), driver.device_usage().unwrap().tenants);
+        let (devices, own, begun) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()), Instant::now());
+        std::thread::scope(|scope| {
+            scope.spawn(|| work(&[76, 77], Duration::from_secs(seconds)));
+            for _ in 0..seconds {
+                std::thread::sleep(Duration::from_secs(1));
+                let usage = driver.device_usage().unwrap();
+                devices.lock().unwrap().extend(usage.utilization);
+                own.lock().unwrap().push(usage.tenants_second());
+            }
+        });
+        let whole = begun.elapsed().as_secs_f64();
+        let load = driver.device_usage().unwrap().tenants;
+        let busy = (load.busy - before.busy).as_secs_f64();
+        let (devices, own) = (devices.into_inner().unwrap(), own.into_inner().unwrap());
+        println!("busy {busy:.3} s of {whole:.3} s; device {devices:?}; tenants {own:?}");
+        match rig.kind {
+            DeviceKind::Cpu => {
+                let threads = stream_threads() - threads;
+                println!("threads {threads:.3} s");
+                // Two tenants of all cores take turns, so device time of both is time of threads.
+                assert!((busy / threads - 1.0).abs() < 0.05, "{busy} s charged, threads ran {threads} s");
+            }
+            _ => {
+                let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
+                if devices.is_empty() {
+                    return println!("NVML does not tell");
+                }
+                // The first sample may hold time from before.
+                let (device, tenants) = (mean(&devices[1..]), mean(&own[1..]));
+                assert!((tenants / device - 1.0).abs() < 0.05, "tenants {tenants}, device {device}");
+            }
+        }
+        let text = prometheus();
+        let samples = parsed(&text);
+        for id in ["vgpu:76", "vgpu:77"] {
+            let of = |name: &str, more: &[(&str, &str)]| {
+                let labels: Vec<_> = [("tenant", id)].iter().chain(more).copied().collect();
+                value(&samples, name, &labels)
+            };
+            let got = of("cogniware_tenant_share_ratio", &[("window", "60s")]);
+            assert!((got - 0.5).abs() < 0.15, "{id} got {got}");
+            let launches = of("cogniware_tenant_launches_total", &[]);
+            let count = of("cogniware_tenant_latency_seconds_count", &[]);
+            assert!(launches > 10.0 && launches == count, "{launches} launches");
+            let (p50, p99) = ("0.5", "0.99");
+            let p50 = of("cogniware_tenant_latency_seconds", &[("quantile", p50)]);
+            let p99 = of("cogniware_tenant_latency_seconds", &[("quantile", p99)]);
+            assert!(0.0 < p50 && p50 <= p99 && p99 < 60.0, "p50 {p50}, p99 {p99}");
+            assert!(of("cogniware_tenant_queue_wait_seconds_total", &[]) > 0.0);
+            let processors = of("cogniware_tenant_processor_seconds_total", &[]);
+            assert!(processors >= of("cogniware_tenant_device_seconds_total", &[]));
+        }
     });
 }

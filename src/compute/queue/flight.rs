@@ -260,7 +260,11 @@ impl Flight {
         let now = Instant::now();
         // Of what was marked late the measured time is the nearer one.
         let whole = segment.end.since(&*segment.begin).ok().filter(|_| !segment.late).unwrap_or(time);
-        let end = segment.begun.or(self.ended_at).and_then(|begin| begin.checked_add(whole)).map_or(now, |end| end.min(now));
+        let end = segment
+            .begun
+            .or(self.ended_at)
+            .and_then(|begin| begin.checked_add(whole))
+            .map_or(now, |end| end.min(now));
         self.ended_at = Some(end);
         Some(end.saturating_duration_since(segment.asked?))
     }

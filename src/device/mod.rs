@@ -236,6 +236,12 @@ pub trait Device: Send + Sync + Any {
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
     }
 
+    /// As [`Device::host_memory`], with undefined content and for copies alone: work of nobody uses it, so that a lost
+    /// device can be thrown away while it exists.
+    fn host_buffer(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        self.host_memory(bytes)
+    }
+
     /// How work reaches this device, and counts of it.
     fn path(&self) -> &Path {
         static PLAIN: Lazy<Path> = Lazy::new(Path::default);

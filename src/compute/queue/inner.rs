@@ -455,6 +455,7 @@ impl Inner {
     pub fn pump(&self, lane: &Arc<Lane>) -> Pumped {
         let mut told = false;
         loop {
+            self.fetch();
             let door = self.space.door().try_enter();
             let mut state = self.state.lock();
             let now = Instant::now();
@@ -487,6 +488,20 @@ impl Inner {
                 self.progress.notify_all();
                 told = true;
             }
+        }
+    }
+
+    /// Brings memory back that was moved to the host; work that is to run next fails when that cannot be done.
+    fn fetch(&self) {
+        let door = self.space.door();
+        if door.away() == 0 || self.state.lock().pending.is_empty() {
+            return;
+        }
+        // Without the lock: others give way meanwhile.
+        if let Err(e) = door.enter().map(drop) {
+            let mut state = self.state.lock();
+            state.error.get_or_insert(e.clone());
+            self.withdraw(&mut state, 0, ExecutionState::Failed, e);
         }
     }
 

@@ -1,13 +1,17 @@
 //! Virtual GPUs, their memory spaces and compute units, on the CPU device and on a GPU where there is one.
 
 use cogniware::device::{self, DeviceKind};
+use cogniware::compute::ExecutionState;
 use cogniware::ops::Math;
+use cogniware::ops::tensor::{Argument, Element, MatMul, Precision};
+use cogniware::program::{Calls, HostLaunch, Launch, ParameterKind};
 use cogniware::virtualization::{
-    ComputeConfig, ComputeManager, CopyKind, Driver, DriverConfig, GpuConfig, GpuStatus, MemoryConfig,
-    MemoryManager, Precision, UnitConfig,
+    ComputeConfig, ComputeManager, CopyKind, Driver, DriverConfig, GpuConfig, GpuStatus, KernelCall,
+    MemoryConfig, MemoryManager, UnitConfig,
 };
 use cogniware::{Error, Result, Status, tenant};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -374,7 +378,7 @@ fn shares_and_precision_take_hold() {
         assert_eq!(math(), Math::Exact);
         rig.compute().set_tensor_cores(2, false).unwrap();
         assert_eq!((math(), rig.compute().info(2).unwrap().math), (Math::Plain, Math::Plain));
-        rig.compute().set_precision(2, Precision::Mixed).unwrap();
+        rig.compute().set_precision(2, Precision::BF16).unwrap();
         assert_eq!(math(), Math::Plain);
         rig.compute().set_tensor_cores(2, true).unwrap();
         assert_eq!(math(), Math::Fast);
@@ -443,7 +447,11 @@ fn scattered_memory_is_compacted_under_pointers_that_stay() {
         let live: u64 = pages.iter().map(|p| p.live).sum();
         assert_eq!(live, 32 * MIB + info.fragmentation.largest.next_multiple_of(256));
         rig.driver().free(1, large).unwrap();
-        refused(rig.memory().compact(1, Some(std::time::Duration::ZERO)), Status::InvalidArgument, "max_pause");
+        refused(
+            rig.memory().compact(1, Some(std::time::Duration::ZERO)),
+            Status::InvalidArgument,
+            "max_pause",
+        );
         policy.threshold = 2.0;
         refused(rig.memory().set_policy(1, policy), Status::InvalidArgument, "threshold");
     });
@@ -466,5 +474,232 @@ fn what_writes_beyond_its_end_is_found() {
         let found = rig.memory().check_guards(1).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].allocation.ptr, found[0].address, found[0].bytes), (ptr, ptr + 1000, 3));
+    });
+}
+
+fn upload(rig: &Rig, id: i32, values: &[f32]) -> u64 {
+    let bytes = values.len() as u64 * 4;
+    let ptr = rig.driver().alloc(id, bytes).unwrap();
+    copy(rig, id, ptr, values.as_ptr() as u64, bytes, CopyKind::HostToDevice).unwrap();
+    ptr
+}
+
+fn download(rig: &Rig, id: i32, ptr: u64, count: usize) -> Vec<f32> {
+    let mut values = vec![0f32; count];
+    copy(rig, id, values.as_mut_ptr() as u64, ptr, count as u64 * 4, CopyKind::DeviceToHost).unwrap();
+    values
+}
+
+fn call(name: &str, arguments: Vec<Argument>) -> KernelCall {
+    KernelCall {
+        name: name.into(),
+        module: None,
+        launch: Launch::new([1; 3], [32, 1, 1]),
+        arguments,
+        timeout: None,
+    }
+}
+
+#[test]
+fn operations_run_on_the_virtual_gpus_streams() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let (m, n, k) = (33, 17, 65);
+        let a: Vec<f32> = (0..m * k).map(|i| ((i * 7) % 13) as f32 - 6.0).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| ((i * 5) % 11) as f32 - 5.0).collect();
+        let (pa, pb) = (upload(rig, 1, &a), upload(rig, 1, &b));
+        let pc = upload(rig, 1, &vec![9.0; m * n]);
+        let product = MatMul::new(Element::F32, pa, pb, pc, m as u64, n as u64, k as u64);
+        let number = rig.driver().matrix_multiply(1, &product, 1).unwrap();
+        rig.driver().synchronize(1, Some(1)).unwrap();
+        let c = download(rig, 1, pc, m * n);
+        for i in 0..m {
+            for j in 0..n {
+                let want: f32 = (0..k).map(|x| a[i * k + x] * b[x * n + j]).sum();
+                assert_eq!(c[i * n + j], want, "C[{i}][{j}]");
+            }
+        }
+        assert_eq!(rig.compute().last_execution(1).unwrap(), number);
+        let told = rig.compute().execution(1, number, None).unwrap();
+        assert_eq!((told.state, told.stream), (ExecutionState::Finished, 1));
+        let info = rig.compute().info(1).unwrap();
+        assert!(info.work.launches >= 1 && !info.device_time.is_zero(), "{info:?}");
+
+        // The same as a built-in kernel, by name.
+        let arguments = vec![
+            Argument::Pointer(pa),
+            Argument::Pointer(pb),
+            Argument::Pointer(pc),
+            Argument::I32(m as i32),
+            Argument::I32(n as i32),
+            Argument::I32(k as i32),
+            Argument::I32(0),
+        ];
+        rig.memory().fill(1, pc, 0, (m * n * 4) as u64, None).unwrap();
+        rig.compute().execute(1, call("matrix_multiply", arguments.clone()), 0).unwrap();
+        rig.compute().synchronize(1, Some(0)).unwrap();
+        assert_eq!(download(rig, 1, pc, m * n), c);
+
+        // What is wrong is told before anything is queued.
+        let launches = rig.compute().info(1).unwrap().work.launches;
+        let bad = |arguments: Vec<Argument>, status, word| {
+            refused(rig.compute().execute(1, call("matrix_multiply", arguments), 0), status, word);
+        };
+        bad(arguments[..6].to_vec(), Status::InvalidArgument, "dataType");
+        let mut wrong = arguments.clone();
+        wrong[3] = Argument::F32(1.0);
+        bad(wrong, Status::InvalidArgument, "`m`");
+        let mut wrong = arguments.clone();
+        wrong[2] = Argument::Pointer(pa);
+        bad(wrong, Status::InvalidArgument, "`C`");
+        let mut wrong = arguments.clone();
+        wrong[0] = Argument::Pointer(0);
+        bad(wrong, Status::InvalidArgument, "`A`");
+        let mut wrong = arguments.clone();
+        wrong[0] = Argument::Pointer(a.as_ptr() as u64);
+        bad(wrong, Status::NotOwner, "`A`");
+        let mut wrong = arguments.clone();
+        wrong[5] = Argument::I32(66);
+        bad(wrong, Status::InvalidArgument, "beyond");
+        refused(
+            rig.compute().execute(1, call("matrix_multiplu", vec![]), 0),
+            Status::NotFound,
+            "matrix_multiply",
+        );
+        refused(rig.compute().execute(1, call("matrix_multiply", arguments), 2), Status::InvalidArgument, "streamId");
+        assert_eq!(rig.compute().info(1).unwrap().work.launches, launches);
+        let mut shape = call("set", vec![]);
+        shape.launch.grid[1] = 0;
+        refused(rig.compute().execute(1, shape, 0), Status::InvalidArgument, "gridDim");
+    });
+}
+
+#[test]
+fn host_functions_are_kernels_of_the_cpu_device() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let gpu = rig.compute().gpu(1).unwrap();
+        let body = |launch: &HostLaunch<'_>, arguments: &[Argument]| {
+            let (Argument::Pointer(x), Argument::F32(by)) = (&arguments[0], &arguments[1]) else { panic!("kinds") };
+            let threads = launch.block[0] as usize;
+            let first = launch.index[0] as usize * threads;
+            for i in first..first + threads {
+                // SAFETY: the test's allocation has as many elements as the launch has threads.
+                unsafe { *(*x as *mut f32).add(i) *= by };
+            }
+            Ok(())
+        };
+        let kinds = vec![ParameterKind::Pointer, ParameterKind::F32];
+        gpu.library().register("scale_by", kinds, Calls::PerBlock, Arc::new(body)).unwrap();
+        let ptr = upload(rig, 1, &[2.0; 128]);
+        let mut scale = call("scale_by", vec![Argument::Pointer(ptr), Argument::F32(1.5)]);
+        scale.launch = Launch::new([4, 1, 1], [32, 1, 1]);
+        let started = rig.compute().execute(1, scale.clone(), 0);
+        if rig.kind != DeviceKind::Cpu {
+            refused(started, Status::Unsupported, "host function");
+            return;
+        }
+        let number = started.unwrap();
+        let told = rig.compute().execution(1, number, Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(told.state, ExecutionState::Finished, "{told:?}");
+        assert_eq!(download(rig, 1, ptr, 128), [3.0; 128]);
+        scale.arguments.pop();
+        refused(rig.compute().execute(1, scale, 0), Status::InvalidArgument, "2 parameters");
+        assert!(rig.compute().kernels(1).unwrap()["scale_by"] == "own");
+        gpu.library().unregister("scale_by").unwrap();
+    });
+}
+
+#[test]
+fn executions_are_cancelled_and_time_out() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let ptr = upload(rig, 1, &vec![1.0; 1 << 16]);
+        let long = |times: u64| {
+            let arguments = vec![
+                Argument::Pointer(ptr),
+                Argument::U64(1 << 16),
+                Argument::F32(1.0),
+                Argument::F32(0.0),
+                Argument::U64(times),
+            ];
+            call("iterate", arguments)
+        };
+        let endless = 1 << 40;
+        let running = rig.compute().execute(1, long(endless), 0).unwrap();
+        let queued = rig.compute().execute(1, long(1), 0).unwrap();
+        while rig.compute().execution(1, running, None).unwrap().state == ExecutionState::Queued {
+            std::thread::yield_now();
+        }
+        assert_eq!(rig.driver().status(1).unwrap(), GpuStatus::Busy);
+        let begun = std::time::Instant::now();
+        rig.compute().cancel(1, running).unwrap();
+        let told = rig.compute().execution(1, running, Some(Duration::from_secs(30))).unwrap();
+        assert_eq!((told.state, told.running), (ExecutionState::Cancelled, false), "{told:?}");
+        println!("stopped after {:?}", begun.elapsed());
+        let told = rig.compute().execution(1, queued, Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(told.state, ExecutionState::Finished, "{told:?}");
+        refused(rig.compute().cancel(1, queued), Status::NotFound, "ended already: finished");
+        refused(rig.compute().cancel(1, 999_999), Status::NotFound, "execution 999999");
+        refused(rig.compute().cancel(1, -5), Status::NotFound, "execution -5");
+
+        let mut late = long(endless);
+        late.timeout = Some(Duration::from_millis(20));
+        let late = rig.compute().execute(1, late, 1).unwrap();
+        let told = rig.compute().execution(1, late, Some(Duration::from_secs(30))).unwrap();
+        assert_eq!((told.state, told.running), (ExecutionState::TimedOut, false), "{told:?}");
+        rig.compute().set_timeout(1, Some(Duration::from_millis(20))).unwrap();
+        let late = rig.compute().execute(1, long(endless), 1).unwrap();
+        let told = rig.compute().execution(1, late, Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(told.state, ExecutionState::TimedOut, "{told:?}");
+        refused(
+            rig.compute().set_timeout(1, Some(Duration::ZERO)),
+            Status::InvalidArgument,
+            "timeoutMs",
+        );
+
+        // Destroyed in use: nothing waits for work without end.
+        rig.compute().set_timeout(1, None).unwrap();
+        rig.compute().execute(1, long(endless), 0).unwrap();
+        rig.compute().execute(1, long(endless), 0).unwrap();
+        assert_eq!(rig.driver().destroy(1).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_live_unit_gets_other_processors() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let ptr = upload(rig, 1, &vec![0.0; 1 << 16]);
+        let all: u32 =
+            tenant::find("vgpu:1").unwrap().device().units().iter().map(|u| u.processors).sum();
+        let add = call(
+            "iterate",
+            vec![
+                Argument::Pointer(ptr),
+                Argument::U64(1 << 16),
+                Argument::F32(1.0),
+                Argument::F32(1.0),
+                Argument::U64(1),
+            ],
+        );
+        assert_eq!(rig.compute().info(1).unwrap().processors, all);
+        for i in 0..100 {
+            rig.compute().execute(1, add.clone(), 0).unwrap();
+            if i % 20 == 10 {
+                rig.compute().scale(1, if i % 40 == 10 { 1 } else { 0 }).unwrap();
+            }
+        }
+        rig.compute().synchronize(1, None).unwrap();
+        assert!(download(rig, 1, ptr, 1 << 16).iter().all(|&x| x == 100.0), "in order, none lost, none twice");
+        rig.compute().scale(1, 1).unwrap();
+        let info = rig.compute().info(1).unwrap();
+        assert!(info.processors < all || all == 1, "{info:?}");
+        refused(rig.compute().scale(1, all + 1), Status::InvalidArgument, "numComputeUnits");
+        rig.compute().shutdown();
+        let config =
+            ComputeConfig { device: rig.device, scaling: false, ..ComputeConfig::default() };
+        rig.compute().initialize(&config).unwrap();
+        refused(rig.compute().scale(1, 1), Status::Unsupported, "enableDynamicScaling");
     });
 }

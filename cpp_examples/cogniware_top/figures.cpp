@@ -39,7 +39,7 @@ const Field tenant_fields[] = {
     {"cogniware_tenant_share_ratio", "window", "1s", &Tenant::got},
     {"cogniware_tenant_utilization_ratio", "window", "1s", &Tenant::second},
     {"cogniware_tenant_utilization_ratio", "window", "60s", &Tenant::minute},
-    {"cogniware_tenant_launches_total", nullptr, nullptr, &Tenant::launches},
+    {"cogniware_tenant_executions_total", nullptr, nullptr, &Tenant::launches},
     {"cogniware_tenant_queue_wait_seconds_total", nullptr, nullptr, &Tenant::waits},
     {"cogniware_tenant_latency_seconds", "quantile", "0.5", &Tenant::p50},
     {"cogniware_tenant_latency_seconds", "quantile", "0.99", &Tenant::p99},

@@ -28,11 +28,11 @@ struct Tenant {
     std::string device;
     Figure number;  // the virtual GPU's id; LLMs have none
     Figure limit, held, peak, spilled, rejections;
-    Figure asked, got;                   // share
-    Figure second, minute;               // utilisation
-    Figure launches, waits;              // counters: waits in seconds
-    Figure p50, p99;                     // seconds
-    Figure compactions, longest_pause;   // pause in seconds
+    Figure asked, got;                  // share
+    Figure second, minute;              // utilisation
+    Figure launches, waits;             // counters: waits in seconds
+    Figure p50, p99;                    // seconds
+    Figure compactions, longest_pause;  // pause in seconds
 };
 
 struct Snapshot {

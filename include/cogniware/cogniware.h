@@ -220,11 +220,65 @@
 // As the pointers lie.
 #define CW_COPY_DEFAULT 4
 
-// Matrix work loses nothing that its inputs have.
-#define CW_PRECISION_FULL 0
+// Matrix work rounds f32 inputs to nothing less.
+#define CW_PRECISION_FP32 0
 
-// Inputs of 32 bits may be rounded to what matrix circuits take.
-#define CW_PRECISION_MIXED 1
+// f32 inputs of matrix work may be rounded to 11 bits.
+#define CW_PRECISION_TF32 1
+
+// f32 inputs of matrix work may be rounded to f16.
+#define CW_PRECISION_FP16 2
+
+// f32 inputs of matrix work may be rounded to bf16.
+#define CW_PRECISION_BF16 3
+
+// An address in the virtual GPU's memory.
+#define CW_ARGUMENT_POINTER 0
+
+// A signed integer of 32 bits.
+#define CW_ARGUMENT_I32 1
+
+// An unsigned integer of 32 bits.
+#define CW_ARGUMENT_U32 2
+
+// A signed integer of 64 bits.
+#define CW_ARGUMENT_I64 3
+
+// An unsigned integer of 64 bits.
+#define CW_ARGUMENT_U64 4
+
+// A number of 32 bits.
+#define CW_ARGUMENT_F32 5
+
+// A number of 64 bits.
+#define CW_ARGUMENT_F64 6
+
+// A struct by value.
+#define CW_ARGUMENT_BYTES 7
+
+// Not on the device yet.
+#define CW_EXECUTION_QUEUED 0
+
+// On the device's stream, or running.
+#define CW_EXECUTION_RUNNING 1
+
+// Ended well.
+#define CW_EXECUTION_FINISHED 2
+
+// It could not be put on the stream, or the device reported an error.
+#define CW_EXECUTION_FAILED 3
+
+// Withdrawn or stopped.
+#define CW_EXECUTION_CANCELLED 4
+
+// Late.
+#define CW_EXECUTION_TIMED_OUT 5
+
+// It had not begun and will not.
+#define CW_STOPPED_WITHDRAWN 0
+
+// It was told to stop, and does so at its next poll.
+#define CW_STOPPED_STOPPING 1
 
 // Instead of a stream's index: the call waits (copies, fills), or all streams are meant (waiting). No index is mistaken
 // for it: -1 is an error like every other that is out of range.
@@ -652,6 +706,10 @@ typedef struct cw_vcompute_unit {
     float compute_share;
     // CW_PRIORITY_*.
     int32_t priority;
+    // The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    float compute_cap;
+    // Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+    double timeout_ms;
 } cw_vcompute_unit;
 
 // The figures of a compute unit at one moment.
@@ -680,24 +738,32 @@ typedef struct cw_vcompute_info {
     uint64_t wait_time_ns;
     // How often it was let onto its processors.
     uint64_t admissions;
-    // Device time times the processors that it was used on (SM-seconds), in nanoseconds.
+    // Device time times the processors it was used on (SM-seconds), in nanoseconds.
     uint64_t processor_time_ns;
-    // Pieces of work that have ended: launches, steps of LLMs, tasks.
+    // Time that work has waited between submission and the stream, in nanoseconds.
+    uint64_t queue_wait_ns;
+    // Work put on the streams; each piece of piecewise work counts.
     uint64_t launches;
-    // Part of the last second in which its processors ran its work, 0 to 1.
-    float utilization_second;
-    // The same of the last minute.
-    float utilization_minute;
-    // Its part of what all tenants of the device (LLMs are among them) used of it in the last second; 0 when none ran.
-    float share_second;
-    // The same of the last minute.
-    float share_minute;
-    // The mean time from submission to the end of all its work, in nanoseconds.
-    uint64_t latency_mean_ns;
-    // The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
-    uint64_t latency_p50_ns;
-    // What 99 of 100 of these are below, in nanoseconds.
-    uint64_t latency_p99_ns;
+    // Work that is queued now.
+    uint64_t pending;
+    // Executions that failed.
+    uint64_t failed;
+    // Executions that were cancelled.
+    uint64_t cancelled;
+    // Executions that were late.
+    uint64_t timed_out;
+    // Part of the last second in which its work ran.
+    double utilization_second;
+    // Part of the last minute, or of its life where that is shorter, in which its work ran.
+    double utilization_minute;
+    // Its part of what all tenants of its device used in the last second; 0 when nobody used any.
+    float share_got;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // The most of its processors' time that it gets; 0 for no cap.
+    float compute_cap;
+    // 1 when its matrix work may use matrix circuits.
+    int32_t tensor_cores;
 } cw_vcompute_info;
 
 // How virtual GPUs are bounded together. Fill with cw_virtualization_config_default.
@@ -734,6 +800,8 @@ typedef struct cw_vgpu_config {
     int32_t precision;
     // Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
     float compute_share;
+    // The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    float compute_cap;
     // A name for people, or NULL.
     const char *name;
 } cw_vgpu_config;
@@ -902,37 +970,208 @@ typedef struct cw_vmem_info {
     uint64_t total_pause_ns;
 } cw_vmem_info;
 
-// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
-typedef struct cw_device_usage {
-    // sizeof(cw_device_usage), set by the caller.
+// CUDA C++ with what its compilation depends on. All zeros but struct_size and text is a source with nothing beside it.
+typedef struct cw_program_source {
+    // sizeof(cw_program_source), set by the caller.
     size_t struct_size;
-    // CW_DEVICE_*.
-    int32_t device_kind;
-    // Index among devices of its kind.
-    int32_t device_ordinal;
-    // Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
-    // mean of its cores, by the system's counters); -1 where nobody tells.
-    float utilization;
-    // Busy part of the last second with work of the tenants, counted as the device counts utilization.
-    float tenants_second;
-    // The same of the last minute.
-    float tenants_minute;
-    // tenants_second over utilization: 1 when all that the device does is their work; -1 when it was idle or does not tell.
-    float tenants_over_device;
-    // Bytes in use by all programs; 0 where nobody tells.
-    uint64_t memory_used;
-    // Bytes of the device; 0 where nobody tells.
-    uint64_t memory_total;
-    // Cores or SMs.
-    uint32_t processors;
-    // Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
-    uint64_t tenants_busy_ns;
-    // Device time of all tenants times the processors that it was used on, in nanoseconds.
-    uint64_t tenants_processor_time_ns;
-} cw_device_usage;
+    // What the compiler calls it in messages; NULL for the module's name.
+    const char *name;
+    // The source.
+    const char *text;
+    // Options of NVRTC: --use_fast_math, -DN=4 … The architecture is the device's.
+    const char *const *options;
+    // How many.
+    size_t option_count;
+    // Folders in which headers are looked for.
+    const char *const *include_paths;
+    // How many.
+    size_t include_path_count;
+    // Names of headers in memory, as #include has them.
+    const char *const *header_names;
+    // Their texts.
+    const char *const *headers;
+    // How many headers.
+    size_t header_count;
+    // Kernels that are wanted by an expression of C++: scale<float, 4>.
+    const char *const *expressions;
+    // How many.
+    size_t expression_count;
+} cw_program_source;
 
-// A function that is called again and again, for figures that are asked for in it.
-typedef void (*cw_monitor_function)(void *user_data);
+// What a host function is told of its call. Valid only inside of it.
+typedef struct cw_host_launch {
+    // sizeof(cw_host_launch).
+    size_t struct_size;
+    // Blocks in x, y and z.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z: the function does the work of all of them.
+    uint32_t block[3];
+    // The block that this call is for; zeros when it is called once a launch.
+    uint32_t index[3];
+    // Which of the node's threads this is.
+    uint32_t worker;
+    // How many there are.
+    uint32_t workers;
+    // Bytes at shared.
+    uint32_t shared_bytes;
+    // The block's own scratch memory, aligned to 64; what is in it at first is undefined.
+    void *shared;
+} cw_host_launch;
+
+// One argument of a kernel.
+typedef struct cw_argument {
+    // CW_ARGUMENT_*.
+    int32_t kind;
+    // Bytes of a struct; ignored for other kinds.
+    uint32_t size;
+    // The bits of the value (a 32-bit one in the low half); for a struct the address of its bytes, which are copied.
+    uint64_t value;
+} cw_argument;
+
+// A host function: does the work of a block, or of a whole launch. Returns CW_OK or an error code, which ends the
+// execution as failed. arguments are as many as were registered; structs at the address in value. It may run on several
+// threads at a time.
+typedef cw_status (*cw_host_function)(void *user_data,
+                                      const struct cw_host_launch *launch,
+                                      const struct cw_argument *arguments,
+                                      size_t count);
+
+// A kernel to execute. Fill with cw_kernel_call_default.
+typedef struct cw_kernel_call {
+    // sizeof(cw_kernel_call), set by the caller.
+    size_t struct_size;
+    // Its name: of a kernel in a loaded module, of a registered host function, or of a built-in kernel, in this order.
+    const char *name;
+    // The module in which it is; NULL for any.
+    const char *module;
+    // Blocks in x, y and z. Built-in kernels choose their own shape; the given one must be possible all the same.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z.
+    uint32_t block[3];
+    // Bytes of dynamic shared memory of each block.
+    uint32_t shared;
+    // 1 when all blocks must run at once, so that the kernel may synchronise its whole grid.
+    int32_t cooperative;
+    // Its arguments.
+    const struct cw_argument *arguments;
+    // How many.
+    size_t argument_count;
+    // Milliseconds from submission to the end; 0 for the unit's own bound. Late work that has not begun is withdrawn, late
+    // work that can be stopped is stopped; other late work runs on and is told as timed out.
+    double timeout_ms;
+} cw_kernel_call;
+
+// What is told of an execution.
+typedef struct cw_execution_info {
+    // sizeof(cw_execution_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t execution;
+    // Index of its stream.
+    int32_t stream;
+    // CW_EXECUTION_*.
+    int32_t state;
+    // Status it failed with, or CW_OK.
+    cw_status status;
+    // 1 while it is on the device: also late work that runs on, and work that will stop at its next poll.
+    int32_t running;
+    // Why it failed, was cancelled or timed out, NUL-terminated, cut to fit.
+    char error[512];
+} cw_execution_info;
+
+// A matrix product C = alpha op(A) op(B) + beta C, row-major. Fill with cw_matmul_default.
+typedef struct cw_matmul {
+    // sizeof(cw_matmul), set by the caller.
+    size_t struct_size;
+    // A, m x k, or k x m when it is transposed.
+    const void *a;
+    // B, k x n, or n x k when it is transposed.
+    const void *b;
+    // C, m x n.
+    void *c;
+    // Rows of op(A) and C.
+    int32_t m;
+    // Columns of op(B) and C.
+    int32_t n;
+    // Columns of op(A), rows of op(B).
+    int32_t k;
+    // Elements of A and B, as a number of cudaDataType_t: 0 f32, 1 f64, 2 f16, 3 int8 (C is int32), 14 bf16.
+    int32_t data_type;
+    // 1 when A lies transposed.
+    int32_t transpose_a;
+    // 1 when B lies transposed.
+    int32_t transpose_b;
+    // Elements from one row of A to the next; 0 for its columns.
+    int32_t lda;
+    // Elements from one row of B to the next; 0 for its columns.
+    int32_t ldb;
+    // Elements from one row of C to the next; 0 for its columns.
+    int32_t ldc;
+    // Products, each with matrices of its own.
+    int32_t batch;
+    // Elements from one A to the next; -1 for one behind another, 0 for the same.
+    int64_t stride_a;
+    // Elements from one B to the next; -1 for one behind another, 0 for the same.
+    int64_t stride_b;
+    // Elements from one C to the next; -1 for one behind another.
+    int64_t stride_c;
+    // Factor on the product.
+    double alpha;
+    // Factor on what C holds.
+    double beta;
+} cw_matmul;
+
+// A convolution forward, one group, no dilation: input NCHW, filter OIHW, output NCHW.
+typedef struct cw_convolution {
+    // sizeof(cw_convolution), set by the caller.
+    size_t struct_size;
+    // The input.
+    const void *input;
+    // The filter.
+    const void *filter;
+    // The output.
+    void *output;
+    // Images.
+    int32_t batch;
+    // Channels of the input.
+    int32_t in_channels;
+    // Channels of the output.
+    int32_t out_channels;
+    // Rows of an image.
+    int32_t height;
+    // Columns of an image.
+    int32_t width;
+    // Rows and columns of the filter.
+    int32_t kernel;
+    // Pixels from one application of the filter to the next.
+    int32_t stride;
+    // Zeros around the image, less than kernel.
+    int32_t padding;
+    // Elements as a number of cudaDataType_t: 0 f32, 2 f16, 3 int8 (the output is int32), 14 bf16.
+    int32_t data_type;
+} cw_convolution;
+
+// An activation of a dense NCHW tensor.
+typedef struct cw_activation {
+    // sizeof(cw_activation), set by the caller.
+    size_t struct_size;
+    // relu, leaky_relu, sigmoid, tanh, gelu, silu, softmax (over the channels) …; an unknown name's error lists all.
+    const char *name;
+    // The input.
+    const void *input;
+    // The output; may be the input.
+    void *output;
+    // Images.
+    int32_t batch;
+    // Channels.
+    int32_t channels;
+    // Rows.
+    int32_t height;
+    // Columns.
+    int32_t width;
+    // Elements as a number of cudaDataType_t: 0 f32, 2 f16, 14 bf16.
+    int32_t data_type;
+} cw_activation;
 
 // Success.
 #define CW_OK 0
@@ -2677,6 +2916,21 @@ CW_API cw_status cw_vcompute_set_tensor_cores(int32_t virtual_gpu, int32_t on);
 // Changes what the unit's matrix work may round to (CW_PRECISION_*), from the next operation on.
 CW_API cw_status cw_vcompute_set_precision(int32_t virtual_gpu, int32_t precision);
 
+// The most of its processors' time that the unit gets from now on, above 0 to 1, also when nobody else wants them; 0 for no
+// cap.
+CW_API
+cw_status cw_vcompute_set_cap(int32_t virtual_gpu,
+                              float compute_cap);
+
+// Gives the unit another number of cores or SMs (0: the whole device; on a GPU whole groups) while it lives: what is on the
+// device ends where it is, what comes after runs on the new ones, in order.
+CW_API
+cw_status cw_vcompute_scale(int32_t virtual_gpu,
+                            int32_t processors);
+
+// Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+CW_API cw_status cw_vcompute_set_timeout(int32_t virtual_gpu, double timeout_ms);
+
 // Fills a configuration with defaults: the default device, at most 16 virtual GPUs.
 //
 // config must be valid for a write.
@@ -2911,36 +3165,143 @@ CW_API cw_status cw_vmem_set_limit(int32_t virtual_gpu, uint64_t size);
 // Changes the bytes that are set aside for a space; refused when the device has not so many left to promise.
 CW_API cw_status cw_vmem_set_floor(int32_t virtual_gpu, uint64_t size);
 
-// The driver's device as a whole, beside what the tenants of this process had of it. Set usage->struct_size first.
+// Loads PTX, a cubin or a fatbin (told by its content) as the module module of the virtual GPU.
 //
-// usage must be valid for reads and writes.
+// module must be NUL-terminated, image valid for reads of size bytes.
 CW_API
-cw_status cw_virtualization_device_usage(struct cw_device_usage *usage);
+cw_status cw_vcompute_module_load(int32_t virtual_gpu,
+                                  const char *module,
+                                  const void *image,
+                                  size_t size);
 
-// Calls function every interval_ms milliseconds (10 to 86,400,000), for the first time that long from now, on one thread of
-// its own and with no lock held, until another function is set, a function of NULL is, or the driver is shut down. It may
-// call Cogniware, this function included. drop runs when the last call has returned; when the call that replaces it
-// or shuts down returns, that has happened, unless it is made by function itself. On an error the one before goes on.
+// The same from a file.
 //
-// function and drop must be safe to call with user_data from any thread.
-CW_API
-cw_status cw_virtualization_monitor_set(cw_monitor_function function,
-                                        void *user_data,
-                                        cw_drop_function drop,
-                                        uint64_t interval_ms);
+// Texts must be NUL-terminated.
+CW_API cw_status cw_vcompute_module_load_file(int32_t virtual_gpu, const char *module, const char *path);
 
-// Writes what cw_profiler_prometheus tells to the file at path now, and again every interval_ms milliseconds (10 to
-// 86,400,000), until another path is published, cw_virtualization_publish_stop is called or the driver is shut down, when
-// it is written once more. Readers see a whole text each time. The file stays. On an error what was published before goes on.
+// Compiles CUDA C++ by NVRTC, which is found at run time, and loads it as the module module. Images are kept on disk by a
+// hash of all that they depend on. What the compiler said goes to the caller's buffer, which may be NULL with a length of 0;
+// when it refuses, what it said is in the error.
 //
-// path must be NUL-terminated.
+// Texts must be NUL-terminated, source valid; the buffer as the contract says, needed may be NULL.
 CW_API
-cw_status cw_virtualization_publish(const char *path,
-                                    uint64_t interval_ms);
+cw_status cw_vcompute_module_compile(int32_t virtual_gpu,
+                                     const char *module,
+                                     const struct cw_program_source *source,
+                                     char *buffer,
+                                     size_t length,
+                                     size_t *needed);
 
-// Ends publishing: the metrics are written once more, and the file stays. Does nothing when nothing is published.
+// Unloads a module after everything on the device has finished.
+//
+// module must be NUL-terminated.
+CW_API cw_status cw_vcompute_module_unload(int32_t virtual_gpu, const char *module);
+
+// Registers a function of the application as the kernel name of the virtual GPU. It runs on the CPU device alone; on a GPU
+// it may be registered, and executing it is an error. kinds are CW_ARGUMENT_* of its parameters, sizes the bytes of those
+// that are structs (NULL when none is). With per_block 1 it is called for each block of the grid, by all cores of the unit;
+// with 0 once a launch. drop runs once, when it was unregistered and its last execution has ended, or the virtual GPU is
+// gone; at once when this call fails.
+//
+// name must be NUL-terminated, the arrays readable for count elements, the function callable with user_data from any
+// thread.
 CW_API
-cw_status cw_virtualization_publish_stop(void);
+cw_status cw_vcompute_register_kernel(int32_t virtual_gpu,
+                                      const char *name,
+                                      const int32_t *kinds,
+                                      const uint32_t *sizes,
+                                      size_t count,
+                                      int32_t per_block,
+                                      cw_host_function function,
+                                      void *user_data,
+                                      cw_drop_function drop);
+
+// Takes a registered function out; CW_ERROR_BUSY while it is queued or runs.
+//
+// name must be NUL-terminated.
+CW_API cw_status cw_vcompute_unregister_kernel(int32_t virtual_gpu, const char *name);
+
+// Fills a kernel call with defaults: no name, one block of one thread, no arguments.
+//
+// call must be valid for a write.
+CW_API cw_status cw_kernel_call_default(struct cw_kernel_call *call);
+
+// Queues a kernel on a stream of the unit (0 to the number of streams - 1) once its name, shape, arguments and memory were found
+// right. *execution (may be NULL) gets its number. What goes wrong later belongs to the execution and to the next
+// cw_vcompute_synchronize.
+//
+// call must be valid, its texts NUL-terminated, its structs readable; execution null or valid for a write.
+CW_API
+cw_status cw_vcompute_execute(int32_t virtual_gpu,
+                              const struct cw_kernel_call *call,
+                              int32_t stream,
+                              int32_t *execution);
+
+// The number of the unit's latest execution, of whatever kind; 0 when there was none.
+//
+// execution must be valid for a write.
+CW_API cw_status cw_vcompute_last_execution(int32_t virtual_gpu, int32_t *execution);
+
+// Where an execution stands; waits for its end for at most timeout_ms milliseconds (0: not at all). Set info->struct_size
+// first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_vcompute_execution(int32_t virtual_gpu,
+                                int32_t execution,
+                                double timeout_ms,
+                                struct cw_execution_info *info);
+
+// Cancels an execution: queued work is withdrawn; built-in work and host functions stop at their next poll (at most 5 ms, a
+// block of a host function). *how (may be NULL) gets CW_STOPPED_*. Any other work on the device cannot be stopped, which is
+// CW_ERROR_UNSUPPORTED; what has ended is CW_ERROR_NOT_FOUND and says how.
+//
+// how must be null or valid for a write.
+CW_API
+cw_status cw_vcompute_cancel(int32_t virtual_gpu,
+                             int32_t execution,
+                             int32_t *how);
+
+// The names of all kernels that the virtual GPU can execute, each with own or the signature of the built-in one. Free the map.
+//
+// kernels must be valid for a write.
+CW_API
+cw_status cw_vcompute_kernels(int32_t virtual_gpu,
+                              struct cw_map **kernels);
+
+// Fills a product with defaults: dense matrices that do not lie transposed, alpha 1, beta 0, one product of f32.
+//
+// product must be valid for a write.
+CW_API
+cw_status cw_matmul_default(struct cw_matmul *product);
+
+// Queues a matrix product on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// product must be valid, execution null or valid for a write; the matrices must stay allocated until it has run.
+CW_API
+cw_status cw_vgpu_matrix_multiply(int32_t virtual_gpu,
+                                  const struct cw_matmul *product,
+                                  int32_t stream,
+                                  int32_t *execution);
+
+// Queues a convolution on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// convolution must be valid, execution null or valid for a write; the tensors must stay allocated until it has run.
+CW_API
+cw_status cw_vgpu_convolution_forward(int32_t virtual_gpu,
+                                      const struct cw_convolution *convolution,
+                                      int32_t stream,
+                                      int32_t *execution);
+
+// Queues an activation on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// activation must be valid, its name NUL-terminated, execution null or valid for a write; the tensors must stay allocated
+// until it has run.
+CW_API
+cw_status cw_vgpu_activation_forward(int32_t virtual_gpu,
+                                     const struct cw_activation *activation,
+                                     int32_t stream,
+                                     int32_t *execution);
 
 #ifdef __cplusplus
 }  // extern "C"

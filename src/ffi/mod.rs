@@ -55,7 +55,9 @@ mod virtual_gpu;
 mod virtual_layout;
 mod virtual_memory;
 mod virtual_monitor;
+mod virtual_programs;
 mod virtual_types;
+mod virtual_work;
 
 pub use types::*;
 pub use virtual_types::*;

@@ -4,9 +4,21 @@ use super::guard::{guard, input, out, struct_size, write_list};
 use super::types::cw_status;
 use super::virtual_gpu::{count as number, flag, nanos, stream as chosen};
 use super::virtual_types::{cw_vcompute_config, cw_vcompute_info, cw_vcompute_unit};
+use crate::Result;
 use crate::compute::Priority;
-use crate::virtualization::{ComputeConfig, ComputeManager, Precision, UnitConfig, UnitInfo};
+use crate::virtualization::{self, ComputeConfig, ComputeManager, UnitConfig, UnitInfo, precision};
 use std::ffi::c_void;
+use std::time::Duration;
+
+/// A cap as C has it: 0 for none.
+pub(super) fn cap(part: f32) -> Option<f32> {
+    (part != 0.0).then_some(part)
+}
+
+/// A bound in milliseconds: 0 for none.
+pub(super) fn bound(argument: &str, ms: f64) -> Result<Option<Duration>> {
+    if ms == 0.0 { Ok(None) } else { super::virtual_layout::pause(argument, ms).map(Some) }
+}
 
 /// Fills a configuration with defaults: the default device, at most 64 compute units, scaling allowed.
 ///
@@ -89,6 +101,8 @@ pub unsafe extern "C" fn cw_vcompute_unit_default(unit: *mut cw_vcompute_unit) -
             precision: d.precision as i32,
             compute_share: d.share,
             priority: d.priority as i32,
+            compute_cap: 0.0,
+            timeout_ms: 0.0,
         };
         Ok(())
     })
@@ -110,9 +124,11 @@ pub unsafe extern "C" fn cw_vcompute_create(virtual_gpu: i32, unit: *const cw_vc
                 processors: number("numComputeUnits", unit.processors)?,
                 streams: number("numStreams", unit.streams)?,
                 tensor_cores: flag("tensor_cores", unit.tensor_cores)?,
-                precision: Precision::from_number(unit.precision)?,
+                precision: precision(unit.precision)?,
                 share: unit.compute_share,
                 priority: Priority::from_number(unit.priority)?,
+                cap: cap(unit.compute_cap),
+                timeout: bound("timeout_ms", unit.timeout_ms)?,
             };
         }
         ComputeManager::global().create(virtual_gpu, &wanted)
@@ -140,16 +156,23 @@ pub(super) fn unit_to_c(info: &UnitInfo, struct_size: usize) -> cw_vcompute_info
         device_time_ns: info.device_time.as_nanos() as u64,
         wait_time_ns: info.wait.as_nanos() as u64,
         admissions: info.admissions,
-        processor_time_ns: nanos(info.activity.processor_time),
-        queue_wait_ns: nanos(info.activity.queued),
-        launches: info.activity.latency.count,
-        utilization_second: info.activity.utilization.second as f32,
-        utilization_minute: info.activity.utilization.minute as f32,
-        share_second: info.activity.got.second as f32,
-        share_minute: info.activity.got.minute as f32,
-        latency_mean_ns: nanos(info.activity.latency.mean),
-        latency_p50_ns: nanos(info.activity.latency.p50),
-        latency_p99_ns: nanos(info.activity.latency.p99),
+        processor_time_ns: nanos(info.processor_time),
+        queue_wait_ns: nanos(info.work.waited),
+        launches: info.work.launches,
+        pending: info.work.pending,
+        failed: info.work.failed,
+        cancelled: info.work.cancelled,
+        timed_out: info.work.timed_out,
+        utilization_second: info.utilization.second,
+        utilization_minute: info.utilization.minute,
+        share_got: info.share_got.second as f32,
+        share_got_minute: info.share_got.minute as f32,
+        latency_mean_ns: nanos(info.latency.mean),
+        latency_p50_ns: nanos(info.latency.p50),
+        latency_p99_ns: nanos(info.latency.p99),
+        precision: info.precision as i32,
+        compute_cap: info.cap.unwrap_or(0.0),
+        tensor_cores: i32::from(info.streams > 0 && info.math != crate::ops::Math::Plain),
     }
 }
 
@@ -218,6 +241,32 @@ pub extern "C" fn cw_vcompute_set_tensor_cores(virtual_gpu: i32, on: i32) -> cw_
 #[unsafe(no_mangle)]
 pub extern "C" fn cw_vcompute_set_precision(virtual_gpu: i32, precision: i32) -> cw_status {
     guard(call!("cw_vcompute_set_precision", virtual_gpu, precision), || {
-        ComputeManager::global().set_precision(virtual_gpu, Precision::from_number(precision)?)
+        ComputeManager::global().set_precision(virtual_gpu, virtualization::precision(precision)?)
+    })
+}
+
+/// The most of its processors' time that the unit gets from now on, above 0 to 1, also when nobody else wants them; 0 for no
+/// cap.
+#[unsafe(no_mangle)]
+pub extern "C" fn cw_vcompute_set_cap(virtual_gpu: i32, compute_cap: f32) -> cw_status {
+    guard(call!("cw_vcompute_set_cap", virtual_gpu, compute_cap), || {
+        ComputeManager::global().set_cap(virtual_gpu, cap(compute_cap))
+    })
+}
+
+/// Gives the unit another number of cores or SMs (0: the whole device; on a GPU whole groups) while it lives: what is on the
+/// device ends where it is, what comes after runs on the new ones, in order.
+#[unsafe(no_mangle)]
+pub extern "C" fn cw_vcompute_scale(virtual_gpu: i32, processors: i32) -> cw_status {
+    guard(call!("cw_vcompute_scale", virtual_gpu, processors), || {
+        ComputeManager::global().scale(virtual_gpu, number("numComputeUnits", processors)?)
+    })
+}
+
+/// Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+#[unsafe(no_mangle)]
+pub extern "C" fn cw_vcompute_set_timeout(virtual_gpu: i32, timeout_ms: f64) -> cw_status {
+    guard(call!("cw_vcompute_set_timeout", virtual_gpu, timeout_ms), || {
+        ComputeManager::global().set_timeout(virtual_gpu, bound("timeout_ms", timeout_ms)?)
     })
 }

@@ -9,7 +9,7 @@ use super::virtual_types::{cw_vgpu_config, cw_vgpu_info, cw_virtualization_confi
 use crate::compute::Priority;
 use crate::memory::Allocation;
 use crate::virtualization::{
-    self, CopyKind, Driver, DriverConfig, GpuConfig, GpuInfo, Precision, UnitConfig,
+    self, CopyKind, Driver, DriverConfig, GpuConfig, GpuInfo, UnitConfig, precision,
 };
 use crate::{Error, Result};
 use std::ffi::c_void;
@@ -163,6 +163,7 @@ pub unsafe extern "C" fn cw_vgpu_config_default(config: *mut cw_vgpu_config) -> 
             tensor_cores: i32::from(unit.tensor_cores),
             precision: unit.precision as i32,
             compute_share: unit.share,
+            compute_cap: 0.0,
             name: std::ptr::null(),
         };
         Ok(())
@@ -191,9 +192,11 @@ pub unsafe extern "C" fn cw_vgpu_create(config: *const cw_vgpu_config) -> cw_sta
                 processors: count("numComputeUnits", config.processors)?,
                 streams: count("numStreams", config.streams)?,
                 tensor_cores: flag("tensor_cores", config.tensor_cores)?,
-                precision: Precision::from_number(config.precision)?,
+                precision: precision(config.precision)?,
                 share: config.compute_share,
                 priority: Priority::from_number(config.priority)?,
+                cap: super::virtual_compute::cap(config.compute_cap),
+                timeout: None,
             },
         })
     })
@@ -248,6 +251,7 @@ fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
         rejections: info.memory.rejections,
         compactions: info.compactions.compactions,
         longest_pause_ns: nanos(info.compactions.longest_pause),
+        memory_spilled: info.spill.spilled,
         unit: unit_to_c(&info.unit, size_of::<super::virtual_types::cw_vcompute_info>()),
     }
 }

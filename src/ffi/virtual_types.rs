@@ -2,6 +2,7 @@
 
 #![allow(non_camel_case_types)]
 
+use super::types::cw_status;
 use std::ffi::{c_char, c_void};
 
 /// No virtual GPU has the id.
@@ -26,10 +27,49 @@ pub const CW_COPY_DEVICE_TO_DEVICE: i32 = 3;
 /// As the pointers lie.
 pub const CW_COPY_DEFAULT: i32 = 4;
 
-/// Matrix work loses nothing that its inputs have.
-pub const CW_PRECISION_FULL: i32 = 0;
-/// Inputs of 32 bits may be rounded to what matrix circuits take.
-pub const CW_PRECISION_MIXED: i32 = 1;
+/// Matrix work rounds f32 inputs to nothing less.
+pub const CW_PRECISION_FP32: i32 = 0;
+/// f32 inputs of matrix work may be rounded to 11 bits.
+pub const CW_PRECISION_TF32: i32 = 1;
+/// f32 inputs of matrix work may be rounded to f16.
+pub const CW_PRECISION_FP16: i32 = 2;
+/// f32 inputs of matrix work may be rounded to bf16.
+pub const CW_PRECISION_BF16: i32 = 3;
+
+/// An address in the virtual GPU's memory.
+pub const CW_ARGUMENT_POINTER: i32 = 0;
+/// A signed integer of 32 bits.
+pub const CW_ARGUMENT_I32: i32 = 1;
+/// An unsigned integer of 32 bits.
+pub const CW_ARGUMENT_U32: i32 = 2;
+/// A signed integer of 64 bits.
+pub const CW_ARGUMENT_I64: i32 = 3;
+/// An unsigned integer of 64 bits.
+pub const CW_ARGUMENT_U64: i32 = 4;
+/// A number of 32 bits.
+pub const CW_ARGUMENT_F32: i32 = 5;
+/// A number of 64 bits.
+pub const CW_ARGUMENT_F64: i32 = 6;
+/// A struct by value.
+pub const CW_ARGUMENT_BYTES: i32 = 7;
+
+/// Not on the device yet.
+pub const CW_EXECUTION_QUEUED: i32 = 0;
+/// On the device's stream, or running.
+pub const CW_EXECUTION_RUNNING: i32 = 1;
+/// Ended well.
+pub const CW_EXECUTION_FINISHED: i32 = 2;
+/// It could not be put on the stream, or the device reported an error.
+pub const CW_EXECUTION_FAILED: i32 = 3;
+/// Withdrawn or stopped.
+pub const CW_EXECUTION_CANCELLED: i32 = 4;
+/// Late.
+pub const CW_EXECUTION_TIMED_OUT: i32 = 5;
+
+/// It had not begun and will not.
+pub const CW_STOPPED_WITHDRAWN: i32 = 0;
+/// It was told to stop, and does so at its next poll.
+pub const CW_STOPPED_STOPPING: i32 = 1;
 
 /// Instead of a stream's index: the call waits (copies, fills), or all streams are meant (waiting). No index is mistaken
 /// for it: -1 is an error like every other that is out of range.
@@ -73,6 +113,8 @@ pub struct cw_vgpu_config {
     pub precision: i32,
     /// Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
     pub compute_share: f32,
+    /// The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    pub compute_cap: f32,
     /// A name for people, or `NULL`.
     pub name: *const c_char,
 }
@@ -111,6 +153,8 @@ pub struct cw_vgpu_info {
     pub compactions: u64,
     /// The longest that one held its work up at a time, in nanoseconds.
     pub longest_pause_ns: u64,
+    /// Of the bytes charged: in host memory instead of the device's.
+    pub memory_spilled: u64,
     /// Its compute unit; all 0 when it has none.
     pub unit: cw_vcompute_info,
 }
@@ -294,6 +338,10 @@ pub struct cw_vcompute_unit {
     pub compute_share: f32,
     /// `CW_PRIORITY_*`.
     pub priority: i32,
+    /// The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    pub compute_cap: f32,
+    /// Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+    pub timeout_ms: f64,
 }
 
 /// The figures of a compute unit at one moment.
@@ -324,26 +372,263 @@ pub struct cw_vcompute_info {
     pub wait_time_ns: u64,
     /// How often it was let onto its processors.
     pub admissions: u64,
-    /// Device time times the processors that it was used on (SM-seconds), in nanoseconds.
+    /// Device time times the processors it was used on (SM-seconds), in nanoseconds.
     pub processor_time_ns: u64,
-    /// Time that pieces of work have waited between submission and their beginning, added up, in nanoseconds.
+    /// Time that work has waited between submission and the stream, in nanoseconds.
     pub queue_wait_ns: u64,
-    /// Pieces of work that have ended: launches, steps of LLMs, tasks.
+    /// Work put on the streams; each piece of piecewise work counts.
     pub launches: u64,
-    /// Part of the last second in which its processors ran its work, 0 to 1.
-    pub utilization_second: f32,
+    /// Work that is queued now.
+    pub pending: u64,
+    /// Executions that failed.
+    pub failed: u64,
+    /// Executions that were cancelled.
+    pub cancelled: u64,
+    /// Executions that were late.
+    pub timed_out: u64,
+    /// Part of the last second in which its work ran.
+    pub utilization_second: f64,
+    /// Part of the last minute, or of its life where that is shorter, in which its work ran.
+    pub utilization_minute: f64,
+    /// Its part of what all tenants of its device (LLMs are among them) used of it in the last second; 0 when nobody used any.
+    pub share_got: f32,
     /// The same of the last minute.
-    pub utilization_minute: f32,
-    /// Its part of what all tenants of the device (LLMs are among them) used of it in the last second; 0 when none ran.
-    pub share_second: f32,
-    /// The same of the last minute.
-    pub share_minute: f32,
+    pub share_got_minute: f32,
     /// The mean time from submission to the end of all its work, in nanoseconds.
     pub latency_mean_ns: u64,
     /// The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
     pub latency_p50_ns: u64,
     /// What 99 of 100 of these are below, in nanoseconds.
     pub latency_p99_ns: u64,
+    /// `CW_PRECISION_*`.
+    pub precision: i32,
+    /// The most of its processors' time that it gets; 0 for no cap.
+    pub compute_cap: f32,
+    /// 1 when its matrix work may use matrix circuits.
+    pub tensor_cores: i32,
+}
+
+/// One argument of a kernel.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_argument {
+    /// `CW_ARGUMENT_*`.
+    pub kind: i32,
+    /// Bytes of a struct; ignored for other kinds.
+    pub size: u32,
+    /// The bits of the value (a 32-bit one in the low half); for a struct the address of its bytes, which are copied.
+    pub value: u64,
+}
+
+/// A kernel to execute. Fill with `cw_kernel_call_default`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_kernel_call {
+    /// `sizeof(cw_kernel_call)`, set by the caller.
+    pub struct_size: usize,
+    /// Its name: of a kernel in a loaded module, of a registered host function, or of a built-in kernel, in this order.
+    pub name: *const c_char,
+    /// The module in which it is; `NULL` for any.
+    pub module: *const c_char,
+    /// Blocks in x, y and z. Built-in kernels choose their own shape; the given one must be possible all the same.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of each block.
+    pub shared: u32,
+    /// 1 when all blocks must run at once, so that the kernel may synchronise its whole grid.
+    pub cooperative: i32,
+    /// Its arguments.
+    pub arguments: *const cw_argument,
+    /// How many.
+    pub argument_count: usize,
+    /// Milliseconds from submission to the end; 0 for the unit's own bound. Late work that has not begun is withdrawn, late
+    /// work that can be stopped is stopped; other late work runs on and is told as timed out.
+    pub timeout_ms: f64,
+}
+
+/// What is told of an execution.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_execution_info {
+    /// `sizeof(cw_execution_info)`, set by the caller.
+    pub struct_size: usize,
+    /// Its number.
+    pub execution: i32,
+    /// Index of its stream.
+    pub stream: i32,
+    /// `CW_EXECUTION_*`.
+    pub state: i32,
+    /// Status it failed with, or `CW_OK`.
+    pub status: cw_status,
+    /// 1 while it is on the device: also late work that runs on, and work that will stop at its next poll.
+    pub running: i32,
+    /// Why it failed, was cancelled or timed out, NUL-terminated, cut to fit.
+    pub error: [c_char; 512],
+}
+
+/// What a host function is told of its call. Valid only inside of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_host_launch {
+    /// `sizeof(cw_host_launch)`.
+    pub struct_size: usize,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y and z: the function does the work of all of them.
+    pub block: [u32; 3],
+    /// The block that this call is for; zeros when it is called once a launch.
+    pub index: [u32; 3],
+    /// Which of the node's threads this is.
+    pub worker: u32,
+    /// How many there are.
+    pub workers: u32,
+    /// Bytes at `shared`.
+    pub shared_bytes: u32,
+    /// The block's own scratch memory, aligned to 64; what is in it at first is undefined.
+    pub shared: *mut c_void,
+}
+
+/// A host function: does the work of a block, or of a whole launch. Returns `CW_OK` or an error code, which ends the
+/// execution as failed. `arguments` are as many as were registered; structs at the address in `value`. It may run on several
+/// threads at a time.
+pub type cw_host_function = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        launch: *const cw_host_launch,
+        arguments: *const cw_argument,
+        count: usize,
+    ) -> cw_status,
+>;
+
+/// A matrix product `C = alpha op(A) op(B) + beta C`, row-major. Fill with `cw_matmul_default`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_matmul {
+    /// `sizeof(cw_matmul)`, set by the caller.
+    pub struct_size: usize,
+    /// A, m x k, or k x m when it is transposed.
+    pub a: *const c_void,
+    /// B, k x n, or n x k when it is transposed.
+    pub b: *const c_void,
+    /// C, m x n.
+    pub c: *mut c_void,
+    /// Rows of op(A) and C.
+    pub m: i32,
+    /// Columns of op(B) and C.
+    pub n: i32,
+    /// Columns of op(A), rows of op(B).
+    pub k: i32,
+    /// Elements of A and B, as a number of `cudaDataType_t`: 0 f32, 1 f64, 2 f16, 3 int8 (C is int32), 14 bf16.
+    pub data_type: i32,
+    /// 1 when A lies transposed.
+    pub transpose_a: i32,
+    /// 1 when B lies transposed.
+    pub transpose_b: i32,
+    /// Elements from one row of A to the next; 0 for its columns.
+    pub lda: i32,
+    /// Elements from one row of B to the next; 0 for its columns.
+    pub ldb: i32,
+    /// Elements from one row of C to the next; 0 for its columns.
+    pub ldc: i32,
+    /// Products, each with matrices of its own.
+    pub batch: i32,
+    /// Elements from one A to the next; -1 for one behind another, 0 for the same.
+    pub stride_a: i64,
+    /// Elements from one B to the next; -1 for one behind another, 0 for the same.
+    pub stride_b: i64,
+    /// Elements from one C to the next; -1 for one behind another.
+    pub stride_c: i64,
+    /// Factor on the product.
+    pub alpha: f64,
+    /// Factor on what C holds.
+    pub beta: f64,
+}
+
+/// A convolution forward, one group, no dilation: input NCHW, filter OIHW, output NCHW.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_convolution {
+    /// `sizeof(cw_convolution)`, set by the caller.
+    pub struct_size: usize,
+    /// The input.
+    pub input: *const c_void,
+    /// The filter.
+    pub filter: *const c_void,
+    /// The output.
+    pub output: *mut c_void,
+    /// Images.
+    pub batch: i32,
+    /// Channels of the input.
+    pub in_channels: i32,
+    /// Channels of the output.
+    pub out_channels: i32,
+    /// Rows of an image.
+    pub height: i32,
+    /// Columns of an image.
+    pub width: i32,
+    /// Rows and columns of the filter.
+    pub kernel: i32,
+    /// Pixels from one application of the filter to the next.
+    pub stride: i32,
+    /// Zeros around the image, less than `kernel`.
+    pub padding: i32,
+    /// Elements as a number of `cudaDataType_t`: 0 f32, 2 f16, 3 int8 (the output is int32), 14 bf16.
+    pub data_type: i32,
+}
+
+/// An activation of a dense NCHW tensor.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_activation {
+    /// `sizeof(cw_activation)`, set by the caller.
+    pub struct_size: usize,
+    /// `relu`, `leaky_relu`, `sigmoid`, `tanh`, `gelu`, `silu`, `softmax` (over the channels) …; an unknown name's error lists all.
+    pub name: *const c_char,
+    /// The input.
+    pub input: *const c_void,
+    /// The output; may be the input.
+    pub output: *mut c_void,
+    /// Images.
+    pub batch: i32,
+    /// Channels.
+    pub channels: i32,
+    /// Rows.
+    pub height: i32,
+    /// Columns.
+    pub width: i32,
+    /// Elements as a number of `cudaDataType_t`: 0 f32, 2 f16, 14 bf16.
+    pub data_type: i32,
+}
+
+/// CUDA C++ with what its compilation depends on. All zeros but `struct_size` and `text` is a source with nothing beside it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_program_source {
+    /// `sizeof(cw_program_source)`, set by the caller.
+    pub struct_size: usize,
+    /// What the compiler calls it in messages; `NULL` for the module's name.
+    pub name: *const c_char,
+    /// The source.
+    pub text: *const c_char,
+    /// Options of NVRTC: `--use_fast_math`, `-DN=4` … The architecture is the device's.
+    pub options: *const *const c_char,
+    /// How many.
+    pub option_count: usize,
+    /// Folders in which headers are looked for.
+    pub include_paths: *const *const c_char,
+    /// How many.
+    pub include_path_count: usize,
+    /// Names of headers in memory, as `#include` has them.
+    pub header_names: *const *const c_char,
+    /// Their texts.
+    pub headers: *const *const c_char,
+    /// How many headers.
+    pub header_count: usize,
+    /// Kernels that are wanted by an expression of C++: `scale<float, 4>`.
+    pub expressions: *const *const c_char,
+    /// How many.
+    pub expression_count: usize,
 }
 
 /// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.

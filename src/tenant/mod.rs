@@ -441,7 +441,8 @@ impl Tenant {
         self.stream_on(&self.node()?, priority)
     }
 
-    fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
+    /// A new stream on this node, which must be one of its device.
+    pub(crate) fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
         let stream = node.stream_create(priority)?;
         stream.set_track(Track::new(
             self.subject(),

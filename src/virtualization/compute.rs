@@ -1,16 +1,19 @@
 //! Compute units of virtual GPUs: what the C++ class `ComputeVirtualizationManager` mirrors.
 
-use super::config::{ComputeConfig, Precision, UnitConfig, check_id, check_share};
+use super::config::{ComputeConfig, UnitConfig, check_cap, check_id, check_share};
 use super::info::UnitInfo;
 use super::started::Switch;
 use super::table::{self, Claim, Unit, VirtualGpu};
+use super::work::{ExecutionInfo, Executions, KernelCall, Lane, Stopped, executions, programs};
 use super::{ends, shares};
 use crate::device::Stream;
-use crate::ops::Math;
+use crate::ops::tensor::Precision;
 use crate::tenant::TenantConfig;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The compute units of this process. Usable from any thread. Every method but [`ComputeManager::initialize`],
 /// [`ComputeManager::is_initialized`] and [`ComputeManager::shutdown`] answers [`Status::NotInitialized`] before
@@ -101,10 +104,7 @@ impl ComputeManager {
         let gpu = table::find(id)?;
         let unit = gpu.unit()?;
         gpu.change(|parts| parts.unit = None);
-        for &stream in &unit.streams {
-            // An error of its last work has nobody left to go to.
-            let _ = gpu.tenant().close_stream(stream);
-        }
+        unit.end(&ends::ended(&gpu));
         let left = claim.settle(&gpu);
         drop(claim);
         ends::tell(&gpu, &left);
@@ -143,7 +143,7 @@ impl ComputeManager {
         let unit = gpu.unit()?;
         let mut asked = unit.asked.lock();
         asked.tensor_cores = on;
-        gpu.tenant().set_math(Some(math(&asked)));
+        gpu.tenant().set_math(Some(asked.rules().math));
         Ok(())
     }
 
@@ -153,8 +153,88 @@ impl ComputeManager {
         let unit = gpu.unit()?;
         let mut asked = unit.asked.lock();
         asked.precision = precision;
-        gpu.tenant().set_math(Some(math(&asked)));
+        gpu.tenant().set_math(Some(asked.rules().math));
         Ok(())
+    }
+
+    /// The most of its processors' time that it gets from now on, also when nobody else wants them; `None` for no cap.
+    pub fn set_cap(&self, id: i32, cap: Option<f32>) -> Result<()> {
+        let gpu = self.find(id)?;
+        let unit = gpu.unit()?;
+        check_cap(cap)?;
+        gpu.tenant().share().set_cap(cap)?;
+        unit.asked.lock().cap = cap;
+        Ok(())
+    }
+
+    /// Gives the unit another number of cores or SMs (0: the whole device; on a GPU whole groups) while it lives: what is on
+    /// the device ends where it is, what comes after runs on the new ones, in order. Nothing changes when that fails.
+    ///
+    /// Errors: [`Status::Unsupported`] when the configuration forbids it; more than the device has.
+    pub fn scale(&self, id: i32, processors: u32) -> Result<()> {
+        let started = self.switch.get()?;
+        let gpu = self.find(id)?;
+        let unit = gpu.unit()?;
+        if !started.config.scaling {
+            return Err(Error::unsupported("enableDynamicScaling is off")
+                .advise("initialize the compute virtualization manager with it on"));
+        }
+        let tenant = gpu.tenant();
+        let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
+        if processors > all {
+            return Err(Error::argument(
+                "numComputeUnits",
+                format!("{processors} asked for, the device has {all}"),
+            ));
+        }
+        let mut asked = unit.asked.lock();
+        tenant.scale(if processors == 0 { all } else { processors })?;
+        asked.processors = processors;
+        // Now, and not with their next work: what waits in them goes to the new processors too.
+        unit.lanes.iter().try_for_each(|lane| lane.queue(tenant).map(drop))
+    }
+
+    /// Queues a kernel on a stream once its name, shape, arguments and memory were found right; the number of its execution.
+    pub fn execute(&self, id: i32, call: KernelCall, stream: i32) -> Result<i32> {
+        programs::submit(&*self.find(id)?, stream, call)
+    }
+
+    /// The number of the unit's latest execution; 0 when there was none.
+    pub fn last_execution(&self, id: i32) -> Result<i32> {
+        executions::last(&*self.find(id)?)
+    }
+
+    /// Where an execution stands; with a `timeout`, once it has ended or so much time has passed.
+    pub fn execution(&self, id: i32, number: i32, timeout: Option<Duration>) -> Result<ExecutionInfo> {
+        executions::info(&*self.find(id)?, number, timeout)
+    }
+
+    /// Cancels an execution: queued work is withdrawn; work of pieces and work that polls is told to stop.
+    ///
+    /// Errors: [`Status::NotFound`] for an unknown number and for work that has ended, which the text tells apart;
+    /// [`Status::Unsupported`] for work on the device that cannot be stopped.
+    pub fn cancel(&self, id: i32, number: i32) -> Result<Stopped> {
+        executions::cancel(&*self.find(id)?, number)
+    }
+
+    /// The time from submission to the end that work may take whose call names none; `None` for no bound.
+    pub fn set_timeout(&self, id: i32, timeout: Option<Duration>) -> Result<()> {
+        let unit = self.find(id)?.unit()?;
+        if timeout.is_some_and(|t| t.is_zero()) {
+            return Err(Error::argument("timeoutMs", "must be above 0"));
+        }
+        unit.asked.lock().timeout = timeout;
+        Ok(())
+    }
+
+    /// The programs and host functions of a virtual GPU: what [`ComputeManager::execute`] finds by name.
+    pub fn gpu(&self, id: i32) -> Result<Arc<VirtualGpu>> {
+        self.find(id)
+    }
+
+    /// All kernels that it can execute by name: `own`, or what a built-in one takes and does.
+    pub fn kernels(&self, id: i32) -> Result<BTreeMap<String, String>> {
+        Ok(programs::names(&*self.find(id)?))
     }
 
     fn find(&self, id: i32) -> Result<Arc<VirtualGpu>> {
@@ -164,42 +244,40 @@ impl ComputeManager {
     }
 }
 
-/// By which rules matrix work of such a unit goes.
-fn math(config: &UnitConfig) -> Math {
-    match (config.tensor_cores, config.precision) {
-        (false, _) => Math::Plain,
-        (true, Precision::Full) => Math::Exact,
-        (true, Precision::Mixed) => Math::Fast,
-    }
-}
-
 /// Gives a tenant what a compute unit has. On failure nothing is left.
 pub(super) fn make_unit(gpu: &VirtualGpu, config: &UnitConfig) -> Result<Arc<Unit>> {
     let tenant = gpu.tenant();
     let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
     tenant.set_processors(if config.processors == 0 { all } else { config.processors.min(all) })?;
     tenant.set_priority(config.priority as u8)?;
-    tenant.set_math(Some(math(config)));
-    let mut streams = Vec::with_capacity(config.streams as usize);
-    for _ in 0..config.streams {
-        match tenant.open_stream(tenant.stream_priority()) {
-            Ok(stream) => streams.push(stream),
-            Err(e) => {
-                for stream in streams {
-                    // Ours a moment ago; the error that matters is the one above.
-                    let _ = tenant.close_stream(stream);
-                }
-                return Err(e);
+    tenant.set_math(Some(config.rules().math));
+    tenant.share().set_cap(config.cap)?;
+    let lanes: Result<Vec<Lane>> = (0..config.streams).map(|_| Lane::open(tenant)).collect();
+    let asked = Mutex::new(config.clone());
+    let unit = Arc::new(Unit { asked, lanes: lanes?, executions: Executions::default() });
+    // What runs on a lost device never ends by itself.
+    let weak = Arc::downgrade(&unit);
+    let id = gpu.id();
+    tenant.when_lost(Box::new(move || {
+        if let Some(unit) = weak.upgrade() {
+            for lane in &unit.lanes {
+                let text = format!("the device of virtual GPU {id} was lost");
+                lane.same_queue().end(Error::new(Status::DeviceLost, text));
             }
         }
-    }
-    Ok(Arc::new(Unit { asked: Mutex::new(config.clone()), streams }))
+    }));
+    Ok(unit)
 }
 
 /// Waits for one stream of a virtual GPU, or for all.
 pub(super) fn wait(gpu: &VirtualGpu, stream: Option<i32>) -> Result<()> {
+    let unit = gpu.unit()?;
     match stream {
-        Some(index) => gpu.stream(index)?.synchronize(),
-        None => gpu.streams()?.iter().try_for_each(|s| s.synchronize()),
+        Some(index) => unit.lane(gpu, index)?.same_queue().synchronize(),
+        None => {
+            // Every one is waited for, also when the first has an error to tell.
+            let outcomes: Vec<_> = unit.lanes.iter().map(|lane| lane.same_queue().synchronize()).collect();
+            outcomes.into_iter().collect()
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::compute::Priority;
 use crate::device::{self, Device};
 use crate::memory::{LARGEST_LIMIT, SpacePolicy, UNIT};
+use crate::ops::tensor::{Precision, Rules};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,26 +81,15 @@ impl Default for ComputeConfig {
     }
 }
 
-/// What matrix work of a virtual GPU may round its inputs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Precision {
-    /// What loses nothing that the inputs have.
-    #[default]
-    Full = 0,
-    /// Inputs of 32 bits may be rounded to the 16 bits (TF32: 19) that matrix circuits take.
-    Mixed = 1,
-}
-
-impl Precision {
-    /// The precision with this number.
-    pub fn from_number(n: i32) -> Result<Precision> {
-        match n {
-            0 => Ok(Precision::Full),
-            1 => Ok(Precision::Mixed),
-            _ => Err(Error::argument("precision", format!("{n} is neither 0 (full) nor 1 (mixed)"))),
-        }
-    }
+/// The precision with this number: 0 f32, 1 TF32, 2 f16, 3 bf16.
+pub fn precision(number: i32) -> Result<Precision> {
+    Ok(match number {
+        0 => Precision::F32,
+        1 => Precision::TF32,
+        2 => Precision::F16,
+        3 => Precision::BF16,
+        _ => return Err(Error::argument("precision", format!("{number} is not in 0 (FP32) to 3 (BF16)"))),
+    })
 }
 
 /// What a compute unit is asked for.
@@ -111,12 +101,16 @@ pub struct UnitConfig {
     pub streams: u32,
     /// Whether matrix work may use matrix circuits.
     pub tensor_cores: bool,
-    /// What matrix work may round to.
+    /// What f32 inputs of matrix work may be rounded to.
     pub precision: Precision,
     /// Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
     pub share: f32,
     /// Who goes first.
     pub priority: Priority,
+    /// The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them.
+    pub cap: Option<f32>,
+    /// The time from submission to the end that work may take whose call names none.
+    pub timeout: Option<Duration>,
 }
 
 impl Default for UnitConfig {
@@ -125,7 +119,9 @@ impl Default for UnitConfig {
             processors: 0,
             streams: 1,
             tensor_cores: true,
-            precision: Precision::Full,
+            precision: Precision::F32,
+            cap: None,
+            timeout: None,
             share: 0.0,
             priority: Priority::Normal,
         }
@@ -140,7 +136,13 @@ impl UnitConfig {
                 format!("{} is not in 1 to {MOST_STREAMS}", self.streams),
             ));
         }
-        check_share(self.share)
+        check_share(self.share)?;
+        check_cap(self.cap)
+    }
+
+    /// By which rules its matrix work goes.
+    pub fn rules(&self) -> Rules {
+        Rules::new(self.tensor_cores, self.precision)
     }
 }
 
@@ -196,6 +198,16 @@ pub(super) fn check_share(share: f32) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument("computeShare", format!("{share} is not in 0 to 1")))
+}
+
+/// Refuses caps that are not above 0 to 1.
+pub(super) fn check_cap(cap: Option<f32>) -> Result<()> {
+    match cap {
+        Some(part) if !(part.is_finite() && part > 0.0 && part <= 1.0) => {
+            Err(Error::argument("computeCap", format!("{part} is not above 0 and up to 1")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses sizes that no space can have.

@@ -8,8 +8,10 @@ use super::memory::work;
 use super::monitor::{self, DeviceUsage, Metrics};
 use super::started::Switch;
 use super::table::{self, Claim, VirtualGpu};
+use super::work::{Activation, Convolution, operations};
 use super::{MemoryManager, ends, shares};
 use crate::memory::Allocation;
+use crate::ops::tensor::{MatMul, Operation};
 use crate::tenant::TenantConfig;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
@@ -204,6 +206,24 @@ impl Driver {
         work::fill(&*self.find(id)?, ptr, value, bytes, stream)
     }
 
+    /// Queues `C = A B`, row-major, or more than that (see [`MatMul`]) on a stream; the number of the execution.
+    pub fn matrix_multiply(&self, id: i32, product: &MatMul, stream: i32) -> Result<i32> {
+        let gpu = self.find(id)?;
+        operations::submit(&gpu, stream, "matrix_multiply", Operation::MatMul(*product), None)
+    }
+
+    /// Queues a convolution on a stream; the number of the execution.
+    pub fn convolution(&self, id: i32, convolution: &Convolution, stream: i32) -> Result<i32> {
+        let gpu = self.find(id)?;
+        operations::submit(&gpu, stream, "convolution_forward", convolution.operation()?, None)
+    }
+
+    /// Queues an activation on a stream; the number of the execution.
+    pub fn activation(&self, id: i32, activation: &Activation<'_>, stream: i32) -> Result<i32> {
+        let gpu = self.find(id)?;
+        operations::submit(&gpu, stream, "activation_forward", activation.operation()?, None)
+    }
+
     /// Waits for everything that was queued on one stream of it, or on all.
     pub fn synchronize(&self, id: i32, stream: Option<i32>) -> Result<()> {
         super::compute::wait(&*self.find(id)?, stream)
@@ -237,7 +257,7 @@ fn bounded(driver: &DriverConfig, config: &GpuConfig) -> Result<()> {
         )
         .advise("destroy one, or initialize with more"));
     }
-    let streams: usize = all.iter().filter_map(|g| Some(g.parts().unit?.streams.len())).sum();
+    let streams: usize = all.iter().filter_map(|g| Some(g.parts().unit?.lanes.len())).sum();
     let wanted = streams as u64 + u64::from(config.unit.streams);
     if driver.most_streams > 0 && wanted > u64::from(driver.most_streams) {
         return Err(Error::new(

@@ -2,6 +2,7 @@
 
 use super::table::{Claim, VirtualGpu};
 use crate::memory::Allocation;
+use crate::{Error, Status};
 use std::sync::Arc;
 
 /// Allocations named one by one in the log.
@@ -9,7 +10,11 @@ const NAMED: usize = 8;
 
 /// Ends all parts; what was still allocated.
 pub(super) fn everything(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
+    let unit = gpu.parts().unit;
     gpu.change(|parts| *parts = super::table::Parts::default());
+    if let Some(unit) = unit {
+        unit.end(&ended(gpu));
+    }
     claim.settle(gpu)
 }
 
@@ -21,14 +26,21 @@ pub(super) fn memory(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
         return left;
     }
     let tenant = gpu.tenant();
-    for stream in gpu.streams().unwrap_or_default() {
-        // An error of its last work belongs to whoever waits for that work.
-        let _ = stream.synchronize();
+    if let Some(unit) = gpu.parts().unit {
+        for lane in &unit.lanes {
+            // Without their errors: these belong to whoever waits for that work.
+            let _ = lane.same_queue().synchronize();
+        }
     }
     let mut left = tenant.space().leaks();
     // Regions and shared images belong to whoever made them.
     left.retain(|a| tenant.free(a.ptr).is_ok());
     left
+}
+
+/// Why work of a virtual GPU does not run any more.
+pub(super) fn ended(gpu: &VirtualGpu) -> Error {
+    Error::new(Status::Cancelled, format!("the compute unit of virtual GPU {} was destroyed", gpu.id()))
 }
 
 /// Writes into the log what had not been freed.

@@ -1,11 +1,14 @@
 //! The figures of virtual GPUs.
 
-use super::monitor::Activity;
+use super::monitor::share_got;
 use super::table::VirtualGpu;
 use crate::Result;
+use crate::compute::{QueueFigures, Utilization};
 use crate::device::DeviceKind;
-use crate::memory::{CompactionFigures, Fragmentation, Usage};
+use crate::memory::{CompactionFigures, Fragmentation, SpillFigures, Usage};
 use crate::ops::Math;
+use crate::ops::tensor::Precision;
+use crate::telemetry::latency::LatencyFigures;
 use std::time::Duration;
 
 /// How a virtual GPU is.
@@ -36,8 +39,8 @@ impl GpuStatus {
         if gpu.parts().unit.is_none() {
             return Ok(GpuStatus::Idle);
         }
-        for stream in gpu.streams()? {
-            if !stream.is_idle()? {
+        for lane in &gpu.unit()?.lanes {
+            if !lane.same_queue().is_idle()? {
                 return Ok(GpuStatus::Busy);
             }
         }
@@ -62,6 +65,8 @@ pub struct GpuInfo {
     pub floor: u64,
     /// Compactions of its memory so far.
     pub compactions: CompactionFigures,
+    /// What moving its memory to the host has cost.
+    pub spill: SpillFigures,
     /// Its compute unit; all 0 when it has none.
     pub unit: UnitInfo,
 }
@@ -78,6 +83,7 @@ impl GpuInfo {
             memory: tenant.space().usage(),
             floor: tenant.account().floor(),
             compactions: tenant.space().compaction_figures(),
+            spill: tenant.space().spill_figures(),
             unit: match gpu.parts().unit {
                 Some(_) => UnitInfo::of(gpu)?,
                 None => UnitInfo::default(),
@@ -157,8 +163,20 @@ pub struct UnitInfo {
     pub wait: Duration,
     /// How often it was let onto its processors.
     pub admissions: u64,
-    /// What it did lately.
-    pub activity: Activity,
+    /// Device time times the processors it was used on: SM-seconds.
+    pub processor_time: Duration,
+    /// What its streams have done and have to do; times and in-flight launches of `device_time` count.
+    pub work: QueueFigures,
+    /// Part of the last second and minute in which its work ran.
+    pub utilization: Utilization,
+    /// Its part of what all tenants of its device used in the last second and minute; see [`share_got`].
+    pub share_got: Utilization,
+    /// How long its work took, from submission to the end.
+    pub latency: LatencyFigures,
+    /// What f32 inputs of matrix work may be rounded to.
+    pub precision: Precision,
+    /// The most of its processors' time that it gets.
+    pub cap: Option<f32>,
 }
 
 impl UnitInfo {
@@ -168,24 +186,39 @@ impl UnitInfo {
         let here = |g: &VirtualGpu| std::sync::Arc::ptr_eq(g.tenant().device(), tenant.device());
         let with = super::table::list().into_iter().filter(|g| g.parts().unit.is_some() && here(g));
         let all: f64 = with.map(|g| g.tenant().share().weight()).sum();
-        let mut busy = 0;
-        for stream in gpu.streams()? {
-            busy += u32::from(!stream.is_idle()?);
+        let (mut busy, mut work) = (0, QueueFigures::default());
+        for lane in &unit.lanes {
+            let queue = lane.same_queue();
+            busy += u32::from(!queue.is_idle()?);
+            let f = queue.figures();
+            work.launches += f.launches;
+            work.waited += f.waited;
+            work.pending += f.pending;
+            work.failed += f.failed;
+            work.cancelled += f.cancelled;
+            work.timed_out += f.timed_out;
         }
+        let used = share.utilization();
         let asked = unit.asked.lock();
         Ok(UnitInfo {
             processors_asked: asked.processors,
             processors: tenant.processors_now(),
-            streams: unit.streams.len() as u32,
+            streams: unit.lanes.len() as u32,
             busy_streams: busy,
             math: tenant.math(),
+            precision: asked.precision,
+            cap: asked.cap,
             share_asked: asked.share,
             share_due: (share.weight() / all.max(f64::MIN_POSITIVE)) as f32,
             priority: share.priority(),
             device_time: share.used(),
             wait: share.waited(),
             admissions: share.admissions(),
-            activity: Activity::of(tenant),
+            processor_time: share.processor_time(),
+            work,
+            utilization: used,
+            share_got: share_got(tenant),
+            latency: share.latency().figures(),
         })
     }
 }

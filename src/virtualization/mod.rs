@@ -16,10 +16,11 @@ pub mod monitor;
 mod shares;
 mod started;
 mod table;
+mod work;
 
 pub use compute::ComputeManager;
 pub use config::{
-    ComputeConfig, DriverConfig, GpuConfig, LONGEST_NAME, MOST_STREAMS, MemoryConfig, Precision, UnitConfig,
+    ComputeConfig, DriverConfig, GpuConfig, LONGEST_NAME, MOST_STREAMS, MemoryConfig, UnitConfig, precision,
 };
 pub use copy::CopyKind;
 pub use driver::Driver;
@@ -27,3 +28,4 @@ pub use info::{GpuInfo, GpuStatus, MemoryInfo, UnitInfo};
 pub use memory::MemoryManager;
 pub use shares::weights;
 pub use table::{VirtualGpu, list, tenant_name};
+pub use work::{Activation, Convolution, ExecutionInfo, KernelCall, Stopped};

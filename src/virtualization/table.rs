@@ -2,14 +2,18 @@
 
 use super::MemoryManager;
 use super::config::UnitConfig;
+use super::work::{Executions, Lane};
 use crate::device::{Device, Stream};
 use crate::memory::Allocation;
+use crate::ops::tensor::Rules;
+use crate::program::Library;
 use crate::tenant::{self, Tenant, TenantConfig};
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The tenant's id of a virtual GPU, as everything that names tenants shows it.
 pub fn tenant_name(id: i32) -> String {
@@ -21,6 +25,7 @@ pub struct VirtualGpu {
     id: i32,
     name: String,
     tenant: Arc<Tenant>,
+    library: Library,
     parts: RwLock<Parts>,
 }
 
@@ -44,8 +49,41 @@ impl Parts {
 /// A compute unit: the streams on which work of a virtual GPU runs, and how it was asked for.
 pub(super) struct Unit {
     pub(super) asked: Mutex<UnitConfig>,
-    /// The tenant's numbers of its streams, by index.
-    pub(super) streams: Vec<u64>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) executions: Executions,
+}
+
+impl Unit {
+    /// The stream at `index`, 0 to the number of its streams - 1.
+    pub(super) fn lane(&self, gpu: &VirtualGpu, index: i32) -> Result<&Lane> {
+        usize::try_from(index).ok().and_then(|i| self.lanes.get(i)).ok_or_else(|| {
+            Error::argument(
+                "streamId",
+                format!("{index} is not in 0 to {} of virtual GPU {}", self.lanes.len() - 1, gpu.id),
+            )
+        })
+    }
+
+    /// By which rules its matrix work goes.
+    pub(super) fn rules(&self) -> Rules {
+        self.asked.lock().rules()
+    }
+
+    /// The time that work may take whose call names none.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.asked.lock().timeout
+    }
+
+    /// Ends its streams: what waits is withdrawn with `why`, what runs is waited for.
+    pub(super) fn end(&self, why: &Error) {
+        for lane in &self.lanes {
+            lane.same_queue().end(why.clone());
+        }
+        for lane in &self.lanes {
+            // Errors of work that nobody waits for any more.
+            let _ = lane.same_queue().synchronize();
+        }
+    }
 }
 
 impl VirtualGpu {
@@ -62,6 +100,11 @@ impl VirtualGpu {
     /// The tenant that it is.
     pub fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
+    }
+
+    /// Its programs and host functions.
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// Whether [`super::Driver::create`] made it.
@@ -94,21 +137,9 @@ impl VirtualGpu {
             .advise("createVirtualMemorySpace makes one"))
     }
 
-    /// The stream at `index`, 0 to the number of its streams - 1.
-    pub(super) fn stream(&self, index: i32) -> Result<Arc<dyn Stream>> {
-        let unit = self.unit()?;
-        let number = usize::try_from(index).ok().and_then(|i| unit.streams.get(i)).ok_or_else(|| {
-            Error::argument(
-                "streamId",
-                format!("{index} is not in 0 to {} of virtual GPU {}", unit.streams.len() - 1, self.id),
-            )
-        })?;
-        self.tenant.stream(*number)
-    }
-
-    /// Every stream of its compute unit, in order.
+    /// Every stream of its compute unit as the device knows it now, in order.
     pub(super) fn streams(&self) -> Result<Vec<Arc<dyn Stream>>> {
-        self.unit()?.streams.iter().map(|&n| self.tenant.stream(n)).collect()
+        self.unit()?.lanes.iter().map(|lane| Ok(lane.queue(&self.tenant)?.stream())).collect()
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Parts)) {
@@ -161,7 +192,8 @@ impl Claim {
         let pages = MemoryManager::global().wished().page_size;
         let tenant = tenant::open_with_pages(&tenant_name(self.0), device, config, pages)?;
         let name = if name.is_empty() { tenant.id().to_owned() } else { name.to_owned() };
-        let gpu = Arc::new(VirtualGpu { id: self.0, name, tenant, parts: RwLock::default() });
+        let library = Library::new(device.clone());
+        let gpu = Arc::new(VirtualGpu { id: self.0, name, tenant, library, parts: RwLock::default() });
         GPUS.write().insert(self.0, gpu.clone());
         Ok(gpu)
     }

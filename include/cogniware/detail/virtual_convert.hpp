@@ -4,7 +4,9 @@
 #define COGNIWARE_DETAIL_VIRTUAL_CONVERT_HPP
 
 #include <cogniware/virtualization/virtualization_types.h>
+
 #include <cogniware/detail/check.hpp>
+#include <functional>
 
 namespace cogniware {
 namespace detail {
@@ -19,24 +21,30 @@ inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     info.numComputeUnits = static_cast<int>(from.processors);
     info.numStreams = static_cast<int>(from.streams);
     info.busyStreams = static_cast<int>(from.busy_streams);
-    info.tensorCoresEnabled = from.math != CW_MATH_PLAIN;
+    info.tensorCoresEnabled = from.tensor_cores != 0;
+    info.precision = static_cast<Precision>(from.precision);
     info.mathMode = from.math;
     info.priority = static_cast<TaskPriority>(from.priority);
+    info.computeUtilization = static_cast<float>(from.utilization_second);
+    info.utilizationMinute = static_cast<float>(from.utilization_minute);
     info.computeShare = from.share_asked;
     info.dueShare = from.share_due;
+    info.gotShare = from.share_got;
+    info.gotShareMinute = from.share_got_minute;
+    info.latencyMeanMs = ms(from.latency_mean_ns);
+    info.latencyP50Ms = ms(from.latency_p50_ns);
+    info.latencyP99Ms = ms(from.latency_p99_ns);
+    info.computeCap = from.compute_cap;
     info.deviceSeconds = static_cast<double>(from.device_time_ns) * 1e-9;
-    info.queueWaitSeconds = static_cast<double>(from.queue_wait_ns) * 1e-9;
-    info.gateWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
-    info.admissions = from.admissions;
     info.processorSeconds = static_cast<double>(from.processor_time_ns) * 1e-9;
+    info.gateWaitSeconds = static_cast<double>(from.wait_time_ns) * 1e-9;
+    info.queueWaitSeconds = static_cast<double>(from.queue_wait_ns) * 1e-9;
     info.launches = from.launches;
-    info.computeUtilization = from.utilization_second;
-    info.computeUtilizationMinute = from.utilization_minute;
-    info.gotShare = from.share_second;
-    info.gotShareMinute = from.share_minute;
-    info.latencyMeanMs = static_cast<double>(from.latency_mean_ns) * 1e-6;
-    info.latencyP50Ms = static_cast<double>(from.latency_p50_ns) * 1e-6;
-    info.latencyP99Ms = static_cast<double>(from.latency_p99_ns) * 1e-6;
+    info.pending = from.pending;
+    info.failed = from.failed;
+    info.cancelled = from.cancelled;
+    info.timedOut = from.timed_out;
+    info.admissions = from.admissions;
     return info;
 }
 
@@ -50,16 +58,17 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
         from.memory_limit == 0
             ? 0.0F
             : static_cast<float>(static_cast<double>(from.memory_held) / static_cast<double>(from.memory_limit));
+    info.computeUtilization = static_cast<float>(from.unit.utilization_second);
     info.memoryLimit = from.memory_limit;
     info.memoryFloor = from.memory_floor;
     info.memoryHeld = from.memory_held;
     info.memoryPeak = from.memory_peak;
     info.memoryPhysical = from.memory_physical;
+    info.memorySpilled = from.memory_spilled;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
     info.compactions = from.compactions;
     info.longestPauseMs = ms(from.longest_pause_ns);
-    info.computeUtilization = from.unit.utilization_second;
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
     return info;
 }
@@ -154,6 +163,77 @@ inline CompactionReport to_cpp(const cw_vmem_compaction& from) {
     report.longestWaitMs = ms(from.longest_wait_ns);
     report.timeMs = ms(from.time_ns);
     return report;
+}
+
+// The arguments of a call; those of structs refer to `from`.
+inline std::vector<cw_argument> to_c(const std::vector<KernelArgument>& from) {
+    std::vector<cw_argument> list;
+    list.reserve(from.size());
+    for (const KernelArgument& argument : from) {
+        list.push_back({argument.kind(), static_cast<std::uint32_t>(argument.size()), argument.bits()});
+    }
+    return list;
+}
+
+inline dim3 dims(const std::uint32_t (&from)[3]) { return dim3(from[0], from[1], from[2]); }
+
+// A host function as user data of a registered kernel.
+struct HostKernel {
+    std::function<void(const HostLaunch&, const std::vector<KernelArgument>&)> body;
+
+    // An exception ends the execution as failed, and does nothing else.
+    static cw_status run(void* user_data, const cw_host_launch* from, const cw_argument* arguments,
+                         std::size_t count) noexcept {
+        try {
+            HostLaunch launch;
+            launch.gridDim = dims(from->grid);
+            launch.blockDim = dims(from->block);
+            launch.blockIdx = dims(from->index);
+            launch.worker = from->worker;
+            launch.workers = from->workers;
+            launch.shared = from->shared;
+            launch.sharedBytes = from->shared_bytes;
+            std::vector<KernelArgument> list;
+            list.reserve(count);
+            for (std::size_t at = 0; at < count; ++at) {
+                list.push_back(to_cpp(arguments[at]));
+            }
+            static_cast<HostKernel*>(user_data)->body(launch, list);
+            return CW_OK;
+        } catch (...) {
+            return CW_ERROR_CALLBACK;
+        }
+    }
+    static void drop(void* user_data) noexcept { delete static_cast<HostKernel*>(user_data); }
+
+private:
+    static KernelArgument to_cpp(const cw_argument& from) {
+        std::uint32_t low = static_cast<std::uint32_t>(from.value);
+        float single = 0.0F;
+        double number = 0.0;
+        switch (from.kind) {
+            case CW_ARGUMENT_I32: return KernelArgument(static_cast<int>(low));
+            case CW_ARGUMENT_U32: return KernelArgument(low);
+            case CW_ARGUMENT_I64: return KernelArgument(static_cast<long long>(from.value));
+            case CW_ARGUMENT_U64: return KernelArgument(static_cast<unsigned long long>(from.value));
+            case CW_ARGUMENT_F32: std::memcpy(&single, &low, sizeof single); return KernelArgument(single);
+            case CW_ARGUMENT_F64: std::memcpy(&number, &from.value, sizeof number); return KernelArgument(number);
+            case CW_ARGUMENT_BYTES:
+                return KernelArgument::bytes(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)),
+                                             from.size);
+            default: return KernelArgument(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)));
+        }
+    }
+};
+
+// Pointers to texts, for arrays of the C interface.
+inline std::vector<const char*> pointers(const std::vector<std::string>& texts) {
+    std::vector<const char*> list;
+    list.reserve(texts.size());
+    for (const std::string& text : texts) {
+        list.push_back(whole(text));
+    }
+    return list;
 }
 
 }  // namespace detail

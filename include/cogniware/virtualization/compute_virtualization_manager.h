@@ -14,6 +14,12 @@
 
 using cogniware::ComputeVirtualizationConfig;
 using cogniware::ComputeVirtualizationManager;
+using cogniware::ExecutionState;
+using cogniware::ExecutionStatus;
+using cogniware::HostLaunch;
+using cogniware::KernelArgument;
+using cogniware::KernelConfig;
+using cogniware::KernelParameter;
 using cogniware::VirtualComputeUnitConfig;
 using cogniware::VirtualComputeUnitInfo;
 

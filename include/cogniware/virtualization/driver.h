@@ -61,8 +61,9 @@ public:
         wanted.streams = config.numStreams;
         wanted.processors = config.numComputeUnits;
         wanted.tensor_cores = config.enableTensorCores ? 1 : 0;
-        wanted.precision = config.enableMixedPrecision ? CW_PRECISION_MIXED : CW_PRECISION_FULL;
+        wanted.precision = config.enableMixedPrecision ? CW_PRECISION_BF16 : CW_PRECISION_FP32;
         wanted.compute_share = config.computeShare;
+        wanted.compute_cap = config.computeCap;
         // A name with a NUL inside would be cut without a word; a control character is refused by name.
         const char* name = detail::whole(config.name);
         wanted.name = name == nullptr ? "\x01" : name;
@@ -188,6 +189,80 @@ public:
     bool stopPublishing() noexcept { return cw_virtualization_publish_stop() == CW_OK; }
 
     // --- work ---
+
+    // Queues C = A B on a stream, row-major: A is m x k, B k x n, C m x n, dense. CUDA_R_32F, CUDA_R_64F, CUDA_R_16F, CUDA_R_16BF,
+    // or CUDA_R_8I with C of CUDA_R_32I. What goes wrong later is told by synchronize().
+    bool matrixMultiply(int virtualGPUId, const void* A, const void* B, void* C, int m, int n, int k,
+                        cudaDataType_t dataType, int streamId = 0) noexcept {
+        return matrixMultiply(virtualGPUId, A, B, C, m, n, k, dataType, MatrixOptions{}, streamId);
+    }
+
+    // C = alpha op(A) op(B) + beta C, with leading dimensions, batches and strides.
+    bool matrixMultiply(int virtualGPUId, const void* A, const void* B, void* C, int m, int n, int k,
+                        cudaDataType_t dataType, const MatrixOptions& options, int streamId = 0) noexcept {
+        cw_matmul product{};
+        if (cw_matmul_default(&product) != CW_OK) {
+            return false;
+        }
+        product.a = A;
+        product.b = B;
+        product.c = C;
+        product.m = m;
+        product.n = n;
+        product.k = k;
+        product.data_type = static_cast<std::int32_t>(dataType);
+        product.transpose_a = options.transposeA ? 1 : 0;
+        product.transpose_b = options.transposeB ? 1 : 0;
+        product.lda = options.lda;
+        product.ldb = options.ldb;
+        product.ldc = options.ldc;
+        product.batch = options.batch;
+        product.stride_a = options.strideA;
+        product.stride_b = options.strideB;
+        product.stride_c = options.strideC;
+        product.alpha = options.alpha;
+        product.beta = options.beta;
+        return cw_vgpu_matrix_multiply(virtualGPUId, &product, streamId, nullptr) == CW_OK;
+    }
+
+    // Queues a convolution on a stream: input NCHW, filter OIHW, output NCHW, one group, no dilation.
+    bool convolutionForward(int virtualGPUId, const void* input, const void* filter, void* output, int batchSize,
+                            int inChannels, int outChannels, int height, int width, int kernelSize, int stride,
+                            int padding, cudaDataType_t dataType, int streamId = 0) noexcept {
+        cw_convolution wanted{};
+        wanted.struct_size = sizeof wanted;
+        wanted.input = input;
+        wanted.filter = filter;
+        wanted.output = output;
+        wanted.batch = batchSize;
+        wanted.in_channels = inChannels;
+        wanted.out_channels = outChannels;
+        wanted.height = height;
+        wanted.width = width;
+        wanted.kernel = kernelSize;
+        wanted.stride = stride;
+        wanted.padding = padding;
+        wanted.data_type = static_cast<std::int32_t>(dataType);
+        return cw_vgpu_convolution_forward(virtualGPUId, &wanted, streamId, nullptr) == CW_OK;
+    }
+
+    // Queues an activation of a dense NCHW tensor on a stream: relu, leaky_relu (slope 0.01), sigmoid, tanh, gelu, gelu_tanh, silu,
+    // softmax (over the channels), … `output` may be `input`.
+    bool activationForward(int virtualGPUId, const void* input, void* output, int batchSize, int channels, int height,
+                           int width, const std::string& activationType, cudaDataType_t dataType,
+                           int streamId = 0) noexcept {
+        cw_activation wanted{};
+        wanted.struct_size = sizeof wanted;
+        wanted.name = detail::whole(activationType);
+        wanted.input = input;
+        wanted.output = output;
+        wanted.batch = batchSize;
+        wanted.channels = channels;
+        wanted.height = height;
+        wanted.width = width;
+        wanted.data_type = static_cast<std::int32_t>(dataType);
+        return cw_vgpu_activation_forward(virtualGPUId, &wanted, streamId, nullptr) == CW_OK;
+    }
 
     // Waits for everything queued on one stream of it, or on all; false also when that raised an error.
     bool synchronize(int virtualGPUId, int streamId) noexcept {

@@ -12,8 +12,11 @@
 #include <string>
 #include <vector>
 
+using cogniware::CompactionReport;
+using cogniware::MemoryPolicy;
 using cogniware::MemoryVirtualizationConfig;
 using cogniware::MemoryVirtualizationManager;
 using cogniware::VirtualMemoryInfo;
+using cogniware::VirtualPage;
 
 #endif

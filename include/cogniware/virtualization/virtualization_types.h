@@ -8,7 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace cogniware {
 
@@ -31,6 +35,7 @@ struct VirtualGPUConfig {
     std::size_t memoryFloor = 0;        // set aside for it, whether it uses it or not
     int numComputeUnits = 0;            // cores or SMs; 0, or more than there are: the whole device, time-shared
     TaskPriority priority = TaskPriority::NORMAL;  // who goes first where processors are contended
+    float computeCap = 0.0F;  // the most of its processors' time, also when nobody else wants them; 0: no cap
 };
 
 // How a virtual GPU is; the numbers are those of CW_VGPU_*.
@@ -42,37 +47,41 @@ enum class VirtualGPUStatus {
     LOST = 4          // its device was lost: destroy it and create it again
 };
 
-// What matrix work may round its inputs to; the numbers are those of CW_PRECISION_*.
-enum class Precision { FULL = 0, MIXED = 1 };
+// What f32 inputs of matrix work may be rounded to; the numbers are those of CW_PRECISION_*. A permission: a device that has no
+// such circuit keeps more bits.
+enum class Precision { FP32 = 0, TF32 = 1, FP16 = 2, BF16 = 3 };
 
-// The figures of a compute unit at one moment.
+// The figures of a compute unit at one moment. Times are measured on the device.
 struct VirtualComputeUnitInfo {
-    int virtualGPUId = -1;            // -1: none was found
-    int requestedComputeUnits = 0;    // as asked for; 0: the whole device
-    int numComputeUnits = 0;          // cores or SMs of its node; 0: nothing has run yet
-    int numStreams = 0;               //
+    int virtualGPUId = -1;          // -1: none was found
+    int requestedComputeUnits = 0;  // as asked for; 0: the whole device
+    int numComputeUnits = 0;        // cores or SMs of its node
+    int numStreams = 0;
     int busyStreams = 0;              // with work that has not ended
     bool tensorCoresEnabled = false;  // whether its matrix work may use matrix circuits
-    int mathMode = 0;                 // CW_MATH_*: what it may use
+    Precision precision = Precision::FP32;
+    int mathMode = 0;  // CW_MATH_*: what it may use
     TaskPriority priority = TaskPriority::NORMAL;
-    float computeShare = 0.0F;      // as asked for; 0: not
-    float dueShare = 0.0F;          // its weight over those of all virtual GPUs of the device
-    double deviceSeconds = 0.0;     // measured device time
-    double queueWaitSeconds = 0.0;  // that pieces of work waited between submission and their beginning, added up
-    double gateWaitSeconds = 0.0;   // waited for processors
-    std::uint64_t admissions = 0;   // how often it was let onto its processors
-    double processorSeconds = 0.0;  // device time times the processors that it was used on: SM-seconds
-    std::uint64_t launches = 0;     // pieces of work that have ended
-    // Parts of the last second and minute in which its processors ran its work, 0 to 1.
-    float computeUtilization = 0.0F;
-    float computeUtilizationMinute = 0.0F;
-    // Its parts of what all tenants of the device, LLMs too, used in the last second and minute.
-    float gotShare = 0.0F;
-    float gotShareMinute = 0.0F;
-    // From submission to the end: the mean of all, the median and the 99th percentile of the last 30 to 60 seconds.
-    double latencyMeanMs = 0.0;
-    double latencyP50Ms = 0.0;
-    double latencyP99Ms = 0.0;
+    float computeUtilization = 0.0F;  // part of the last second in which its work ran
+    float utilizationMinute = 0.0F;   // of the last minute, or of its life where that is shorter
+    float computeShare = 0.0F;        // as asked for; 0: not
+    float dueShare = 0.0F;            // its weight over those of all virtual GPUs of the device
+    float gotShare = 0.0F;            // its part of what all tenants of the device used in the last second
+    float gotShareMinute = 0.0F;      // of the last minute
+    double latencyMeanMs = 0.0;       // from submission to the end, of all work
+    double latencyP50Ms = 0.0;        // the median of the last 30 to 60 seconds
+    double latencyP99Ms = 0.0;        // what 99 of 100 of these are below
+    float computeCap = 0.0F;          // the most that it gets; 0: no cap
+    double deviceSeconds = 0.0;       // device time that its work has taken
+    double processorSeconds = 0.0;    // the same times the processors it was used on: SM-seconds
+    double gateWaitSeconds = 0.0;     // waited for processors
+    double queueWaitSeconds = 0.0;    // between submission and the stream, all work together
+    std::uint64_t launches = 0;       // put on the streams; each piece of piecewise work counts
+    std::uint64_t pending = 0;        // queued now
+    std::uint64_t failed = 0;         // executions
+    std::uint64_t cancelled = 0;      // executions
+    std::uint64_t timedOut = 0;       // executions
+    std::uint64_t admissions = 0;     // how often it was let onto its processors
 };
 
 // The figures of a virtual GPU at one moment.
@@ -82,12 +91,13 @@ struct VirtualGPUInfo {
     VirtualGPUStatus status = VirtualGPUStatus::NOT_CREATED;
     std::string device;               // "cpu:0", "cuda:0"
     float memoryUtilization = 0.0F;   // held over limit, 0 to 1
-    float computeUtilization = 0.0F;  // part of the last second in which its processors ran its work
+    float computeUtilization = 0.0F;  // part of the last second in which its work ran, 0 to 1
     std::size_t memoryLimit = 0;
     std::size_t memoryFloor = 0;     // set aside for it
     std::size_t memoryHeld = 0;      // charged now
     std::size_t memoryPeak = 0;      // the most ever charged
     std::size_t memoryPhysical = 0;  // mapped for it alone
+    std::size_t memorySpilled = 0;   // of what it holds: in host memory instead of the device's
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
     std::uint64_t compactions = 0;   // of its memory
@@ -198,9 +208,129 @@ struct VirtualComputeUnitConfig {
     int numComputeUnits = 0;  // cores or SMs; 0, or more than there are: the whole device, time-shared
     int numStreams = 1;       // 1 to 256
     bool enableTensorCores = true;
-    Precision precision = Precision::FULL;
+    Precision precision = Precision::FP32;
     float computeShare = 0.0F;  // part of contended processors, 0 to 1; 0: an equal part of what others leave
     TaskPriority priority = TaskPriority::NORMAL;
+    float computeCap = 0.0F;       // the most of its processors' time, also when nobody else wants them; 0: no cap
+    double kernelTimeoutMs = 0.0;  // from submission to the end, for work that names no bound; 0: none
+};
+
+// One argument of a kernel: made from pointers, integers and floating-point numbers as they are, from structs by value().
+class KernelArgument {
+public:
+    KernelArgument(const void* pointer) noexcept
+        : kind_(0), value_(static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(pointer))) {}
+    KernelArgument(std::nullptr_t) noexcept : kind_(0) {}
+    KernelArgument(int value) noexcept : kind_(1), value_(static_cast<std::uint32_t>(value)) {}
+    KernelArgument(unsigned value) noexcept : kind_(2), value_(value) {}
+    KernelArgument(long value) noexcept : kind_(3), value_(static_cast<std::uint64_t>(value)) {}
+    KernelArgument(long long value) noexcept : kind_(3), value_(static_cast<std::uint64_t>(value)) {}
+    KernelArgument(unsigned long value) noexcept : kind_(4), value_(value) {}
+    KernelArgument(unsigned long long value) noexcept : kind_(4), value_(value) {}
+    KernelArgument(float value) noexcept : kind_(5) { std::memcpy(&value_, &value, sizeof value); }
+    KernelArgument(double value) noexcept : kind_(6) { std::memcpy(&value_, &value, sizeof value); }
+
+    // A struct by value.
+    template <class T>
+    static KernelArgument value(const T& object) {
+        static_assert(std::is_trivially_copyable<T>::value, "kernels take bytes");
+        return bytes(&object, sizeof object);
+    }
+    static KernelArgument bytes(const void* data, std::size_t size) {
+        KernelArgument argument(0);
+        argument.kind_ = 7;
+        argument.bytes_.assign(static_cast<const unsigned char*>(data), static_cast<const unsigned char*>(data) + size);
+        return argument;
+    }
+
+    int kind() const noexcept { return kind_; }  // CW_ARGUMENT_*
+    std::uint64_t bits() const noexcept {
+        return kind_ == 7 ? static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(bytes_.data())) : value_;
+    }
+    std::size_t size() const noexcept { return bytes_.size(); }
+
+    // What it is: a pointer, a number, a struct. The kind is the caller's to know.
+    void* pointer() const noexcept { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(value_)); }
+    template <class T>
+    T as() const noexcept {
+        T object{};
+        const void* from = kind_ == 7 ? static_cast<const void*>(bytes_.data()) : static_cast<const void*>(&value_);
+        std::memcpy(&object, from, sizeof object);
+        return object;
+    }
+
+private:
+    int kind_;
+    std::uint64_t value_ = 0;
+    std::vector<unsigned char> bytes_;
+};
+
+// A kernel to execute: one of a loaded module, a registered host function, or a built-in one, looked for in this order.
+struct KernelConfig {
+    std::string kernelName;
+    dim3 gridDim;   // blocks; built-in kernels choose their own shape, but the given one must be possible
+    dim3 blockDim;  // threads of a block
+    std::size_t sharedMemSize = 0;
+    std::vector<KernelArgument> arguments;
+    std::string module;        // empty: any
+    double timeoutMs = 0.0;    // from submission to the end; 0: as the unit's kernelTimeoutMs
+    bool cooperative = false;  // all blocks at once
+};
+
+// Where an execution stands; the numbers are those of CW_EXECUTION_*.
+enum class ExecutionState { QUEUED = 0, RUNNING = 1, FINISHED = 2, FAILED = 3, CANCELLED = 4, TIMED_OUT = 5 };
+
+// What is known of an execution.
+struct ExecutionStatus {
+    int executionId = -1;  // -1: unknown
+    int streamId = -1;
+    ExecutionState state = ExecutionState::QUEUED;
+    bool running = false;  // on the device: also late work that runs on, and work that will stop at its next poll
+    int status = 0;        // CW_ERROR_* it ended with
+    std::string error;     // why it failed, was cancelled or timed out
+};
+
+// What a host function is told of its call.
+struct HostLaunch {
+    dim3 gridDim;
+    dim3 blockDim;        // the function does the work of all threads of its block
+    dim3 blockIdx;        // the block that this call is for; zeros when it is called once a launch
+    unsigned worker = 0;  // which of the unit's threads this is, of so many
+    unsigned workers = 1;
+    void* shared = nullptr;  // the block's own scratch memory
+    std::size_t sharedBytes = 0;
+};
+
+// What a parameter of a host function is; the numbers are those of CW_ARGUMENT_*. BYTES has a size.
+struct KernelParameter {
+    enum Kind { POINTER = 0, I32 = 1, U32 = 2, I64 = 3, U64 = 4, F32 = 5, F64 = 6, BYTES = 7 };
+    KernelParameter(Kind kind_of, std::size_t size_of = 0) noexcept : kind(kind_of), size(size_of) {}
+    Kind kind;
+    std::size_t size;
+};
+
+// CUDA C++ to compile, beside its text.
+struct CompileOptions {
+    std::vector<std::string> options;                          // of NVRTC: --use_fast_math, -DN=4 …
+    std::vector<std::string> includePaths;                     // folders of headers
+    std::vector<std::pair<std::string, std::string>> headers;  // in memory: name and text
+    std::vector<std::string> nameExpressions;                  // wanted kernels: scale<float, 4>
+    std::string fileName;                                      // in messages; empty: the module's name
+};
+
+// What a product may be beside C = A B of dense matrices.
+struct MatrixOptions {
+    bool transposeA = false;  // A lies as k x m
+    bool transposeB = false;  // B lies as n x k
+    int lda = 0;              // elements from one row to the next; 0: the columns
+    int ldb = 0;
+    int ldc = 0;
+    int batch = 1;
+    long long strideA = -1;  // elements from one matrix to the next; -1: one behind another, 0: the same
+    long long strideB = -1;
+    long long strideC = -1;
+    double alpha = 1.0;  // C = alpha A B + beta C
+    double beta = 0.0;
 };
 
 }  // namespace cogniware

@@ -53,12 +53,13 @@ impl Gate {
     }
 
     fn before(processors: Vec<u32>) -> Gate {
+        let tally = Tally::new(processors.len(), Instant::now());
         Gate {
             grace_ns: AtomicU64::new(GRACE.as_nanos() as u64),
             state: Mutex::new(State::new(processors.len())),
             processors,
             changed: Condvar::new(),
-            tally: Tally::new(Instant::now()),
+            tally,
         }
     }
 
@@ -189,7 +190,7 @@ impl Gate {
         let processors = me.units.iter().map(|&u| self.processors[u as usize]).sum();
         let now = Instant::now();
         me.share.charge(time, weight, processors, now);
-        self.tally.add(time, processors, self.processors.iter().sum(), now);
+        self.tally.add(time, &me.units, processors, self.processors.iter().sum(), now);
     }
 
     fn leave(&self, me: Waiting, time: Duration, weight: f64) {

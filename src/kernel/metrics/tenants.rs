@@ -2,7 +2,7 @@
 
 use super::devices;
 use crate::compute::Utilization;
-use crate::memory::{CompactionFigures, Usage};
+use crate::memory::{CompactionFigures, SpillFigures, Usage};
 use crate::telemetry::latency::LatencyFigures;
 use crate::telemetry::prometheus::{Text, Type};
 use crate::tenant::{self, Tenant};
@@ -16,6 +16,7 @@ struct Seen {
     tenant: Arc<Tenant>,
     usage: Usage,
     compactions: CompactionFigures,
+    spills: SpillFigures,
     utilization: Utilization,
     latency: LatencyFigures,
 }
@@ -40,6 +41,33 @@ const ROWS: &[Row<Seen>] = &[
     ("cogniware_tenant_memory_physical_bytes", Gauge, "Physical bytes mapped for a tenant.", |s| {
         s.usage.physical as f64
     }),
+    (
+        "cogniware_tenant_memory_spilled_bytes",
+        Gauge,
+        "Bytes that a tenant holds in host memory instead of the device's.",
+        |s| s.spills.spilled as f64,
+    ),
+    (
+        "cogniware_tenant_spilled_bytes_total",
+        Counter,
+        "Bytes moved to host memory, so that others had room on the device.",
+        |s| s.spills.bytes_out as f64,
+    ),
+    ("cogniware_tenant_fetched_bytes_total", Counter, "Bytes fetched back from host memory.", |s| {
+        s.spills.bytes_in as f64
+    }),
+    (
+        "cogniware_tenant_spill_pause_seconds_total",
+        Counter,
+        "Time that moving memory to the host held a tenant's new work up.",
+        |s| s.spills.paused.as_secs_f64(),
+    ),
+    (
+        "cogniware_tenant_fetch_wait_seconds_total",
+        Counter,
+        "Time that a tenant's work waited for memory to be fetched back.",
+        |s| s.spills.fetching.as_secs_f64(),
+    ),
     ("cogniware_tenant_allocations", Gauge, "Live allocations of a tenant.", |s| s.usage.allocations as f64),
     ("cogniware_tenant_rejections_total", Counter, "Requests refused for the quota.", |s| {
         s.usage.rejections as f64
@@ -96,7 +124,7 @@ const ROWS: &[Row<Seen>] = &[
         s.tenant.share().admissions() as f64
     }),
     (
-        "cogniware_tenant_launches_total",
+        "cogniware_tenant_executions_total",
         Counter,
         "Pieces of a tenant's work that have ended: launches, steps of LLMs, tasks.",
         |s| s.latency.count as f64,
@@ -113,6 +141,7 @@ pub(super) fn write(text: &mut Text) {
         .map(|tenant| Seen {
             usage: tenant.space().usage(),
             compactions: tenant.space().compaction_figures(),
+            spills: tenant.space().spill_figures(),
             utilization: tenant.share().utilization(),
             latency: tenant.share().latency().figures(),
             tenant,

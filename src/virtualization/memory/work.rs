@@ -1,5 +1,6 @@
 //! What is done with a virtual GPU's memory, through whichever manager.
 
+use crate::device::Stream;
 use crate::virtualization::copy::{self, CopyKind};
 use crate::virtualization::table::VirtualGpu;
 use crate::{Error, Result};
@@ -42,13 +43,23 @@ pub(in crate::virtualization) unsafe fn copy(
     stream: Option<i32>,
 ) -> Result<()> {
     gpu.must_have_memory()?;
-    let stream = stream.map(|index| gpu.stream(index)).transpose()?;
+    let unit = stream.map(|_| gpu.unit()).transpose()?;
+    let lane = unit.as_ref().zip(stream).map(|(unit, index)| unit.lane(gpu, index)).transpose()?;
     if bytes == 0 {
         return Err(Error::argument("size", "must not be 0"));
     }
-    copy::check(gpu.tenant(), kind, dst, src)?;
-    // SAFETY: the caller's promise about its own memory; the rest is checked there.
-    unsafe { gpu.tenant().copy(dst, src, bytes, stream.as_deref()) }
+    let tenant = gpu.tenant();
+    copy::check(tenant, kind, dst, src)?;
+    let Some(lane) = lane else {
+        // SAFETY: the caller's promise about its own memory; the rest is checked there.
+        return unsafe { tenant.copy(dst, src, bytes, None) };
+    };
+    // Now and not when its turn has come, so that the caller hears of it.
+    tenant.check_copy(dst, src, bytes)?;
+    let own = tenant.clone();
+    // SAFETY: as above.
+    let work = move |stream: &dyn Stream| unsafe { own.copy(dst, src, bytes, Some(stream)) };
+    lane.queue(tenant)?.run(work).map(drop)
 }
 
 pub(in crate::virtualization) fn fill(
@@ -59,10 +70,14 @@ pub(in crate::virtualization) fn fill(
     stream: Option<i32>,
 ) -> Result<()> {
     gpu.must_have_memory()?;
-    let stream = stream.map(|index| gpu.stream(index)).transpose()?;
+    let unit = stream.map(|_| gpu.unit()).transpose()?;
+    let lane = unit.as_ref().zip(stream).map(|(unit, index)| unit.lane(gpu, index)).transpose()?;
     if bytes == 0 {
         return Err(Error::argument("size", "must not be 0"));
     }
-    gpu.tenant().space().check("ptr", ptr, bytes)?;
-    gpu.tenant().fill(ptr, value, bytes, stream.as_deref())
+    let tenant = gpu.tenant();
+    tenant.space().check("ptr", ptr, bytes)?;
+    let Some(lane) = lane else { return tenant.fill(ptr, value, bytes, None) };
+    let own = tenant.clone();
+    lane.queue(tenant)?.run(move |stream| own.fill(ptr, value, bytes, Some(stream))).map(drop)
 }

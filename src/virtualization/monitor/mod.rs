@@ -1,13 +1,11 @@
 //! Figures of virtual GPUs for others: a function that is called with them, a file that they are published to.
 
-mod activity;
 mod device;
 mod got;
 mod hook;
 mod publish;
 mod ticker;
 
-pub use activity::Activity;
 pub use device::{DeviceUsage, WINDOW};
 pub use got::share_got;
 pub use hook::{hook, unhook};

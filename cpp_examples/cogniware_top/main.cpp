@@ -1,5 +1,6 @@
 // A terminal viewer of virtual GPUs and LLMs, over the public API alone. --help says how to call it.
 #include "arguments.hpp"
+#include "demo.hpp"
 #include "source.hpp"
 #include "viewer.hpp"
 
@@ -13,6 +14,10 @@ int main(int argc, char** argv) {
         if (arguments.help) {
             std::cout << usage();
             return 0;
+        }
+        if (arguments.demo) {
+            Demo demo(arguments.device);
+            return view(demo, arguments);
         }
         File file(arguments.file);
         return view(file, arguments);

@@ -756,8 +756,16 @@ typedef struct cw_vcompute_info {
     double utilization_second;
     // Part of the last minute, or of its life where that is shorter, in which its work ran.
     double utilization_minute;
-    // Its part of what all tenants of its device used in the last second; 0 when nobody used any.
+    // Its part of what all tenants of its device (LLMs are among them) used of it in the last second; 0 when nobody used any.
     float share_got;
+    // The same of the last minute.
+    float share_got_minute;
+    // The mean time from submission to the end of all its work, in nanoseconds.
+    uint64_t latency_mean_ns;
+    // The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
+    uint64_t latency_p50_ns;
+    // What 99 of 100 of these are below, in nanoseconds.
+    uint64_t latency_p99_ns;
     // CW_PRECISION_*.
     int32_t precision;
     // The most of its processors' time that it gets; 0 for no cap.
@@ -838,6 +846,8 @@ typedef struct cw_vgpu_info {
     uint64_t compactions;
     // The longest that one held its work up at a time, in nanoseconds.
     uint64_t longest_pause_ns;
+    // Of the bytes charged: in host memory instead of the device's.
+    uint64_t memory_spilled;
     // Its compute unit; all 0 when it has none.
     struct cw_vcompute_info unit;
 } cw_vgpu_info;
@@ -969,6 +979,38 @@ typedef struct cw_vmem_info {
     // All pauses together, in nanoseconds.
     uint64_t total_pause_ns;
 } cw_vmem_info;
+
+// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+typedef struct cw_device_usage {
+    // sizeof(cw_device_usage), set by the caller.
+    size_t struct_size;
+    // CW_DEVICE_*.
+    int32_t device_kind;
+    // Index among devices of its kind.
+    int32_t device_ordinal;
+    // Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
+    // mean of its cores, by the system's counters); -1 where nobody tells.
+    float utilization;
+    // Busy part of the last second with work of the tenants, counted as the device counts utilization.
+    float tenants_second;
+    // The same of the last minute.
+    float tenants_minute;
+    // tenants_second over utilization: 1 when all that the device does is their work; -1 when it was idle or does not tell.
+    float tenants_over_device;
+    // Bytes in use by all programs; 0 where nobody tells.
+    uint64_t memory_used;
+    // Bytes of the device; 0 where nobody tells.
+    uint64_t memory_total;
+    // Cores or SMs.
+    uint32_t processors;
+    // Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
+    uint64_t tenants_busy_ns;
+    // Device time of all tenants times the processors that it was used on, in nanoseconds.
+    uint64_t tenants_processor_time_ns;
+} cw_device_usage;
+
+// A function that is called again and again, for figures that are asked for in it.
+typedef void (*cw_monitor_function)(void *user_data);
 
 // CUDA C++ with what its compilation depends on. All zeros but struct_size and text is a source with nothing beside it.
 typedef struct cw_program_source {
@@ -3164,6 +3206,37 @@ CW_API cw_status cw_vmem_set_limit(int32_t virtual_gpu, uint64_t size);
 
 // Changes the bytes that are set aside for a space; refused when the device has not so many left to promise.
 CW_API cw_status cw_vmem_set_floor(int32_t virtual_gpu, uint64_t size);
+
+// The driver's device as a whole, beside what the tenants of this process had of it. Set usage->struct_size first.
+//
+// usage must be valid for reads and writes.
+CW_API
+cw_status cw_virtualization_device_usage(struct cw_device_usage *usage);
+
+// Calls function every interval_ms milliseconds (10 to 86,400,000), for the first time that long from now, on one thread of
+// its own and with no lock held, until another function is set, a function of NULL is, or the driver is shut down. It may
+// call Cogniware, this function included. drop runs when the last call has returned; when the call that replaces it
+// or shuts down returns, that has happened, unless it is made by function itself. On an error the one before goes on.
+//
+// function and drop must be safe to call with user_data from any thread.
+CW_API
+cw_status cw_virtualization_monitor_set(cw_monitor_function function,
+                                        void *user_data,
+                                        cw_drop_function drop,
+                                        uint64_t interval_ms);
+
+// Writes what cw_profiler_prometheus tells to the file at path now, and again every interval_ms milliseconds (10 to
+// 86,400,000), until another path is published, cw_virtualization_publish_stop is called or the driver is shut down, when
+// it is written once more. Readers see a whole text each time. The file stays. On an error what was published before goes on.
+//
+// path must be NUL-terminated.
+CW_API
+cw_status cw_virtualization_publish(const char *path,
+                                    uint64_t interval_ms);
+
+// Ends publishing: the metrics are written once more, and the file stays. Does nothing when nothing is published.
+CW_API
+cw_status cw_virtualization_publish_stop(void);
 
 // Loads PTX, a cubin or a fatbin (told by its content) as the module module of the virtual GPU.
 //

@@ -94,10 +94,12 @@ fn work(ids: &[i32], time: Duration) {
                 let queue = tenant.queue(0).unwrap();
                 while Instant::now() < until {
                     let device = tenant.device().clone();
-                    // SAFETY: the memory lives until the queue has ended its work, below.
-                    let fill =
-                        move |stream: &dyn Stream| unsafe { device.fill(memory, 7, bytes, Some(stream)) };
-                    queue.run(fill).unwrap();
+                    let launch = move |stream: &dyn Stream| match device.kind() {
+                        DeviceKind::Cpu => stream.host_fn(Box::new(spin)),
+                        // SAFETY: the memory lives until the queue has ended its work, below.
+                        _ => unsafe { device.fill(memory, 7, bytes, Some(stream)) },
+                    };
+                    queue.run(launch).unwrap();
                     // Some are always there, but not without end.
                     while queue.figures().pending > 16 {
                         std::thread::sleep(Duration::from_micros(200));

@@ -164,9 +164,14 @@ fn the_package_serves_every_kind_of_project() {
     }
 
     // The installed examples run where they were moved to, and compile against the package.
-    for example in
-        ["hello", "hello_c", "complete_system_setup", "patent_claims_demonstration", "integration_test"]
-    {
+    for example in [
+        "hello",
+        "hello_c",
+        "complete_system_setup",
+        "patent_claims_demonstration",
+        "integration_test",
+        "virtual_gpus",
+    ] {
         let said = run(Command::new(prefix.join("bin").join(example)).env("COGNIWARE_DEVICE", "cpu"));
         assert!(!said.is_empty() && !said.contains("FAILED"), "{example}: {said}");
     }
@@ -186,9 +191,18 @@ fn the_package_serves_every_kind_of_project() {
     ];
     configure(&root().join("tests/documented"), &at("documented"), &more);
     build(&at("documented"));
-    for (name, word) in
-        [("test_customized_kernel_driver", " 0 failed"), ("documented_fragments", "fragments: passed")]
-    {
+    for name in ["basic_usage", "multi_tenant", "quick_start"] {
+        let program = at("documented").join(format!("documented_virtual_{name}"));
+        run(Command::new(program).env("COGNIWARE_DEVICE", "cpu"));
+    }
+    let program = at("documented").join("documented_virtual_memory_management");
+    let said = run(Command::new(program).env("COGNIWARE_DEVICE", "cpu"));
+    assert!(said.contains("Virtual GPU 2 fragmentation: "), "{said}");
+    for (name, word) in [
+        ("test_customized_kernel_driver", " 0 failed"),
+        ("documented_fragments", "fragments: passed"),
+        ("documented_virtual_fragments", "virtual fragments: passed"),
+    ] {
         let packages = run(program("python3").args(["-c", "import site; print(site.getsitepackages()[0])"]));
         let said = run(Command::new(at("documented").join(name))
             .env("COGNIWARE_DEVICE", "cpu")

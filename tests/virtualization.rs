@@ -1,7 +1,8 @@
 //! Virtual GPUs, their memory spaces and compute units, on the CPU device and on a GPU where there is one.
 
-use cogniware::device::{self, DeviceKind};
 use cogniware::compute::ExecutionState;
+use cogniware::device::{self, Access, DeviceKind};
+use cogniware::memory::SpillPolicy;
 use cogniware::ops::Math;
 use cogniware::ops::tensor::{Argument, Element, MatMul, Precision};
 use cogniware::program::{Calls, HostLaunch, Launch, ParameterKind};
@@ -566,7 +567,11 @@ fn operations_run_on_the_virtual_gpus_streams() {
             Status::NotFound,
             "matrix_multiply",
         );
-        refused(rig.compute().execute(1, call("matrix_multiply", arguments), 2), Status::InvalidArgument, "streamId");
+        refused(
+            rig.compute().execute(1, call("matrix_multiply", arguments), 2),
+            Status::InvalidArgument,
+            "streamId",
+        );
         assert_eq!(rig.compute().info(1).unwrap().work.launches, launches);
         let mut shape = call("set", vec![]);
         shape.launch.grid[1] = 0;
@@ -580,7 +585,9 @@ fn host_functions_are_kernels_of_the_cpu_device() {
         rig.driver().create(&gpu(1)).unwrap();
         let gpu = rig.compute().gpu(1).unwrap();
         let body = |launch: &HostLaunch<'_>, arguments: &[Argument]| {
-            let (Argument::Pointer(x), Argument::F32(by)) = (&arguments[0], &arguments[1]) else { panic!("kinds") };
+            let (Argument::Pointer(x), Argument::F32(by)) = (&arguments[0], &arguments[1]) else {
+                panic!("kinds")
+            };
             let threads = launch.block[0] as usize;
             let first = launch.index[0] as usize * threads;
             for i in first..first + threads {
@@ -652,11 +659,7 @@ fn executions_are_cancelled_and_time_out() {
         let late = rig.compute().execute(1, long(endless), 1).unwrap();
         let told = rig.compute().execution(1, late, Some(Duration::from_secs(30))).unwrap();
         assert_eq!(told.state, ExecutionState::TimedOut, "{told:?}");
-        refused(
-            rig.compute().set_timeout(1, Some(Duration::ZERO)),
-            Status::InvalidArgument,
-            "timeoutMs",
-        );
+        refused(rig.compute().set_timeout(1, Some(Duration::ZERO)), Status::InvalidArgument, "timeoutMs");
 
         // Destroyed in use: nothing waits for work without end.
         rig.compute().set_timeout(1, None).unwrap();
@@ -671,8 +674,7 @@ fn a_live_unit_gets_other_processors() {
     each(|rig| {
         rig.driver().create(&gpu(1)).unwrap();
         let ptr = upload(rig, 1, &vec![0.0; 1 << 16]);
-        let all: u32 =
-            tenant::find("vgpu:1").unwrap().device().units().iter().map(|u| u.processors).sum();
+        let all: u32 = tenant::find("vgpu:1").unwrap().device().units().iter().map(|u| u.processors).sum();
         let add = call(
             "iterate",
             vec![
@@ -691,15 +693,85 @@ fn a_live_unit_gets_other_processors() {
             }
         }
         rig.compute().synchronize(1, None).unwrap();
-        assert!(download(rig, 1, ptr, 1 << 16).iter().all(|&x| x == 100.0), "in order, none lost, none twice");
+        assert!(
+            download(rig, 1, ptr, 1 << 16).iter().all(|&x| x == 100.0),
+            "in order, none lost, none twice"
+        );
         rig.compute().scale(1, 1).unwrap();
         let info = rig.compute().info(1).unwrap();
         assert!(info.processors < all || all == 1, "{info:?}");
         refused(rig.compute().scale(1, all + 1), Status::InvalidArgument, "numComputeUnits");
         rig.compute().shutdown();
-        let config =
-            ComputeConfig { device: rig.device, scaling: false, ..ComputeConfig::default() };
+        let config = ComputeConfig { device: rig.device, scaling: false, ..ComputeConfig::default() };
         rig.compute().initialize(&config).unwrap();
         refused(rig.compute().scale(1, 1), Status::Unsupported, "enableDynamicScaling");
+    });
+}
+
+#[test]
+fn memory_is_leased_and_asked_back() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        rig.driver().create(&gpu(2)).unwrap();
+        let plain = rig.driver().alloc(1, MIB).unwrap();
+        refused(rig.memory().export(1, plain, Access::Read), Status::Unsupported, "not allocated for export");
+        let ptr = rig.memory().alloc_exportable(1, MIB).unwrap();
+        rig.memory().fill(1, ptr, 0x5A, MIB, None).unwrap();
+        let longest = Duration::from_secs(20);
+        let lease = rig.memory().export(1, ptr, Access::Read).unwrap();
+        let held = rig.driver().info(2).unwrap().memory.held;
+        let (there, bytes) = rig.memory().import(2, lease, longest).unwrap();
+        assert!(bytes >= MIB && rig.driver().info(2).unwrap().memory.held == held, "its owner is charged");
+        let mut back = vec![0u8; MIB as usize];
+        copy(rig, 2, back.as_mut_ptr() as u64, there, MIB, CopyKind::DeviceToHost).unwrap();
+        assert!(back.iter().all(|&b| b == 0x5A));
+        assert_eq!(rig.memory().leases(1, ptr).unwrap().len(), 1);
+        refused(rig.driver().free(1, ptr), Status::Busy, "1 lease");
+        assert!(!rig.memory().is_revoked(2, there, Duration::ZERO).unwrap());
+        assert_eq!(rig.memory().revoke(1, ptr, Duration::ZERO).unwrap(), 1, "still mapped");
+        assert!(rig.memory().is_revoked(2, there, longest).unwrap());
+        refused(rig.memory().export(1, ptr, Access::Read), Status::Cancelled, "revoked");
+        rig.memory().release_import(2, there).unwrap();
+        refused(rig.memory().release_import(2, there), Status::InvalidArgument, "`ptr`");
+        assert_eq!(rig.memory().revoke(1, ptr, longest).unwrap(), 0);
+        rig.driver().free(1, ptr).unwrap();
+        let file: std::os::fd::OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+        refused(rig.memory().import(2, file, longest), Status::InvalidArgument, "lease");
+    });
+}
+
+#[test]
+fn over_commit_is_refused_where_memory_is_the_hosts_and_costed_elsewhere() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let set = rig.memory().set_spill_policy(1, SpillPolicy::Coldest, None);
+        if rig.kind == DeviceKind::Cpu {
+            refused(set, Status::Unsupported, "host's");
+            refused(rig.memory().set_lending(1, true), Status::Unsupported, "lend_floor");
+            refused(rig.memory().spill(1, MIB), Status::Unsupported, "not moved");
+            return;
+        }
+        set.unwrap();
+        let values: Vec<f32> = (0..1 << 21).map(|i| i as f32).collect();
+        let ptr = upload(rig, 1, &values);
+        assert!(rig.memory().spill(1, 8 * MIB).unwrap() >= 8 * MIB);
+        let away = rig.memory().spill_figures(1).unwrap();
+        assert!(away.spilled >= 8 * MIB && rig.driver().info(1).unwrap().memory.held == 8 * MIB, "{away:?}");
+        assert_eq!(download(rig, 1, ptr, values.len()), values, "it comes back by itself");
+        let back = rig.memory().spill_figures(1).unwrap();
+        assert!(back.fetches >= 1 && back.bytes_in >= 8 * MIB && back.speed_in() > 0.0, "{back:?}");
+        // Work of which the operation names the memory brings it back too.
+        rig.memory().spill(1, 8 * MIB).unwrap();
+        let scale = vec![
+            Argument::Pointer(ptr),
+            Argument::U64(values.len() as u64),
+            Argument::F32(1.0),
+            Argument::F32(1.0),
+            Argument::U64(1),
+        ];
+        rig.compute().execute(1, call("iterate", scale), 0).unwrap();
+        rig.compute().synchronize(1, None).unwrap();
+        let wanted: Vec<f32> = values.iter().map(|v| v + 1.0).collect();
+        assert_eq!(download(rig, 1, ptr, values.len()), wanted);
     });
 }

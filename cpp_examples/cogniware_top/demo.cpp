@@ -172,7 +172,7 @@ std::string Demo::text() {
             throw NoMetrics(problem);
         }
     }
-    std::string text = CUDAVirtualizationDriver::getInstance().getMetrics();
+    std::string text = CUDAVirtualizationDriver::getInstance().exportPrometheus();
     if (text.empty()) {
         throw NoMetrics(cogniware::last_error());
     }

@@ -53,6 +53,7 @@ mod types;
 mod virtual_compute;
 mod virtual_gpu;
 mod virtual_layout;
+mod virtual_lending;
 mod virtual_memory;
 mod virtual_monitor;
 mod virtual_programs;

@@ -234,7 +234,7 @@ pub unsafe extern "C" fn cw_vgpu_status(virtual_gpu: i32, status: *mut i32) -> c
     })
 }
 
-fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
+pub(super) fn to_c(info: &GpuInfo, struct_size: usize) -> cw_vgpu_info {
     cw_vgpu_info {
         struct_size,
         id: info.id,

@@ -153,7 +153,7 @@ pub struct cw_vgpu_info {
     pub compactions: u64,
     /// The longest that one held its work up at a time, in nanoseconds.
     pub longest_pause_ns: u64,
-    /// Of the bytes charged: in host memory instead of the device's.
+    /// Bytes in host memory instead of the device's now.
     pub memory_spilled: u64,
     /// Its compute unit; all 0 when it has none.
     pub unit: cw_vcompute_info,
@@ -304,6 +304,54 @@ pub struct cw_vmem_compaction {
     pub longest_wait_ns: u64,
     /// From the first slice to the last, in nanoseconds.
     pub time_ns: u64,
+}
+
+/// Nothing is moved to the host: it gets no part of anybody's floor.
+pub const CW_SPILL_NEVER: i32 = 0;
+/// What was not named by work for the longest time goes first.
+pub const CW_SPILL_COLDEST: i32 = 1;
+/// The largest allocations go first.
+pub const CW_SPILL_LARGEST: i32 = 2;
+
+/// Nothing is known of the allocation.
+pub const CW_ADVICE_NORMAL: i32 = 0;
+/// It is never moved to the host.
+pub const CW_ADVICE_PINNED: i32 = 1;
+/// It is moved before all others.
+pub const CW_ADVICE_COLD: i32 = 2;
+
+/// What moving memory to the host and back has cost. Bytes are whole granules.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_vmem_spill_info {
+    /// `sizeof(cw_vmem_spill_info)`, set by the caller.
+    pub struct_size: usize,
+    /// Bytes in host memory instead of the device's now: still held, not physical.
+    pub spilled: u64,
+    /// The most there ever were.
+    pub spilled_peak: u64,
+    /// Page-locked host memory for it now.
+    pub host_bytes: u64,
+    /// Times something was moved to the host.
+    pub spills: u64,
+    /// Times something was fetched.
+    pub fetches: u64,
+    /// Bytes moved to the host.
+    pub bytes_out: u64,
+    /// Bytes fetched.
+    pub bytes_in: u64,
+    /// Bytes a second of the copies to the host.
+    pub speed_out: f64,
+    /// Bytes a second of the copies from the host.
+    pub speed_in: f64,
+    /// Time that new work was held up while memory moved, in nanoseconds.
+    pub paused_ns: u64,
+    /// The longest of these.
+    pub longest_pause_ns: u64,
+    /// Time that work waited for memory to be fetched, in nanoseconds.
+    pub fetching_ns: u64,
+    /// The longest of these.
+    pub longest_fetch_ns: u64,
 }
 
 /// How compute units are bounded together. Fill with `cw_vcompute_config_default`.

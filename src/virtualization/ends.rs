@@ -15,12 +15,14 @@ pub(super) fn everything(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation
     if let Some(unit) = unit {
         unit.end(&ended(gpu));
     }
+    drop_imports(gpu);
     claim.settle(gpu)
 }
 
 /// Ends the memory space; what was still allocated is freed once the tenant's work has passed.
 pub(super) fn memory(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
     gpu.change(|parts| parts.memory = false);
+    drop_imports(gpu);
     let left = claim.settle(gpu);
     if !left.is_empty() || gpu.tenant().is_closed() {
         return left;
@@ -36,6 +38,12 @@ pub(super) fn memory(claim: &Claim, gpu: &Arc<VirtualGpu>) -> Vec<Allocation> {
     // Regions and shared images belong to whoever made them.
     left.retain(|a| tenant.free(a.ptr).is_ok());
     left
+}
+
+/// Unmaps what it has imported, which waits for its work.
+fn drop_imports(gpu: &VirtualGpu) {
+    let imports = std::mem::take(&mut *gpu.imports().lock());
+    drop(imports);
 }
 
 /// Why work of a virtual GPU does not run any more.

@@ -4,7 +4,7 @@ use super::MemoryManager;
 use super::config::UnitConfig;
 use super::work::{Executions, Lane};
 use crate::device::{Device, Stream};
-use crate::memory::Allocation;
+use crate::memory::{Allocation, Import};
 use crate::ops::tensor::Rules;
 use crate::program::Library;
 use crate::tenant::{self, Tenant, TenantConfig};
@@ -26,6 +26,8 @@ pub struct VirtualGpu {
     name: String,
     tenant: Arc<Tenant>,
     library: Library,
+    /// Memory of others that it maps, by address.
+    imports: Mutex<BTreeMap<u64, Arc<Import>>>,
     parts: RwLock<Parts>,
 }
 
@@ -100,6 +102,10 @@ impl VirtualGpu {
     /// The tenant that it is.
     pub fn tenant(&self) -> &Arc<Tenant> {
         &self.tenant
+    }
+
+    pub(super) fn imports(&self) -> &Mutex<BTreeMap<u64, Arc<Import>>> {
+        &self.imports
     }
 
     /// Its programs and host functions.
@@ -193,7 +199,14 @@ impl Claim {
         let tenant = tenant::open_with_pages(&tenant_name(self.0), device, config, pages)?;
         let name = if name.is_empty() { tenant.id().to_owned() } else { name.to_owned() };
         let library = Library::new(device.clone());
-        let gpu = Arc::new(VirtualGpu { id: self.0, name, tenant, library, parts: RwLock::default() });
+        let gpu = Arc::new(VirtualGpu {
+            id: self.0,
+            name,
+            tenant,
+            library,
+            imports: Mutex::default(),
+            parts: RwLock::default(),
+        });
         GPUS.write().insert(self.0, gpu.clone());
         Ok(gpu)
     }

@@ -180,3 +180,63 @@ METHOD(CUDAVirtualizationDriver, synchronize) {
     CHECK(!all.driver.synchronize(1, 2) && refused(CW_ERROR_INVALID_ARGUMENT, "streamId"));
     CHECK(!all.driver.synchronize(4) && refused(CW_ERROR_NOT_FOUND, "virtual GPU 4"));
 }
+
+METHOD(CUDAVirtualizationDriver, matrixMultiply) {
+    const Virtual all;
+    all.create(1);
+    const float* const a = all.upload<float>(1, {1, 2, 3, 4, 5, 6});  // 2 x 3
+    const float* const b = all.upload<float>(1, {1, 0, 0, 1, 1, 1});  // 3 x 2
+    float* const c = all.upload<float>(1, {9, 9, 9, 9});
+    CHECK(all.driver.matrixMultiply(1, a, b, c, 2, 2, 3, CUDA_R_32F, 1) && all.driver.synchronize(1, 1));
+    CHECK(all.download(1, c, 4) == (std::vector<float>{4, 5, 10, 11}));
+    cogniware::MatrixOptions options;
+    options.transposeB = true;
+    options.alpha = 2.0;
+    options.beta = 1.0;
+    CHECK(all.driver.matrixMultiply(1, a, b, c, 2, 2, 3, CUDA_R_32F, options) && all.driver.synchronize(1));
+    CHECK(all.download(1, c, 4) == (std::vector<float>{4 + 2, 5 + 12, 10 + 8, 11 + 30}));
+    CHECK(!all.driver.matrixMultiply(1, nullptr, b, c, 2, 2, 3, CUDA_R_32F) &&
+          refused(CW_ERROR_INVALID_ARGUMENT, "`A`"));
+    CHECK(!all.driver.matrixMultiply(1, a, b, c, -2, 2, 3, CUDA_R_32F) && refused(CW_ERROR_INVALID_ARGUMENT, "`m`"));
+    CHECK(!all.driver.matrixMultiply(1, a, b, c, 2, 2, 1 << 30, CUDA_R_32F));
+    CHECK(!all.driver.matrixMultiply(1, a, b, c, 2, 2, 3, static_cast<cudaDataType_t>(7)));
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "dataType"));
+    CHECK(!all.driver.matrixMultiply(1, a, b, c, 2, 2, 3, CUDA_R_32F, 2) &&
+          refused(CW_ERROR_INVALID_ARGUMENT, "streamId"));
+    all.create(2);
+    CHECK(!all.driver.matrixMultiply(2, a, b, c, 2, 2, 3, CUDA_R_32F) && refused(CW_ERROR_NOT_OWNER, "vgpu:1"));
+}
+
+METHOD(CUDAVirtualizationDriver, convolutionForward) {
+    const Virtual all;
+    all.create(1);
+    std::vector<float> image(16);
+    for (std::size_t i = 0; i < image.size(); ++i) {
+        image[i] = static_cast<float>(i);
+    }
+    const float* const input = all.upload(1, image);
+    const float* const filter = all.upload<float>(1, {1, 0, 0, 0, 1, 0, 0, 0, 1});
+    float* const output = all.upload(1, std::vector<float>(4, -1));
+    CHECK(all.driver.convolutionForward(1, input, filter, output, 1, 1, 1, 4, 4, 3, 1, 0, CUDA_R_32F));
+    CHECK(all.driver.synchronize(1));
+    CHECK(all.download(1, output, 4) == (std::vector<float>{15, 18, 27, 30}));
+    CHECK(!all.driver.convolutionForward(1, input, filter, output, 1, 1, 1, 4, 4, 3, 0, 0, CUDA_R_32F));
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "stride"));
+    CHECK(!all.driver.convolutionForward(1, input, filter, output, 1, 1, 1, 4, 4, 3, 1, 1, CUDA_R_32F));
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "output"));
+}
+
+METHOD(CUDAVirtualizationDriver, activationForward) {
+    const Virtual all;
+    all.create(1);
+    const float* const input = all.upload<float>(1, {-1, 2, -3, 4});
+    float* const output = all.upload(1, std::vector<float>(4, 9));
+    CHECK(all.driver.activationForward(1, input, output, 1, 2, 1, 2, "relu", CUDA_R_32F) && all.driver.synchronize(1));
+    CHECK(all.download(1, output, 4) == (std::vector<float>{0, 2, 0, 4}));
+    CHECK(all.driver.activationForward(1, input, output, 1, 2, 1, 2, "softmax", CUDA_R_32F) &&
+          all.driver.synchronize(1));
+    const auto soft = all.download(1, output, 4);
+    CHECK(soft[0] + soft[2] > 0.999F && soft[0] + soft[2] < 1.001F && soft[0] > soft[2]);
+    CHECK(!all.driver.activationForward(1, input, output, 1, 2, 1, 2, "rely", CUDA_R_32F));
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "relu"));
+}

@@ -1,6 +1,8 @@
 // MemoryVirtualizationManager.
 #include "virtual_rig.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace {
@@ -236,4 +238,149 @@ METHOD(MemoryVirtualizationManager, getAllocations) {
     const Virtual all;
     CHECK(all.memory.createVirtualMemorySpace(1, 8 * MiB) && all.memory.allocateMemory(1, 12345) != nullptr);
     CHECK(all.memory.getAllocations(1).find("12345") != std::string::npos && all.memory.getAllocations(2).empty());
+}
+
+namespace {
+
+// Moving memory to the host means something on a GPU alone: what the CPU device answers.
+bool on_host(const Virtual& all) {
+    all.create(1);
+    if (all.driver.getVirtualGPUInfo(1).device != "cpu:0") {
+        return false;
+    }
+    CHECK(!all.memory.setSpillPolicy(1, cogniware::SpillPolicy::COLDEST) && refused(CW_ERROR_UNSUPPORTED, "host's"));
+    return true;
+}
+
+}  // namespace
+
+METHOD(MemoryVirtualizationManager, setLending) {
+    const Virtual all;
+    if (on_host(all)) {
+        CHECK(!all.memory.setLending(1, true) && refused(CW_ERROR_UNSUPPORTED, "lend_floor"));
+    } else {
+        CHECK(all.memory.setLending(1, true));
+    }
+    CHECK(all.memory.setLending(1, false));
+}
+
+METHOD(MemoryVirtualizationManager, setSpillPolicy) {
+    const Virtual all;
+    if (!on_host(all)) {
+        CHECK(all.memory.setSpillPolicy(1, cogniware::SpillPolicy::LARGEST, 32 * MiB));
+    }
+    CHECK(all.memory.setSpillPolicy(1, cogniware::SpillPolicy::NEVER));
+    CHECK(!all.memory.setSpillPolicy(2, cogniware::SpillPolicy::NEVER) && refused(CW_ERROR_NOT_FOUND, "virtual GPU 2"));
+}
+
+METHOD(MemoryVirtualizationManager, adviseMemory) {
+    const Virtual all;
+    all.create(1);
+    void* const memory = all.memory.allocateMemory(1, MiB);
+    CHECK(all.memory.adviseMemory(1, memory, cogniware::MemoryAdvice::COLD));
+    CHECK(!all.memory.adviseMemory(1, static_cast<char*>(memory) + 1, cogniware::MemoryAdvice::COLD));
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "inside"));
+}
+
+METHOD(MemoryVirtualizationManager, spillMemory) {
+    const Virtual all;
+    if (on_host(all)) {
+        CHECK(!all.memory.spillMemory(1, MiB) && refused(CW_ERROR_UNSUPPORTED, "not moved"));
+        return;
+    }
+    CHECK(all.memory.setSpillPolicy(1, cogniware::SpillPolicy::COLDEST));
+    const std::vector<int> values(4 * MiB, 7);
+    int* const memory = all.upload(1, values);
+    std::size_t freed = 0;
+    CHECK(all.memory.spillMemory(1, 16 * MiB, &freed) && freed >= 16 * MiB);
+    CHECK(all.driver.getVirtualGPUInfo(1).memorySpilled >= 16 * MiB &&
+          all.download(1, memory, values.size()) == values);
+}
+
+METHOD(MemoryVirtualizationManager, fetchMemory) {
+    const Virtual all;
+    all.create(1);
+    void* const memory = all.memory.allocateMemory(1, MiB);
+    CHECK(all.memory.fetchMemory(1) && all.memory.fetchMemory(1, memory, MiB));
+    CHECK(!all.memory.fetchMemory(1, memory, MiB + 1) && refused(CW_ERROR_INVALID_ARGUMENT, "beyond"));
+}
+
+METHOD(MemoryVirtualizationManager, getSpillInfo) {
+    const Virtual all;
+    if (on_host(all)) {
+        CHECK(all.memory.getSpillInfo(1).spills == 0);
+        return;
+    }
+    CHECK(all.memory.setSpillPolicy(1, cogniware::SpillPolicy::COLDEST));
+    CHECK(all.memory.allocateMemory(1, 16 * MiB) != nullptr && all.memory.spillMemory(1, 16 * MiB));
+    const auto info = all.memory.getSpillInfo(1);
+    CHECK(info.spills >= 1 && info.bytesOut >= 16 * MiB && info.bytesPerSecondOut > 0.0);
+}
+
+METHOD(MemoryVirtualizationManager, allocateExportable) {
+    const Virtual all;
+    all.create(1);
+    void* const memory = all.memory.allocateExportable(1, 1000);
+    CHECK(memory != nullptr && all.memory.getVirtualMemoryInfo(1).usedMemory >= 4096);
+    CHECK(all.memory.freeMemory(1, memory) && all.memory.getVirtualMemoryInfo(1).usedMemory == 0);
+    CHECK(all.memory.allocateExportable(1, 0) == nullptr && refused(CW_ERROR_INVALID_ARGUMENT, "size"));
+}
+
+METHOD(MemoryVirtualizationManager, exportMemory) {
+    const Virtual all;
+    all.create(1);
+    void* const memory = all.memory.allocateExportable(1, MiB);
+    const int lease = all.memory.exportMemory(1, memory);
+    CHECK(lease > 2 && all.memory.getLeases(1, memory) == 1 && ::close(lease) == 0);
+    CHECK(all.memory.getLeases(1, memory) == 0 && all.memory.freeMemory(1, memory));
+    void* const plain = all.memory.allocateMemory(1, MiB);
+    CHECK(all.memory.exportMemory(1, plain) == -1 && refused(CW_ERROR_UNSUPPORTED, "export"));
+}
+
+METHOD(MemoryVirtualizationManager, getLeases) {
+    const Virtual all;
+    all.create(1);
+    void* const memory = all.memory.allocateExportable(1, MiB);
+    CHECK(all.memory.getLeases(1, memory) == 0 && all.memory.getLeases(1, nullptr) == -1);
+}
+
+METHOD(MemoryVirtualizationManager, importMemory) {
+    const Virtual all;
+    all.create(1);
+    all.create(2);
+    auto* const memory = static_cast<char*>(all.memory.allocateExportable(1, MiB));
+    CHECK(all.memory.memset(1, memory, 'x', MiB));
+    std::size_t size = 0;
+    auto* const there = static_cast<char*>(all.memory.importMemory(2, all.memory.exportMemory(1, memory), &size));
+    CHECK(there != nullptr && size >= MiB && all.download(2, there + MiB - 1, 1)[0] == 'x');
+    CHECK(!all.memory.freeMemory(1, memory) && refused(CW_ERROR_BUSY, "1 lease"));
+    CHECK(all.memory.importMemory(2, -1) == nullptr && refused(CW_ERROR_INVALID_ARGUMENT, "fd"));
+    CHECK(all.memory.releaseImport(2, there) && all.memory.freeMemory(1, memory));
+}
+
+METHOD(MemoryVirtualizationManager, revokeMemory) {
+    const Virtual all;
+    all.create(1);
+    all.create(2);
+    void* const memory = all.memory.allocateExportable(1, MiB);
+    void* const there = all.memory.importMemory(2, all.memory.exportMemory(1, memory, true));
+    CHECK(there != nullptr && all.memory.revokeMemory(1, memory) == 1);
+    CHECK(all.memory.exportMemory(1, memory) == -1 && refused(CW_ERROR_CANCELLED, "revoked"));
+    CHECK(all.memory.releaseImport(2, there) && all.memory.revokeMemory(1, memory, 10000.0) == 0);
+}
+
+METHOD(MemoryVirtualizationManager, isRevoked) {
+    const Virtual all;
+    all.create(1);
+    all.create(2);
+    void* const memory = all.memory.allocateExportable(1, MiB);
+    void* const there = all.memory.importMemory(2, all.memory.exportMemory(1, memory));
+    CHECK(there != nullptr && !all.memory.isRevoked(2, there));
+    CHECK(all.memory.revokeMemory(1, memory) == 1 && all.memory.isRevoked(2, there, 10000.0));
+}
+
+METHOD(MemoryVirtualizationManager, releaseImport) {
+    const Virtual all;
+    all.create(1);
+    CHECK(!all.memory.releaseImport(1, &all) && refused(CW_ERROR_INVALID_ARGUMENT, "`ptr`"));
 }

@@ -115,9 +115,27 @@ METHOD(CUDAVirtualizationDriver, publishMetrics) {
     const std::string first = content(path);
     CHECK(first.find("cogniware_vgpu_info{tenant=\"vgpu:4\"") != std::string::npos);
     CHECK(within_seconds(30, [&] { return content(path) != first; }));
-    CHECK(all.driver.getMetrics().find("cogniware_tenant_memory_limit_bytes{tenant=\"vgpu:4\"}") != std::string::npos);
+    CHECK(all.driver.exportPrometheus().find("cogniware_tenant_memory_limit_bytes{tenant=\"vgpu:4\"}") !=
+          std::string::npos);
     CHECK(all.driver.stopPublishing() && all.driver.stopPublishing());
     const std::string last = content(path);
     std::this_thread::sleep_for(std::chrono::milliseconds(60));
     CHECK(content(path) == last && std::remove(path.c_str()) == 0);
+}
+
+METHOD(CUDAVirtualizationDriver, exportPrometheus) {
+    const Virtual all;
+    all.create(3);
+    const std::string text = all.driver.exportPrometheus();
+    CHECK(text.find("cogniware_tenant_memory_limit_bytes{tenant=\"vgpu:3\"} 67108864\n") != std::string::npos);
+    CHECK(text.find("# TYPE cogniware_vgpu_info gauge\n") != std::string::npos);
+}
+
+METHOD(CUDAVirtualizationDriver, stopPublishing) {
+    const Virtual all;
+    const std::string path = "/tmp/cogniware-stop-" + std::to_string(getpid()) + ".prom";
+    CHECK(all.driver.publishMetrics(path, 3600 * 1000) && std::remove(path.c_str()) == 0);
+    // Written once more.
+    CHECK(all.driver.stopPublishing() && !content(path).empty() && std::remove(path.c_str()) == 0);
+    CHECK(all.driver.stopPublishing() && content(path).empty());
 }

@@ -67,6 +67,7 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memorySpilled = from.memory_spilled;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
+    info.memorySpilled = from.memory_spilled;
     info.compactions = from.compactions;
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
@@ -110,6 +111,24 @@ inline VirtualMemoryInfo to_cpp(int id, const cw_vmem_info& from) {
     info.lastPauseMs = ms(from.last_pause_ns);
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.totalPauseMs = ms(from.total_pause_ns);
+    return info;
+}
+
+inline SpillInfo to_cpp(const cw_vmem_spill_info& from) {
+    SpillInfo info;
+    info.spilled = from.spilled;
+    info.spilledPeak = from.spilled_peak;
+    info.hostBytes = from.host_bytes;
+    info.spills = from.spills;
+    info.fetches = from.fetches;
+    info.bytesOut = from.bytes_out;
+    info.bytesIn = from.bytes_in;
+    info.bytesPerSecondOut = from.speed_out;
+    info.bytesPerSecondIn = from.speed_in;
+    info.pausedMs = ms(from.paused_ns);
+    info.longestPauseMs = ms(from.longest_pause_ns);
+    info.fetchingMs = ms(from.fetching_ns);
+    info.longestFetchMs = ms(from.longest_fetch_ns);
     return info;
 }
 

@@ -172,7 +172,7 @@ public:
     }
 
     // Everything as Prometheus text; empty on an error.
-    std::string getMetrics() const {
+    std::string exportPrometheus() const {
         try {
             return detail::read_text(cw_profiler_prometheus);
         } catch (const Error&) {

@@ -146,6 +146,101 @@ public:
         }
     }
 
+    // --- over-commit (GPUs; the CPU device's memory is the host's) ---
+
+    // Whether others may use the part of its floor that it does not use, and give it back when it asks.
+    bool setLending(int virtualGPUId, bool lendFloor) noexcept {
+        return cw_vmem_set_lending(virtualGPUId, lendFloor ? 1 : 0) == CW_OK;
+    }
+
+    // Which of its memory is moved to the host when what it has above its floor is asked back, and how much host memory that may take
+    // (0: no bound). What was moved is fetched before work that may use it.
+    bool setSpillPolicy(int virtualGPUId, SpillPolicy policy, std::size_t mostHostBytes = 0) noexcept {
+        return cw_vmem_set_spill_policy(virtualGPUId, static_cast<std::int32_t>(policy), mostHostBytes) == CW_OK;
+    }
+
+    // Says something about one allocation. Pinning fetches it.
+    bool adviseMemory(int virtualGPUId, void* virtualAddress, MemoryAdvice advice) noexcept {
+        return cw_vmem_advise(virtualGPUId, virtualAddress, static_cast<std::int32_t>(advice)) == CW_OK;
+    }
+
+    // Moves about `size` bytes to the host now; `freed` gets what the device has got back.
+    bool spillMemory(int virtualGPUId, std::size_t size, std::size_t* freed = nullptr) noexcept {
+        std::uint64_t back = 0;
+        if (cw_vmem_spill(virtualGPUId, size, &back) != CW_OK) {
+            return false;
+        }
+        if (freed != nullptr) {
+            *freed = back;
+        }
+        return true;
+    }
+
+    // Fetches bytes from the host, or, without an address, everything.
+    bool fetchMemory(int virtualGPUId, void* virtualAddress = nullptr, std::size_t size = 0) noexcept {
+        return cw_vmem_fetch(virtualGPUId, virtualAddress, size) == CW_OK;
+    }
+
+    // What that has cost; all zeros on an error.
+    SpillInfo getSpillInfo(int virtualGPUId) const noexcept {
+        cw_vmem_spill_info info{};
+        info.struct_size = sizeof info;
+        return cw_vmem_get_spill_info(virtualGPUId, &info) == CW_OK ? detail::to_cpp(info) : SpillInfo{};
+    }
+
+    // --- memory between processes ---
+
+    // Memory of whole pages that can be exported, or null; it never moves. freeMemory() frees it once no lease is out.
+    void* allocateExportable(int virtualGPUId, std::size_t size) noexcept {
+        void* memory = nullptr;
+        return cw_vmem_alloc_exportable(virtualGPUId, size, &memory) == CW_OK ? memory : nullptr;
+    }
+
+    // A lease for one importer: a descriptor to hand to another process by any means, then to close here; -1 on an error.
+    int exportMemory(int virtualGPUId, void* virtualAddress, bool readOnly = false) noexcept {
+        std::int32_t fd = -1;
+        return cw_vmem_export(virtualGPUId, virtualAddress, readOnly ? 1 : 0, &fd) == CW_OK ? fd : -1;
+    }
+
+    // How many leases are out; -1 on an error.
+    int getLeases(int virtualGPUId, void* virtualAddress) const noexcept {
+        std::size_t count = 0;
+        return cw_vmem_leases(virtualGPUId, virtualAddress, &count) == CW_OK ? static_cast<int>(count) : -1;
+    }
+
+    // Asks all importers to unmap, gives no more leases, and waits for at most so long; how many leases still are out, -1 on an error.
+    // What is mapped stays charged. A descriptor that was given cannot be taken back by force.
+    int revokeMemory(int virtualGPUId, void* virtualAddress, double timeoutMs = 0.0) noexcept {
+        std::size_t remaining = 0;
+        return cw_vmem_revoke(virtualGPUId, virtualAddress, timeoutMs, &remaining) == CW_OK
+                   ? static_cast<int>(remaining)
+                   : -1;
+    }
+
+    // Maps what a lease of another process offers, or null; `size` gets its bytes. The descriptor is consumed. Its owner is charged.
+    void* importMemory(int virtualGPUId, int lease, std::size_t* size = nullptr, double timeoutMs = 10000.0) noexcept {
+        void* memory = nullptr;
+        std::uint64_t bytes = 0;
+        if (cw_vmem_import(virtualGPUId, lease, timeoutMs, &memory, &bytes) != CW_OK) {
+            return nullptr;
+        }
+        if (size != nullptr) {
+            *size = bytes;
+        }
+        return memory;
+    }
+
+    // Whether the exporter asks for it back, or is gone; waits for that for at most so long. The answer is releaseImport().
+    bool isRevoked(int virtualGPUId, void* virtualAddress, double timeoutMs = 0.0) const noexcept {
+        std::int32_t revoked = 0;
+        return cw_vmem_is_revoked(virtualGPUId, virtualAddress, timeoutMs, &revoked) == CW_OK && revoked != 0;
+    }
+
+    // Unmaps it once work in flight has passed, and tells the exporter.
+    bool releaseImport(int virtualGPUId, void* virtualAddress) noexcept {
+        return cw_vmem_release_import(virtualGPUId, virtualAddress) == CW_OK;
+    }
+
     // --- figures ---
 
     // The page table: every mapped page by address.

@@ -100,6 +100,7 @@ struct VirtualGPUInfo {
     std::size_t memorySpilled = 0;   // of what it holds: in host memory instead of the device's
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
+    std::size_t memorySpilled = 0;   // moved to the host now
     std::uint64_t compactions = 0;   // of its memory
     double longestPauseMs = 0.0;     // the longest that one held its work up at a time
     VirtualComputeUnitInfo compute;  // its compute unit
@@ -182,6 +183,30 @@ struct MemoryPolicy {
     bool automaticDefragmentation = false;
     double defragmentationThreshold = 0.0;  // from which fragmentationLevel on
     double maxPauseMs = 0.0;                // how long work may wait at a time
+};
+
+// Which of a space's memory is moved to the host when what it has above its floor is asked back; the numbers are those of
+// CW_SPILL_*. NEVER: it gets no part of anybody's floor.
+enum class SpillPolicy { NEVER = 0, COLDEST = 1, LARGEST = 2 };
+
+// What is known of an allocation; the numbers are those of CW_ADVICE_*. PINNED never moves, COLD goes first.
+enum class MemoryAdvice { NORMAL = 0, PINNED = 1, COLD = 2 };
+
+// What moving memory to the host and back has cost.
+struct SpillInfo {
+    std::size_t spilled = 0;      // in host memory now: still held, not physical
+    std::size_t spilledPeak = 0;  // the most there ever was
+    std::size_t hostBytes = 0;    // page-locked host memory for it
+    std::uint64_t spills = 0;     // times something was moved to the host
+    std::uint64_t fetches = 0;    // times something was fetched
+    std::size_t bytesOut = 0;
+    std::size_t bytesIn = 0;
+    double bytesPerSecondOut = 0.0;
+    double bytesPerSecondIn = 0.0;
+    double pausedMs = 0.0;  // that work was held up while memory moved
+    double longestPauseMs = 0.0;
+    double fetchingMs = 0.0;  // that work waited for its memory
+    double longestFetchMs = 0.0;
 };
 
 // What a compaction did.

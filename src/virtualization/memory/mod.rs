@@ -1,6 +1,8 @@
 //! Memory spaces of virtual GPUs: what the C++ class `MemoryVirtualizationManager` mirrors.
 
 mod layout;
+mod lending;
+mod sharing;
 pub(super) mod work;
 
 use super::config::{MemoryConfig, check_id, check_size};

@@ -6,7 +6,7 @@ use crate::virtualization::table::VirtualGpu;
 use crate::{Error, Result};
 
 /// What these allocations are called in reports.
-const TAG: &str = "virtual GPU memory";
+pub(super) const TAG: &str = "virtual GPU memory";
 
 /// Largest alignment.
 const MOST_ALIGNMENT: u64 = 1 << 31;

@@ -1,11 +1,6 @@
 // CUDAVirtualizationDriver.
 #include "virtual_rig.hpp"
 
-#include <atomic>
-#include <chrono>
-#include <future>
-#include <thread>
-
 METHOD(CUDAVirtualizationDriver, getInstance) {
     CHECK(&CUDAVirtualizationDriver::getInstance() == &CUDAVirtualizationDriver::getInstance());
 }
@@ -244,32 +239,4 @@ METHOD(CUDAVirtualizationDriver, activationForward) {
     CHECK(soft[0] + soft[2] > 0.999F && soft[0] + soft[2] < 1.001F && soft[0] > soft[2]);
     CHECK(!all.driver.activationForward(1, input, output, 1, 2, 1, 2, "rely", CUDA_R_32F));
     CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "relu"));
-}
-
-METHOD(CUDAVirtualizationDriver, watch) {
-    const Virtual all;
-    all.create(3);
-    std::promise<int> first;
-    std::atomic<int> calls{0};
-    const auto watch = all.driver.watch(1.0, [&](const VirtualGPUInfo& info) {
-        if (calls++ == 0) {
-            first.set_value(info.virtualGPUId);
-        }
-    });
-    CHECK(watch != 0 && first.get_future().get() == 3 && all.driver.unwatch(watch));
-    CHECK(all.driver.watch(1.0, nullptr) == 0 && refused(CW_ERROR_INVALID_ARGUMENT, "function"));
-    // What the function uses lives until the watch has ended for good.
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-}
-
-METHOD(CUDAVirtualizationDriver, unwatch) {
-    const Virtual all;
-    CHECK(!all.driver.unwatch(99999) && refused(CW_ERROR_NOT_FOUND, "99999"));
-}
-
-METHOD(CUDAVirtualizationDriver, exportPrometheus) {
-    const Virtual all;
-    all.create(3);
-    CHECK(all.driver.exportPrometheus().find("cogniware_vgpu_memory_limit_bytes{virtual_gpu=\"3\",name=\"vgpu:3\"} "
-                                             "67108864") != std::string::npos);
 }

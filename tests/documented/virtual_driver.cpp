@@ -2,9 +2,8 @@
 #include "virtual_rig.hpp"
 
 #include <atomic>
-#include <chrono>
 #include <future>
-#include <thread>
+#include <memory>
 
 METHOD(CUDAVirtualizationDriver, getInstance) {
     CHECK(&CUDAVirtualizationDriver::getInstance() == &CUDAVirtualizationDriver::getInstance());
@@ -247,19 +246,21 @@ METHOD(CUDAVirtualizationDriver, activationForward) {
 }
 
 METHOD(CUDAVirtualizationDriver, watch) {
+    // A call may still run when unwatch returns, so what it uses is its own too.
+    struct Seen {
+        std::promise<int> first;
+        std::atomic<int> calls{0};
+    };
     const Virtual all;
     all.create(3);
-    std::promise<int> first;
-    std::atomic<int> calls{0};
-    const auto watch = all.driver.watch(1.0, [&](const VirtualGPUInfo& info) {
-        if (calls++ == 0) {
-            first.set_value(info.virtualGPUId);
+    const auto seen = std::make_shared<Seen>();
+    const auto watch = all.driver.watch(1.0, [seen](const VirtualGPUInfo& info) {
+        if (seen->calls++ == 0) {
+            seen->first.set_value(info.virtualGPUId);
         }
     });
-    CHECK(watch != 0 && first.get_future().get() == 3 && all.driver.unwatch(watch));
+    CHECK(watch != 0 && seen->first.get_future().get() == 3 && all.driver.unwatch(watch));
     CHECK(all.driver.watch(1.0, nullptr) == 0 && refused(CW_ERROR_INVALID_ARGUMENT, "function"));
-    // What the function uses lives until the watch has ended for good.
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 METHOD(CUDAVirtualizationDriver, unwatch) {

@@ -6,8 +6,8 @@ use super::lane::{self, Lane};
 use super::work::{Body, Execution, ExecutionState, QueueFigures, Work};
 use super::{HISTORY, MOST_PENDING, unknown};
 use crate::compute::share::Share;
-use crate::device::{Device, Node, Stream};
-use crate::memory::Space;
+use crate::device::{Device, DevicePtr, Node, Stream};
+use crate::memory::{Entered, Space};
 use crate::{Error, Result, Status};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::borrow::Cow;
@@ -70,6 +70,7 @@ pub(super) struct Pending {
     name: Cow<'static, str>,
     since: Instant,
     deadline: Option<Instant>,
+    touches: Option<Arc<[(DevicePtr, u64)]>>,
     body: Body,
     /// Pieces that are on the device.
     pub piece: u32,
@@ -227,7 +228,8 @@ impl Inner {
             state.next += 1;
             let number = state.next;
             state.left -= 1;
-            let pending = Pending { number, name: work.name, since, deadline, body: work.body, piece: 0 };
+            let Work { name, touches, body, .. } = work;
+            let pending = Pending { number, name, since, deadline, touches, body, piece: 0 };
             self.begin(&mut state, pending);
             let unfinished = !state.pending.is_empty();
             let lane = state.lane.clone();
@@ -253,6 +255,7 @@ impl Inner {
             name: work.name,
             since,
             deadline,
+            touches: work.touches,
             body: work.body,
             piece: 0,
         });
@@ -444,12 +447,46 @@ impl Inner {
         self.progress.notify_all();
     }
 
+    /// Inside the tenant's door, with the memory on the device that the first in the list touches, and its number where
+    /// something had to be fetched for it. `None` while the door is closed, and when there is nothing to fetch memory for.
+    /// Work whose memory finds no room has failed.
+    fn door_for_first(&self) -> Option<(Entered<'_>, Option<u64>)> {
+        let door = self.space.door();
+        if let Some(open) = door.try_enter() {
+            return Some((open, None));
+        }
+        if door.away() == 0 {
+            return None;
+        }
+        let (number, touches) = {
+            let state = self.state.lock();
+            let first = state.pending.front()?;
+            (first.number, first.touches.clone())
+        };
+        // Without the lock: others may have to give way first.
+        let entered = match &touches {
+            Some(ranges) => self.space.enter_for(ranges),
+            None => door.enter(),
+        };
+        match entered {
+            Ok(open) => Some((open, Some(number))),
+            Err(e) => {
+                let mut state = self.state.lock();
+                if let Some(at) = state.pending.iter().position(|p| p.number == number) {
+                    let e = e.within(format_args!("work {:?}", state.pending[at].name));
+                    state.error.get_or_insert(e.clone());
+                    self.withdraw(&mut state, at, ExecutionState::Failed, e);
+                }
+                None
+            }
+        }
+    }
+
     /// Puts what may go on the device there; called by the lane's thread while it holds its lease.
     pub fn pump(&self, lane: &Arc<Lane>) -> Pumped {
         let mut told = false;
         loop {
-            self.fetch();
-            let door = self.space.door().try_enter();
+            let (door, fetched) = self.door_for_first().unzip();
             let mut state = self.state.lock();
             let now = Instant::now();
             self.expire(&mut state, now);
@@ -462,6 +499,10 @@ impl Inner {
                 return pumped;
             }
             let Some(first) = state.pending.front() else { return pumped };
+            if fetched.flatten().is_some_and(|number| number != first.number) {
+                // Its memory was fetched for one that was withdrawn since.
+                continue;
+            }
             let pieces = matches!(first.body, Body::Pieces { .. });
             let room = state.room(&self.share);
             if room == 0 || (pieces && state.flight.launches() >= 2) {
@@ -481,20 +522,6 @@ impl Inner {
                 self.progress.notify_all();
                 told = true;
             }
-        }
-    }
-
-    /// Brings memory back that was moved to the host; work that is to run next fails when that cannot be done.
-    fn fetch(&self) {
-        let door = self.space.door();
-        if door.away() == 0 || self.state.lock().pending.is_empty() {
-            return;
-        }
-        // Without the lock: others give way meanwhile.
-        if let Err(e) = door.enter().map(drop) {
-            let mut state = self.state.lock();
-            state.error.get_or_insert(e.clone());
-            self.withdraw(&mut state, 0, ExecutionState::Failed, e);
         }
     }
 

@@ -7,7 +7,7 @@ use cogniware::ops::Math;
 use cogniware::ops::tensor::{Argument, Element, MatMul, Precision};
 use cogniware::program::{Calls, HostLaunch, Launch, ParameterKind};
 use cogniware::virtualization::{
-    ComputeConfig, ComputeManager, CopyKind, Driver, DriverConfig, GpuConfig, GpuInfo, GpuStatus, KernelCall,
+    ComputeConfig, ComputeManager, CopyKind, Driver, DriverConfig, GpuConfig, GpuStatus, KernelCall,
     MemoryConfig, MemoryManager, UnitConfig,
 };
 use cogniware::{Error, Result, Status, tenant};
@@ -773,30 +773,5 @@ fn over_commit_is_refused_where_memory_is_the_hosts_and_costed_elsewhere() {
         rig.compute().synchronize(1, None).unwrap();
         let wanted: Vec<f32> = values.iter().map(|v| v + 1.0).collect();
         assert_eq!(download(rig, 1, ptr, values.len()), wanted);
-    });
-}
-
-#[test]
-fn figures_are_told_again_and_again_and_as_text() {
-    each(|rig| {
-        rig.driver().create(&GpuConfig { name: "a \"b\"".into(), ..gpu(1) }).unwrap();
-        rig.driver().alloc(1, MIB).unwrap();
-        let text = rig.driver().prometheus().unwrap();
-        let line = "cogniware_vgpu_memory_held_bytes{virtual_gpu=\"1\",name=\"a \\\"b\\\"\"} 1048576";
-        assert!(text.contains(line), "{text}");
-        let (tell, told) = std::sync::mpsc::channel();
-        let watcher = Box::new(move |all: &[GpuInfo]| {
-            let _ = tell.send(all.iter().map(|i| (i.id, i.memory.held)).collect::<Vec<_>>());
-        });
-        let watch = rig.driver().watch(Duration::from_millis(2), watcher).unwrap();
-        for _ in 0..3 {
-            assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), [(1, MIB)]);
-        }
-        rig.driver().unwatch(watch).unwrap();
-        // The function was dropped: its end of the channel goes.
-        while told.recv_timeout(Duration::from_secs(20)).is_ok() {}
-        refused(rig.driver().unwatch(watch), Status::NotFound, "watch");
-        let never = rig.driver().watch(Duration::ZERO, Box::new(|_| {}));
-        refused(never, Status::InvalidArgument, "intervalMs");
     });
 }

@@ -787,8 +787,16 @@ typedef struct cw_vcompute_info {
     double utilization_second;
     // Part of the last minute, or of its life where that is shorter, in which its work ran.
     double utilization_minute;
-    // Its part of what all tenants of its device used in the last second; 0 when nobody used any.
+    // Its part of what all tenants of its device (LLMs are among them) used of it in the last second; 0 when nobody used any.
     float share_got;
+    // The same of the last minute.
+    float share_got_minute;
+    // The mean time from submission to the end of all its work, in nanoseconds.
+    uint64_t latency_mean_ns;
+    // The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
+    uint64_t latency_p50_ns;
+    // What 99 of 100 of these are below, in nanoseconds.
+    uint64_t latency_p99_ns;
     // CW_PRECISION_*.
     int32_t precision;
     // The most of its processors' time that it gets; 0 for no cap.
@@ -871,7 +879,7 @@ typedef struct cw_vgpu_info {
     uint64_t compactions;
     // The longest that one held its work up at a time, in nanoseconds.
     uint64_t longest_pause_ns;
-    // Bytes in host memory instead of the device's now.
+    // Of the bytes charged: in host memory instead of the device's.
     uint64_t memory_spilled;
     // Its compute unit; all 0 when it has none.
     struct cw_vcompute_info unit;
@@ -941,38 +949,6 @@ typedef struct cw_vmem_policy {
     double max_pause_ms;
 } cw_vmem_policy;
 
-// What moving memory to the host and back has cost. Bytes are whole granules.
-typedef struct cw_vmem_spill_info {
-    // sizeof(cw_vmem_spill_info), set by the caller.
-    size_t struct_size;
-    // Bytes in host memory instead of the device's now: still held, not physical.
-    uint64_t spilled;
-    // The most there ever were.
-    uint64_t spilled_peak;
-    // Page-locked host memory for it now.
-    uint64_t host_bytes;
-    // Times something was moved to the host.
-    uint64_t spills;
-    // Times something was fetched.
-    uint64_t fetches;
-    // Bytes moved to the host.
-    uint64_t bytes_out;
-    // Bytes fetched.
-    uint64_t bytes_in;
-    // Bytes a second of the copies to the host.
-    double speed_out;
-    // Bytes a second of the copies from the host.
-    double speed_in;
-    // Time that new work was held up while memory moved, in nanoseconds.
-    uint64_t paused_ns;
-    // The longest of these.
-    uint64_t longest_pause_ns;
-    // Time that work waited for memory to be fetched, in nanoseconds.
-    uint64_t fetching_ns;
-    // The longest of these.
-    uint64_t longest_fetch_ns;
-} cw_vmem_spill_info;
-
 // What memory spaces are like. Fill with cw_vmem_config_default.
 typedef struct cw_vmem_config {
     // sizeof(cw_vmem_config), set by the caller.
@@ -1036,6 +1012,38 @@ typedef struct cw_vmem_info {
     // All pauses together, in nanoseconds.
     uint64_t total_pause_ns;
 } cw_vmem_info;
+
+// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+typedef struct cw_device_usage {
+    // sizeof(cw_device_usage), set by the caller.
+    size_t struct_size;
+    // CW_DEVICE_*.
+    int32_t device_kind;
+    // Index among devices of its kind.
+    int32_t device_ordinal;
+    // Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
+    // mean of its cores, by the system's counters); -1 where nobody tells.
+    float utilization;
+    // Busy part of the last second with work of the tenants, counted as the device counts utilization.
+    float tenants_second;
+    // The same of the last minute.
+    float tenants_minute;
+    // tenants_second over utilization: 1 when all that the device does is their work; -1 when it was idle or does not tell.
+    float tenants_over_device;
+    // Bytes in use by all programs; 0 where nobody tells.
+    uint64_t memory_used;
+    // Bytes of the device; 0 where nobody tells.
+    uint64_t memory_total;
+    // Cores or SMs.
+    uint32_t processors;
+    // Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
+    uint64_t tenants_busy_ns;
+    // Device time of all tenants times the processors that it was used on, in nanoseconds.
+    uint64_t tenants_processor_time_ns;
+} cw_device_usage;
+
+// A function that is called again and again, for figures that are asked for in it.
+typedef void (*cw_monitor_function)(void *user_data);
 
 // CUDA C++ with what its compilation depends on. All zeros but struct_size and text is a source with nothing beside it.
 typedef struct cw_program_source {
@@ -1102,9 +1110,6 @@ typedef cw_status (*cw_host_function)(void *user_data,
                                       const struct cw_host_launch *launch,
                                       const struct cw_argument *arguments,
                                       size_t count);
-
-// Is told of one virtual GPU at a time: its figures are valid during the call.
-typedef void (*cw_watch_function)(void *user_data, const struct cw_vgpu_info *info);
 
 // A kernel to execute. Fill with cw_kernel_call_default.
 typedef struct cw_kernel_call {
@@ -3161,105 +3166,6 @@ cw_status cw_vmem_check_guards(int32_t virtual_gpu,
                                size_t length,
                                size_t *needed);
 
-// Whether others may use the part of its floor that the space does not use (1), and give it back when it asks.
-// CW_ERROR_UNSUPPORTED on the CPU device, where nobody could be made to.
-CW_API
-cw_status cw_vmem_set_lending(int32_t virtual_gpu,
-                              int32_t lend_floor);
-
-// Which of the space's memory is moved to the host (CW_SPILL_*) when what it has above its floor is asked back, and how many
-// bytes of host memory that may take (0: no bound). CW_ERROR_UNSUPPORTED on the CPU device, whose memory is the host's.
-CW_API
-cw_status cw_vmem_set_spill_policy(int32_t virtual_gpu,
-                                   int32_t policy,
-                                   uint64_t most_host_bytes);
-
-// Says something about one allocation, by the very pointer that was returned: CW_ADVICE_*. Pinning fetches it.
-CW_API
-cw_status cw_vmem_advise(int32_t virtual_gpu,
-                         void *memory,
-                         int32_t advice);
-
-// Moves about size bytes to the host now, as if others had asked for them. *freed gets the bytes that the device has got back.
-//
-// freed must be valid for a write.
-CW_API
-cw_status cw_vmem_spill(int32_t virtual_gpu,
-                        uint64_t size,
-                        uint64_t *freed);
-
-// Fetches size bytes at memory from the host, or, when that is NULL, everything. Work fetches what it needs by itself.
-CW_API
-cw_status cw_vmem_fetch(int32_t virtual_gpu,
-                        void *memory,
-                        uint64_t size);
-
-// What moving memory to the host and back has cost. Set info->struct_size first.
-//
-// info must be valid for reads and writes.
-CW_API cw_status cw_vmem_get_spill_info(int32_t virtual_gpu, struct cw_vmem_spill_info *info);
-
-// Allocates at least size bytes as whole pages that can be exported. They never move. Freed by cw_vmem_free once no lease is
-// out.
-//
-// memory must be valid for a write.
-CW_API
-cw_status cw_vmem_alloc_exportable(int32_t virtual_gpu,
-                                   uint64_t size,
-                                   void **memory);
-
-// A lease of exportable memory for one importer: *fd gets a descriptor to hand to another process by any means (inheritance,
-// SCM_RIGHTS); close it here then. With read_only 1 the importer maps it for reading. The memory stays charged, and cannot be freed,
-// until the importer has unmapped it or has ended.
-//
-// fd must be valid for a write.
-CW_API
-cw_status cw_vmem_export(int32_t virtual_gpu,
-                         void *memory,
-                         int32_t read_only,
-                         int32_t *fd);
-
-// How many leases of exportable memory are out.
-//
-// count must be valid for a write.
-CW_API cw_status cw_vmem_leases(int32_t virtual_gpu, void *memory, size_t *count);
-
-// Asks all importers to unmap and gives no more leases, then waits for at most timeout_ms milliseconds until none is out.
-// *remaining gets how many still are. A descriptor that was given cannot be taken back by force.
-//
-// remaining must be valid for a write.
-CW_API
-cw_status cw_vmem_revoke(int32_t virtual_gpu,
-                         void *memory,
-                         double timeout_ms,
-                         size_t *remaining);
-
-// Maps what a lease of another process offers into the space; *memory and *size get what was mapped. The descriptor is
-// consumed, also when this fails. It is charged to its owner, not here.
-//
-// memory and size must be valid for a write; fd must be a descriptor that nothing else uses.
-CW_API
-cw_status cw_vmem_import(int32_t virtual_gpu,
-                         int32_t fd,
-                         double timeout_ms,
-                         void **memory,
-                         uint64_t *size);
-
-// Writes 1 when the exporter asks for what was imported at memory back, or is gone, else 0; waits for that for at most
-// timeout_ms milliseconds. The answer to it is cw_vmem_release_import.
-//
-// revoked must be valid for a write.
-CW_API
-cw_status cw_vmem_is_revoked(int32_t virtual_gpu,
-                             void *memory,
-                             double timeout_ms,
-                             int32_t *revoked);
-
-// Unmaps what was imported at memory once work in flight has passed, and tells the exporter.
-//
-// No work that uses the memory may be queued.
-CW_API cw_status cw_vmem_release_import(int32_t virtual_gpu, void *memory);
-
 // Fills a configuration with defaults: the default device, defragmented from a half on, pauses of at most 5 ms, no guards.
 //
 // config must be valid for a write.
@@ -3343,6 +3249,37 @@ CW_API cw_status cw_vmem_set_limit(int32_t virtual_gpu, uint64_t size);
 // Changes the bytes that are set aside for a space; refused when the device has not so many left to promise.
 CW_API cw_status cw_vmem_set_floor(int32_t virtual_gpu, uint64_t size);
 
+// The driver's device as a whole, beside what the tenants of this process had of it. Set usage->struct_size first.
+//
+// usage must be valid for reads and writes.
+CW_API
+cw_status cw_virtualization_device_usage(struct cw_device_usage *usage);
+
+// Calls function every interval_ms milliseconds (10 to 86,400,000), for the first time that long from now, on one thread of
+// its own and with no lock held, until another function is set, a function of NULL is, or the driver is shut down. It may
+// call Cogniware, this function included. drop runs when the last call has returned; when the call that replaces it
+// or shuts down returns, that has happened, unless it is made by function itself. On an error the one before goes on.
+//
+// function and drop must be safe to call with user_data from any thread.
+CW_API
+cw_status cw_virtualization_monitor_set(cw_monitor_function function,
+                                        void *user_data,
+                                        cw_drop_function drop,
+                                        uint64_t interval_ms);
+
+// Writes what cw_profiler_prometheus tells to the file at path now, and again every interval_ms milliseconds (10 to
+// 86,400,000), until another path is published, cw_virtualization_publish_stop is called or the driver is shut down, when
+// it is written once more. Readers see a whole text each time. The file stays. On an error what was published before goes on.
+//
+// path must be NUL-terminated.
+CW_API
+cw_status cw_virtualization_publish(const char *path,
+                                    uint64_t interval_ms);
+
+// Ends publishing: the metrics are written once more, and the file stays. Does nothing when nothing is published.
+CW_API
+cw_status cw_virtualization_publish_stop(void);
+
 // Loads PTX, a cubin or a fatbin (told by its content) as the module module of the virtual GPU.
 //
 // module must be NUL-terminated, image valid for reads of size bytes.
@@ -3398,30 +3335,6 @@ cw_status cw_vcompute_register_kernel(int32_t virtual_gpu,
 //
 // name must be NUL-terminated.
 CW_API cw_status cw_vcompute_unregister_kernel(int32_t virtual_gpu, const char *name);
-
-// Calls function every interval_ms milliseconds (at least 1), once for each virtual GPU by id, on a thread of its own, until
-// cw_virtualization_unwatch of the number that *watch gets, or cw_virtualization_shutdown. drop runs once, when it will not be
-// called any more; at once when this call fails.
-//
-// watch must be valid for a write, the function callable with user_data from another thread.
-CW_API
-cw_status cw_virtualization_watch(double interval_ms,
-                                  cw_watch_function function,
-                                  void *user_data,
-                                  cw_drop_function drop,
-                                  uint64_t *watch);
-
-// Ends a watch. A call that runs now is not waited for, so that it may end its own.
-CW_API cw_status cw_virtualization_unwatch(uint64_t watch);
-
-// The figures of all virtual GPUs as Prometheus text (exposition format 0.0.4), to the caller's buffer, which may be NULL to ask
-// for the size.
-//
-// The buffer as the contract says.
-CW_API
-cw_status cw_virtualization_prometheus(char *buffer,
-                                       size_t length,
-                                       size_t *needed);
 
 // Fills a kernel call with defaults: no name, one block of one thread, no arguments.
 //

@@ -55,9 +55,9 @@ mod virtual_gpu;
 mod virtual_layout;
 mod virtual_lending;
 mod virtual_memory;
+mod virtual_monitor;
 mod virtual_programs;
 mod virtual_types;
-mod virtual_watch;
 mod virtual_work;
 
 pub use types::*;

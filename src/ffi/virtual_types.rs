@@ -161,9 +161,6 @@ pub struct cw_vgpu_info {
     pub unit: cw_vcompute_info,
 }
 
-/// Is told of one virtual GPU at a time: its figures are valid during the call.
-pub type cw_watch_function = Option<unsafe extern "C" fn(user_data: *mut c_void, info: *const cw_vgpu_info)>;
-
 /// What memory spaces are like. Fill with `cw_vmem_config_default`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -454,8 +451,16 @@ pub struct cw_vcompute_info {
     pub utilization_second: f64,
     /// Part of the last minute, or of its life where that is shorter, in which its work ran.
     pub utilization_minute: f64,
-    /// Its part of what all tenants of its device used in the last second; 0 when nobody used any.
+    /// Its part of what all tenants of its device (LLMs are among them) used of it in the last second; 0 when nobody used any.
     pub share_got: f32,
+    /// The same of the last minute.
+    pub share_got_minute: f32,
+    /// The mean time from submission to the end of all its work, in nanoseconds.
+    pub latency_mean_ns: u64,
+    /// The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
+    pub latency_p50_ns: u64,
+    /// What 99 of 100 of these are below, in nanoseconds.
+    pub latency_p99_ns: u64,
     /// `CW_PRECISION_*`.
     pub precision: i32,
     /// The most of its processors' time that it gets; 0 for no cap.
@@ -686,3 +691,37 @@ pub struct cw_program_source {
     /// How many.
     pub expression_count: usize,
 }
+
+/// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_device_usage {
+    /// `sizeof(cw_device_usage)`, set by the caller.
+    pub struct_size: usize,
+    /// `CW_DEVICE_*`.
+    pub device_kind: i32,
+    /// Index among devices of its kind.
+    pub device_ordinal: i32,
+    /// Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
+    /// mean of its cores, by the system's counters); -1 where nobody tells.
+    pub utilization: f32,
+    /// Busy part of the last second with work of the tenants, counted as the device counts `utilization`.
+    pub tenants_second: f32,
+    /// The same of the last minute.
+    pub tenants_minute: f32,
+    /// `tenants_second` over `utilization`: 1 when all that the device does is their work; -1 when it was idle or does not tell.
+    pub tenants_over_device: f32,
+    /// Bytes in use by all programs; 0 where nobody tells.
+    pub memory_used: u64,
+    /// Bytes of the device; 0 where nobody tells.
+    pub memory_total: u64,
+    /// Cores or SMs.
+    pub processors: u32,
+    /// Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
+    pub tenants_busy_ns: u64,
+    /// Device time of all tenants times the processors that it was used on, in nanoseconds.
+    pub tenants_processor_time_ns: u64,
+}
+
+/// A function that is called again and again, for figures that are asked for in it.
+pub type cw_monitor_function = Option<unsafe extern "C" fn(user_data: *mut c_void)>;

@@ -1,10 +1,11 @@
 //! Virtual GPUs as a whole: what the C++ class `CUDAVirtualizationDriver` mirrors.
 
 use super::compute::make_unit;
-use super::config::{DriverConfig, GpuConfig, check_id, device_at};
+use super::config::{DriverConfig, GpuConfig, check_id};
 use super::copy::CopyKind;
 use super::info::{GpuInfo, GpuStatus};
 use super::memory::work;
+use super::monitor::{self, DeviceUsage, Metrics};
 use super::started::Switch;
 use super::table::{self, Claim, VirtualGpu};
 use super::work::{Activation, Convolution, operations};
@@ -14,7 +15,9 @@ use crate::ops::tensor::{MatMul, Operation};
 use crate::tenant::TenantConfig;
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The virtual GPUs of this process. Usable from any thread. Every method but [`Driver::initialize`],
 /// [`Driver::is_initialized`] and [`Driver::shutdown`] answers [`Status::NotInitialized`] before `initialize` and after
@@ -43,11 +46,12 @@ impl Driver {
         if !self.switch.off() {
             return;
         }
-        self.end_watches();
-        let own: Vec<i32> = table::list().iter().filter(|g| g.is_whole()).map(|g| g.id()).collect();
-        for id in own {
+        // While the virtual GPUs are there to be told of.
+        monitor::stop_publishing();
+        monitor::unhook();
+        for gpu in table::list().iter().filter(|g| g.is_whole()) {
             // Destroyed by another thread meanwhile: then it is done.
-            let _ = self.end(id);
+            let _ = self.end(gpu.id());
         }
     }
 
@@ -75,8 +79,7 @@ impl Driver {
             return Err(Error::new(Status::AlreadyExists, format!("virtual GPU {} {what}", config.id)));
         }
         bounded(&started.config, config)?;
-        let own = config.unit.device.map(device_at).transpose()?;
-        let device = own.as_ref().unwrap_or(&started.device);
+        let device = &started.device;
         let all: u32 = device.units().iter().map(|u| u.processors).sum();
         let wanted = TenantConfig {
             memory_limit: config.memory_limit,
@@ -110,10 +113,6 @@ impl Driver {
         self.end(id)
     }
 
-    pub(super) fn must_be_on(&self) -> Result<()> {
-        self.switch.must_be_on()
-    }
-
     fn end(&self, id: i32) -> Result<Vec<Allocation>> {
         check_id(id)?;
         let claim = Claim::of(id);
@@ -122,7 +121,6 @@ impl Driver {
         drop(claim);
         shares::weigh()?;
         ends::tell(&gpu, &left);
-        ends::let_go(gpu);
         Ok(left)
     }
 
@@ -147,13 +145,33 @@ impl Driver {
         table::list().iter().map(|gpu| GpuInfo::of(gpu)).collect()
     }
 
-    /// Part of the time that the whole device was busy, 0 to 1, with work of all programs: see
-    /// [`crate::device::DeviceHealth::utilization`]. [`Status::Unsupported`] where nobody tells.
+    /// Part of the last second that the whole device was busy, 0 to 1, with work of all programs: see
+    /// [`crate::device::Device::busy`]. [`Status::Unsupported`] where nobody tells.
     pub fn utilization(&self) -> Result<f64> {
-        self.switch.get()?.device.health().utilization.ok_or_else(|| {
+        self.switch.get()?.device.busy(monitor::WINDOW).ok_or_else(|| {
             Error::unsupported("the device does not tell how busy it is")
                 .advise("install NVML with the driver; a second call may know")
         })
+    }
+
+    /// The whole device beside what its tenants had of it.
+    pub fn device_usage(&self) -> Result<DeviceUsage> {
+        Ok(DeviceUsage::of(&self.switch.get()?.device))
+    }
+
+    /// Calls `function` with no argument at every `interval`; see [`monitor::hook`]. [`Driver::shutdown`] ends the calls.
+    pub fn set_monitor(&self, interval: Duration, function: impl FnMut() + Send + 'static) -> Result<()> {
+        self.switch.must_be_on()?;
+        monitor::hook(interval, function)?;
+        // Shut down meanwhile: nobody else would end them.
+        self.switch.must_be_on().inspect_err(|_| monitor::unhook())
+    }
+
+    /// Publishes `metrics` to a file; see [`monitor::publish`]. [`Driver::shutdown`] ends that.
+    pub fn publish(&self, path: &Path, interval: Duration, metrics: Metrics) -> Result<()> {
+        self.switch.must_be_on()?;
+        monitor::publish(path, interval, metrics)?;
+        self.switch.must_be_on().inspect_err(|_| monitor::stop_publishing())
     }
 
     /// Allocates `bytes` of its memory; see [`super::MemoryManager::alloc`].

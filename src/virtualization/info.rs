@@ -1,5 +1,6 @@
 //! The figures of virtual GPUs.
 
+use super::monitor::share_got;
 use super::table::VirtualGpu;
 use crate::Result;
 use crate::compute::{QueueFigures, Utilization};
@@ -7,8 +8,7 @@ use crate::device::DeviceKind;
 use crate::memory::{CompactionFigures, Fragmentation, SpillFigures, Usage};
 use crate::ops::Math;
 use crate::ops::tensor::Precision;
-use crate::tenant::{self, Tenant};
-use std::sync::Arc;
+use crate::telemetry::latency::LatencyFigures;
 use std::time::Duration;
 
 /// How a virtual GPU is.
@@ -97,6 +97,13 @@ impl GpuInfo {
     }
 }
 
+impl VirtualGpu {
+    /// Its figures now.
+    pub fn info(&self) -> Result<GpuInfo> {
+        GpuInfo::of(self)
+    }
+}
+
 /// The figures of a memory space at one moment.
 #[derive(Clone, Debug)]
 pub struct MemoryInfo {
@@ -162,21 +169,14 @@ pub struct UnitInfo {
     pub work: QueueFigures,
     /// Part of the last second and minute in which its work ran.
     pub utilization: Utilization,
-    /// Its part of what all tenants of its device used in the last second, of processors and time; 0 when nobody used any.
-    pub share_got: f32,
+    /// Its part of what all tenants of its device used in the last second and minute; see [`share_got`].
+    pub share_got: Utilization,
+    /// How long its work took, from submission to the end.
+    pub latency: LatencyFigures,
     /// What f32 inputs of matrix work may be rounded to.
     pub precision: Precision,
     /// The most of its processors' time that it gets.
     pub cap: Option<f32>,
-}
-
-/// The part of a virtual GPU in what all tenants of its device used in the last second.
-fn got(gpu: &VirtualGpu, own: f64) -> f32 {
-    let here = |t: &Tenant| Arc::ptr_eq(t.device(), gpu.tenant().device());
-    let use_of = |t: &Tenant, part: f64| part * f64::from(t.processors_now());
-    let all: f64 =
-        tenant::list().iter().filter(|t| here(t)).map(|t| use_of(t, t.share().utilization().second)).sum();
-    if all > 0.0 { (use_of(gpu.tenant(), own) / all) as f32 } else { 0.0 }
 }
 
 impl UnitInfo {
@@ -217,7 +217,8 @@ impl UnitInfo {
             processor_time: share.processor_time(),
             work,
             utilization: used,
-            share_got: got(gpu, used.second),
+            share_got: share_got(tenant),
+            latency: share.latency().figures(),
         })
     }
 }

@@ -1,10 +1,6 @@
 // CUDAVirtualizationDriver.
 #include "virtual_rig.hpp"
 
-#include <atomic>
-#include <future>
-#include <memory>
-
 METHOD(CUDAVirtualizationDriver, getInstance) {
     CHECK(&CUDAVirtualizationDriver::getInstance() == &CUDAVirtualizationDriver::getInstance());
 }
@@ -243,34 +239,4 @@ METHOD(CUDAVirtualizationDriver, activationForward) {
     CHECK(soft[0] + soft[2] > 0.999F && soft[0] + soft[2] < 1.001F && soft[0] > soft[2]);
     CHECK(!all.driver.activationForward(1, input, output, 1, 2, 1, 2, "rely", CUDA_R_32F));
     CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "relu"));
-}
-
-METHOD(CUDAVirtualizationDriver, watch) {
-    // A call may still run when unwatch returns, so what it uses is its own too.
-    struct Seen {
-        std::promise<int> first;
-        std::atomic<int> calls{0};
-    };
-    const Virtual all;
-    all.create(3);
-    const auto seen = std::make_shared<Seen>();
-    const auto watch = all.driver.watch(1.0, [seen](const VirtualGPUInfo& info) {
-        if (seen->calls++ == 0) {
-            seen->first.set_value(info.virtualGPUId);
-        }
-    });
-    CHECK(watch != 0 && seen->first.get_future().get() == 3 && all.driver.unwatch(watch));
-    CHECK(all.driver.watch(1.0, nullptr) == 0 && refused(CW_ERROR_INVALID_ARGUMENT, "function"));
-}
-
-METHOD(CUDAVirtualizationDriver, unwatch) {
-    const Virtual all;
-    CHECK(!all.driver.unwatch(99999) && refused(CW_ERROR_NOT_FOUND, "99999"));
-}
-
-METHOD(CUDAVirtualizationDriver, exportPrometheus) {
-    const Virtual all;
-    all.create(3);
-    CHECK(all.driver.exportPrometheus().find("cogniware_vgpu_memory_limit_bytes{virtual_gpu=\"3\",name=\"vgpu:3\"} "
-                                             "67108864") != std::string::npos);
 }

@@ -30,6 +30,10 @@ inline VirtualComputeUnitInfo to_cpp(int id, const cw_vcompute_info& from) {
     info.computeShare = from.share_asked;
     info.dueShare = from.share_due;
     info.gotShare = from.share_got;
+    info.gotShareMinute = from.share_got_minute;
+    info.latencyMeanMs = ms(from.latency_mean_ns);
+    info.latencyP50Ms = ms(from.latency_p50_ns);
+    info.latencyP99Ms = ms(from.latency_p99_ns);
     info.computeCap = from.compute_cap;
     info.deviceSeconds = static_cast<double>(from.device_time_ns) * 1e-9;
     info.processorSeconds = static_cast<double>(from.processor_time_ns) * 1e-9;
@@ -60,6 +64,7 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memoryHeld = from.memory_held;
     info.memoryPeak = from.memory_peak;
     info.memoryPhysical = from.memory_physical;
+    info.memorySpilled = from.memory_spilled;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
     info.memorySpilled = from.memory_spilled;
@@ -67,6 +72,21 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);
     return info;
+}
+
+inline DeviceUsage to_cpp(const cw_device_usage& from) {
+    DeviceUsage usage;
+    usage.device = (from.device_kind == CW_DEVICE_CPU ? "cpu:" : "cuda:") + std::to_string(from.device_ordinal);
+    usage.numProcessors = static_cast<int>(from.processors);
+    usage.utilization = from.utilization;
+    usage.tenantsUtilization = from.tenants_second;
+    usage.tenantsUtilizationMinute = from.tenants_minute;
+    usage.tenantsOverDevice = from.tenants_over_device;
+    usage.memoryUsed = from.memory_used;
+    usage.memoryTotal = from.memory_total;
+    usage.tenantsBusySeconds = static_cast<double>(from.tenants_busy_ns) * 1e-9;
+    usage.tenantsProcessorSeconds = static_cast<double>(from.tenants_processor_time_ns) * 1e-9;
+    return usage;
 }
 
 inline VirtualMemoryInfo to_cpp(int id, const cw_vmem_info& from) {
@@ -223,21 +243,6 @@ private:
             default: return KernelArgument(reinterpret_cast<const void*>(static_cast<std::uintptr_t>(from.value)));
         }
     }
-};
-
-// A watch as user data.
-struct Watching {
-    std::function<void(const VirtualGPUInfo&)> told;
-
-    static void run(void* user_data, const cw_vgpu_info* info) noexcept {
-        try {
-            static_cast<Watching*>(user_data)->told(to_cpp(*info));
-        } catch (...) {
-            // Nobody is there to hear of it; the next figures come all the same.
-            return;
-        }
-    }
-    static void drop(void* user_data) noexcept { delete static_cast<Watching*>(user_data); }
 };
 
 // Pointers to texts, for arrays of the C interface.

@@ -3,8 +3,10 @@
 #ifndef COGNIWARE_VIRTUALIZATION_DRIVER_H
 #define COGNIWARE_VIRTUALIZATION_DRIVER_H
 
+#include <cogniware/detail/monitor_callback.hpp>
 #include <cogniware/detail/virtual_convert.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
@@ -110,37 +112,11 @@ public:
         return all;
     }
 
-    // Part of the time that the whole device was busy, 0 to 1, with work of all programs (a GPU: by NVML). -1 where nobody
-    // tells.
+    // Part of the last second that the whole device was busy, 0 to 1, with work of all programs: a GPU by NVML, the CPU (the mean of
+    // its cores) by the system's counters. -1 where nobody tells, and on the CPU in the first tenth of a second.
     float getGPUUtilization() const noexcept {
         float utilization = -1.0F;
         return cw_virtualization_utilization(&utilization) == CW_OK ? utilization : -1.0F;
-    }
-
-    // Calls `told` every `intervalMs` milliseconds, once for each virtual GPU, on a thread of its own, until unwatch() of the number that
-    // this returns, or shutdown(). 0 on an error. What it throws is ignored.
-    std::uint64_t watch(double intervalMs, std::function<void(const VirtualGPUInfo&)> told) noexcept {
-        std::uint64_t number = 0;
-        const bool good = detail::attempt([&] {
-            const bool empty = !told;
-            return cw_virtualization_watch(intervalMs, empty ? nullptr : detail::Watching::run,
-                                           new detail::Watching{std::move(told)}, detail::Watching::drop, &number);
-        });
-        return good ? number : 0;
-    }
-
-    // A call that runs now is not waited for, so that it may end its own watch.
-    bool unwatch(std::uint64_t number) noexcept { return cw_virtualization_unwatch(number) == CW_OK; }
-
-    // The figures of all virtual GPUs as Prometheus text; empty on an error.
-    std::string exportPrometheus() const {
-        try {
-            return detail::read_text([](char* buffer, std::size_t length, std::size_t* needed) {
-                return cw_virtualization_prometheus(buffer, length, needed);
-            });
-        } catch (const Error&) {
-            return {};
-        }
     }
 
     // --- memory ---
@@ -170,6 +146,48 @@ public:
     bool memset(int virtualGPUId, void* ptr, int value, std::size_t size) noexcept {
         return cw_vgpu_memory_fill(virtualGPUId, ptr, value, size, CW_NO_STREAM) == CW_OK;
     }
+
+    // --- monitoring (docs/virtualization.md) ---
+
+    // The driver's device as a whole, beside what the tenants of this process had of it.
+    DeviceUsage getDeviceUsage() const noexcept {
+        cw_device_usage usage{};
+        usage.struct_size = sizeof usage;
+        return detail::attempt([&] { return cw_virtualization_device_usage(&usage); }) ? detail::to_cpp(usage)
+                                                                                       : DeviceUsage{};
+    }
+
+    // Calls `callback` with the figures of all virtual GPUs every `intervalMs` (10 to 86,400,000), on one thread of its own, until
+    // another is set, an empty one is, or shutdown(). It may call this class. What it throws goes to the log.
+    bool setMonitoringCallback(int intervalMs,
+                               std::function<void(const std::vector<VirtualGPUInfo>&)> callback) noexcept {
+        return detail::attempt([&]() -> cw_status {
+            if (!callback) {
+                return cw_virtualization_monitor_set(nullptr, nullptr, nullptr, 0);
+            }
+            auto* monitor = new detail::MonitorCallback{
+                [this, callback = std::move(callback)] { callback(getAllVirtualGPUInfo()); }};
+            return cw_virtualization_monitor_set(detail::MonitorCallback::run, monitor, detail::MonitorCallback::drop,
+                                                 intervalMs < 0 ? 0 : static_cast<std::uint64_t>(intervalMs));
+        });
+    }
+
+    // Everything as Prometheus text; empty on an error.
+    std::string exportPrometheus() const {
+        try {
+            return detail::read_text(cw_profiler_prometheus);
+        } catch (const Error&) {
+            return {};
+        }
+    }
+
+    // Writes that to a file now and every `intervalMs`, until another path is published, stopPublishing() or shutdown(). Readers
+    // (node_exporter's textfile collector, cogniware-top) see a whole text each time. The file stays.
+    bool publishMetrics(const std::string& path, int intervalMs = 1000) noexcept {
+        return cw_virtualization_publish(detail::whole(path),
+                                         intervalMs < 0 ? 0 : static_cast<std::uint64_t>(intervalMs)) == CW_OK;
+    }
+    bool stopPublishing() noexcept { return cw_virtualization_publish_stop() == CW_OK; }
 
     // --- work ---
 

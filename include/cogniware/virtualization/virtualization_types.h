@@ -68,6 +68,10 @@ struct VirtualComputeUnitInfo {
     float computeShare = 0.0F;        // as asked for; 0: not
     float dueShare = 0.0F;            // its weight over those of all virtual GPUs of the device
     float gotShare = 0.0F;            // its part of what all tenants of the device used in the last second
+    float gotShareMinute = 0.0F;      // of the last minute
+    double latencyMeanMs = 0.0;       // from submission to the end, of all work
+    double latencyP50Ms = 0.0;        // the median of the last 30 to 60 seconds
+    double latencyP99Ms = 0.0;        // what 99 of 100 of these are below
     float computeCap = 0.0F;          // the most that it gets; 0: no cap
     double deviceSeconds = 0.0;       // device time that its work has taken
     double processorSeconds = 0.0;    // the same times the processors it was used on: SM-seconds
@@ -94,12 +98,31 @@ struct VirtualGPUInfo {
     std::size_t memoryHeld = 0;      // charged now
     std::size_t memoryPeak = 0;      // the most ever charged
     std::size_t memoryPhysical = 0;  // mapped for it alone
+    std::size_t memorySpilled = 0;   // of what it holds: in host memory instead of the device's
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
     std::size_t memorySpilled = 0;   // moved to the host now
     std::uint64_t compactions = 0;   // of its memory
     double longestPauseMs = 0.0;     // the longest that one held its work up at a time
     VirtualComputeUnitInfo compute;  // its compute unit
+};
+
+// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+struct DeviceUsage {
+    std::string device;  // "cpu:0", "cuda:0"; empty: none was found
+    int numProcessors = 0;
+    // Busy part of the last second with work of all programs, 0 to 1: on a GPU time in which any kernel ran (NVML), on the CPU the
+    // mean of its cores (the system's counters). -1 where nobody tells.
+    float utilization = -1.0F;
+    // Busy parts of the last second and minute with work of the tenants, counted in the same way.
+    float tenantsUtilization = 0.0F;
+    float tenantsUtilizationMinute = 0.0F;
+    // tenantsUtilization over utilization: 1 when all that the device does is their work. -1 when it is idle.
+    float tenantsOverDevice = -1.0F;
+    std::size_t memoryUsed = 0;  // by all programs; 0 where nobody tells
+    std::size_t memoryTotal = 0;
+    double tenantsBusySeconds = 0.0;       // time in which work of any tenant ran
+    double tenantsProcessorSeconds = 0.0;  // device time of all tenants times the processors that it was used on
 };
 
 // What memory spaces are like.

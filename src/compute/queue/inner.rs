@@ -1,7 +1,7 @@
 //! What a queue knows, and how its work gets to the device.
 
 use super::flag::{CancelFlag, Flags};
-use super::flight::{BOUND, Flight};
+use super::flight::{Asked, BOUND, Flight};
 use super::lane::{self, Lane};
 use super::work::{Body, Execution, ExecutionState, QueueFigures, Work};
 use super::{HISTORY, MOST_PENDING, unknown};
@@ -273,7 +273,9 @@ impl Inner {
     fn begin(&self, state: &mut State, mut work: Pending) {
         let number = work.number;
         if work.piece == 0 {
-            state.figures.waited += work.since.elapsed();
+            let waited = work.since.elapsed();
+            state.figures.waited += waited;
+            self.share.note_queued(waited);
         }
         let flag = match &work.body {
             Body::Polled(_) => match self.flags.take(&*self.device) {
@@ -289,6 +291,8 @@ impl Inner {
             // It is measured, and its end seen, apart from what is before it.
             let _ = state.flight.close(&*state.stream);
         }
+        let ends = !matches!(work.body, Body::Pieces { count, .. } if work.piece + 1 < count);
+        state.flight.next_asked = if ends { Asked::At(work.since) } else { Asked::Never };
         let mut rest = None;
         let ran = match work.body {
             Body::Once(launch) => caught(|| self.put(state, number, number, launch)),
@@ -344,6 +348,9 @@ impl Inner {
             state.figures.device_time += ended.time;
             state.figures.processor_time += ended.time * state.node.processors();
             state.lane.owe(&ended);
+            if let Some(latency) = ended.latency.filter(|_| ended.failure.is_none()) {
+                self.share.latency().add_many(latency, ended.launches);
+            }
             let from = state.done + 1;
             state.done = state.done.max(ended.last);
             if let Some(e) = ended.failure {

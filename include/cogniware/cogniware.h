@@ -296,6 +296,33 @@
 // The page has memory that its owner frees as a whole, and that stays where it is.
 #define CW_PAGE_KEPT 3
 
+// Nothing is moved to the host: it gets no part of anybody's floor.
+#define CW_SPILL_NEVER 0
+
+// What was not named by work for the longest time goes first.
+#define CW_SPILL_COLDEST 1
+
+// The largest allocations go first.
+#define CW_SPILL_LARGEST 2
+
+// Nothing is known of the allocation.
+#define CW_ADVICE_NORMAL 0
+
+// It is never moved to the host.
+#define CW_ADVICE_PINNED 1
+
+// It is moved before all others.
+#define CW_ADVICE_COLD 2
+
+// One unit after the other.
+#define CW_BALANCE_ROUND_ROBIN 0
+
+// The unit with the least asked of each of its processors.
+#define CW_BALANCE_LEAST_LOADED 1
+
+// The unit whose measured time is the least.
+#define CW_BALANCE_MEASURED_TIME 2
+
 // Result of every function: CW_OK or one of CW_ERROR_*.
 typedef int32_t cw_status;
 
@@ -688,6 +715,8 @@ typedef struct cw_vcompute_config {
     int32_t max_units;
     // 1 when cw_vcompute_scale may change units while they live.
     int32_t scaling;
+    // CW_BALANCE_*: by what cw_vcompute_choose chooses.
+    int32_t balancing;
 } cw_vcompute_config;
 
 // What a compute unit is asked for. Fill with cw_vcompute_unit_default.
@@ -710,6 +739,8 @@ typedef struct cw_vcompute_unit {
     float compute_cap;
     // Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
     double timeout_ms;
+    // Index of its device among all (cw_device_info_at); -1 for the manager's.
+    int32_t device;
 } cw_vcompute_unit;
 
 // The figures of a compute unit at one moment.
@@ -810,6 +841,8 @@ typedef struct cw_vgpu_config {
     float compute_share;
     // The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
     float compute_cap;
+    // Index of its device among all (cw_device_info_at); -1 for the driver's.
+    int32_t device;
     // A name for people, or NULL.
     const char *name;
 } cw_vgpu_config;
@@ -2972,6 +3005,15 @@ cw_status cw_vcompute_scale(int32_t virtual_gpu,
 
 // Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
 CW_API cw_status cw_vcompute_set_timeout(int32_t virtual_gpu, double timeout_ms);
+
+// The one of these virtual GPUs whose unit the next work should go to, by the configured strategy (CW_BALANCE_*). They may be on
+// several devices.
+//
+// ids must be valid for reads of count elements, chosen valid for a write.
+CW_API
+cw_status cw_vcompute_choose(const int32_t *ids,
+                             size_t count,
+                             int32_t *chosen);
 
 // Fills a configuration with defaults: the default device, at most 16 virtual GPUs.
 //

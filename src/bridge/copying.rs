@@ -49,6 +49,7 @@ impl Copy {
                 return Err(Error::new(Status::Cancelled, text));
             }
             let piece = PIECE.min(self.bytes - done);
+            let _door = tenant.space().door().enter();
             // SAFETY: both ranges were checked to be live memory of this tenant.
             unsafe { tenant.device().copy(self.destination + done, self.source + done, piece, None)? };
             done += piece;

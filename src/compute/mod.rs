@@ -1,5 +1,6 @@
 //! Compute of tenants: nodes made of processors, the gate that orders work where nodes overlap, and tasks.
 
+pub mod balance;
 mod gate;
 mod nodes;
 mod share;

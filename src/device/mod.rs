@@ -147,6 +147,33 @@ pub trait Device: Send + Sync + Any {
     /// Gives physical memory back. It must not be mapped anywhere.
     fn granule_release(&self, granule: Granule);
 
+    /// The unit, in bytes, in which memory of a granule can be given back and had again while the granule stays mapped
+    /// ([`Device::granule_discard`]); none where a granule goes only as a whole.
+    fn granule_page(&self) -> Option<u64> {
+        None
+    }
+
+    /// As [`Device::granule_create`], with no memory in it yet: each part gets some with [`Device::granule_fill`], and
+    /// must not be touched before.
+    fn granule_create_bare(&self, bytes: u64) -> Result<Granule> {
+        let _ = bytes;
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
+    /// Puts memory, with zeros in it, into a part of a granule that has none. `offset` and `bytes` are multiples of
+    /// [`Device::granule_page`]. On an error the part has none, as before.
+    fn granule_fill(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        let _ = (granule, offset, bytes);
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
+    /// Gives the memory of a part of a granule back to the device. Nobody may touch that part before it is filled again;
+    /// no work that touches it may be in flight.
+    fn granule_discard(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        let _ = (granule, offset, bytes);
+        Err(crate::Error::unsupported("memory of this device comes and goes by whole granules"))
+    }
+
     /// A file descriptor by which another process can map this granule.
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd>;
 

@@ -22,6 +22,8 @@ pub struct Account {
     limiting: Mutex<()>,
     peak: AtomicU64,
     rejections: AtomicU64,
+    /// What its granules come in: the device's granularity, or larger pages of its space.
+    page: AtomicU64,
     /// Bytes of granules of its own, and of shared images that it maps.
     footprint: AtomicU64,
     shared: AtomicU64,
@@ -43,6 +45,7 @@ impl Account {
         let account = Account {
             name: name.to_string(),
             floor: AtomicU64::new(floor),
+            page: AtomicU64::new(ledger.granularity()),
             ledger,
             books: AtomicU64::new(limit_units(limit)? << 32),
             limit: AtomicU64::new(limit),
@@ -268,9 +271,14 @@ impl Account {
         .advise("free neighbouring allocations, or raise the limit")
     }
 
+    /// Says that its space has larger pages than the device's granules.
+    pub(super) fn set_page(&self, bytes: u64) {
+        self.page.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// The most bytes of granules that it may have: its limit rounded up to a granule.
     pub(super) fn physical_limit(&self) -> u64 {
-        round_up(self.limit(), self.ledger.granularity())
+        round_up(self.limit(), self.page.load(Ordering::Relaxed))
     }
 
     /// Bytes of its own granules and of the shared images that it maps.
@@ -287,6 +295,16 @@ impl Account {
         let most = self.physical_limit();
         let grow = |now: u64| now.checked_add(bytes).filter(|after| *after <= most);
         self.footprint.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
+    }
+
+    /// Without asking: for memory that replaces other at once.
+    pub(super) fn force_footprint(&self, bytes: u64) {
+        self.footprint.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes of granules that it may still get under its limit.
+    pub(super) fn headroom(&self) -> u64 {
+        self.physical_limit().saturating_sub(self.footprint())
     }
 
     pub(super) fn give_footprint(&self, bytes: u64) {

@@ -10,6 +10,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// How long a change of access waits for those who queue work.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Whole granules of their own in a tenant's range, one physical piece, charged in full and zero at first. Unmapped and
 /// refunded when dropped; what works on it then is waited for.
 pub struct Extent {
@@ -34,9 +37,14 @@ impl Extent {
         if bytes == 0 {
             return Err(Error::argument("size", "must not be 0"));
         }
-        let bytes = round_up(bytes, space.source.device.granularity());
+        let bytes = round_up(bytes, space.page_size());
         let units = space.account.take(bytes, tag)?;
-        let made = space.map_extent(bytes, tag, fd);
+        let mut made = space.map_extent(bytes, tag, fd);
+        if made.as_ref().is_err_and(|e| matches!(e.status(), Status::QuotaExceeded | Status::OutOfMemory))
+            && space.make_room(bytes)
+        {
+            made = space.map_extent(bytes, tag, fd);
+        }
         if made.is_err() {
             space.account.refund(units);
         }
@@ -57,6 +65,7 @@ impl Extent {
     /// waited for; nothing else may use it meanwhile.
     pub fn set_access(&self, access: Access) -> Result<()> {
         let space = &*self.space;
+        let _closed = space.door().close_within(PATIENCE).ok_or_else(super::compaction::busy)?;
         let maps = space.maps.lock();
         let piece = maps.pieces.get(&self.slot()).ok_or_else(gone)?;
         space.wait_for_work()?;
@@ -207,7 +216,7 @@ impl super::source::Source {
             return Err(Shortage::Account);
         }
         let mapped = |granule: Granule| match self.device.map(address, &granule, Access::ReadWrite) {
-            Ok(()) => Ok(Piece { address, granule }),
+            Ok(()) => Ok(Piece::new(address, granule)),
             Err(e) => {
                 self.device.granule_release(granule);
                 Err(e)

@@ -2,12 +2,16 @@
 //!
 //! The range is divided into slots of one granule. A piece (one granule of the device) covers one slot or several and
 //! can only go as a whole, so pieces are kept small against what the pool holds: a sixteenth of it, at most 16 slots,
-//! and an eighth of a large allocation.
+//! and an eighth of a large allocation. Where the device gives and takes parts of a granule
+//! ([`crate::device::Device::granule_page`]) a piece may have holes, and the last piece of an allocation only as much
+//! memory as it needs when no more is to be had.
 
 use super::UNIT;
-use super::heap::Heap;
+use super::heap::{Heap, Zone};
+use super::holes::Holes;
 use super::source::{Piece, Shortage};
 use super::space::Space;
+use super::vacancy::Vacancy;
 use crate::{Error, Result, Status};
 use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
@@ -19,10 +23,14 @@ const LARGEST_PIECE: u32 = 16;
 /// The same where pools grow in large pieces.
 const LARGEST_POOLED: u32 = 64;
 
-/// What is mapped: pieces by their first slot.
+/// Units of a hole that get memory at once where there is enough.
+const AT_ONCE: u32 = 256;
+
+/// What is mapped: pieces by their first slot, and the parts of them that have no memory.
 #[derive(Default)]
 pub(super) struct Maps {
     pub pieces: BTreeMap<u32, Piece>,
+    pub holes: Holes,
 }
 
 impl Maps {
@@ -39,71 +47,117 @@ impl Maps {
     }
 }
 
-/// Slots to map.
+/// Units to give memory to.
 struct Plan {
-    slot: u32,
-    slots: u32,
-    /// How many slots are free there.
-    room: u32,
+    place: Vacancy,
+    /// From the start of the place.
+    units: u32,
+    zone: Zone,
+}
+
+/// Why nothing grew.
+enum Stop {
+    /// There is too little memory for it as it lies now; the largest free block has so many bytes.
+    Short(Shortage, u64),
+    Other(Error),
 }
 
 impl Space {
     /// Maps what is needed for `units` units and allocates them. Returns with the heap locked.
     pub(super) fn grow(&self, units: u32, align: u32, tag: &str) -> Result<(u32, MutexGuard<'_, Heap>)> {
+        let bytes = u64::from(units) * UNIT;
+        let mut compacted = false;
+        loop {
+            let (shortage, largest) = match self.grow_now(units, align, tag) {
+                Ok(grown) => return Ok(grown),
+                Err(Stop::Other(e)) => return Err(e),
+                Err(Stop::Short(shortage, largest)) => (shortage, largest),
+            };
+            if !compacted && self.make_room(bytes) {
+                compacted = true;
+                continue;
+            }
+            return Err(match shortage {
+                Shortage::Account => self.account.scattered(bytes, tag, largest),
+                Shortage::Device(e) | Shortage::Other(e) => {
+                    e.within(format!("tenant {:?} wanted {bytes} bytes for {tag:?}", self.account.name()))
+                }
+            });
+        }
+    }
+
+    /// The same as memory lies now; idle granules are given back when that may help.
+    fn grow_now(
+        &self,
+        units: u32,
+        align: u32,
+        tag: &str,
+    ) -> std::result::Result<(u32, MutexGuard<'_, Heap>), Stop> {
+        let (zone, wide) = self.sort(units, align);
         let mut maps = self.maps.lock();
-        let mut reclaimed = false;
+        // The second time everything that is free was given back: any place will do.
+        let mut last = false;
         let mut relieved = false;
         loop {
             let mut heap = self.heap.lock();
             // Another thread may have mapped or freed something meanwhile.
-            if let Some(id) = heap.alloc(units, align) {
+            let mut found = heap.alloc(units, wide, zone);
+            if last && found.is_none() {
+                found = Zone::ALL.into_iter().find_map(|zone| heap.alloc(units, align, zone));
+            }
+            if let Some(id) = found {
                 if relieved {
                     self.source.relief(true);
                 }
                 return Ok((id, heap));
             }
-            let Some(plan) = self.plan(&maps, &heap, units, align) else {
-                return Err(Error::new(
-                    Status::OutOfMemory,
-                    format!(
-                        "tenant {:?}: no addresses left for {} bytes for {tag:?}",
-                        self.account.name(),
-                        u64::from(units) * UNIT
-                    ),
-                )
-                .advise("free allocations, or open the space anew"));
+            let plan = match last {
+                false => self.plan(&maps, &heap, units, wide, zone),
+                true => self.any_plan(&maps, &heap, units, align),
+            };
+            let Some(plan) = plan else {
+                if !last {
+                    last = true;
+                    continue;
+                }
+                let bytes = u64::from(units) * UNIT;
+                let text = format!(
+                    "tenant {:?}: no addresses left for {bytes} bytes for {tag:?}",
+                    self.account.name()
+                );
+                return Err(Stop::Other(
+                    Error::new(Status::OutOfMemory, text).advise("free allocations, or open the space anew"),
+                ));
             };
             let largest = u64::from(heap.largest_free()) * UNIT;
             drop(heap);
-            let shortage = match self.map_plan(&mut maps, &plan) {
-                Ok(id) => {
+            let align = if last { align } else { wide };
+            let shortage = match self.carry_out(&mut maps, &plan, last) {
+                Ok((start, mapped)) => {
                     let mut heap = self.heap.lock();
-                    let id = self.take_in(&mut heap, id);
+                    let id = self.take_in(&mut heap, start, mapped, plan.zone);
                     if let Some(live) = heap.carve(id, units, align) {
                         if relieved {
                             self.source.relief(true);
                         }
                         return Ok((live, heap));
                     }
-                    return Err(Error::new(Status::Internal, "a mapped block is smaller than planned"));
+                    return Err(Stop::Other(Error::new(
+                        Status::Internal,
+                        "a mapped block is smaller than planned",
+                    )));
                 }
                 Err(shortage) => shortage,
             };
-            let bytes = u64::from(units) * UNIT;
-            if reclaimed {
+            if last {
                 if relieved {
                     self.source.relief(false);
                 }
-                return Err(match shortage {
-                    Shortage::Account => self.account.scattered(bytes, tag, largest),
-                    Shortage::Device(e) | Shortage::Other(e) => {
-                        e.within(format!("tenant {:?} wanted {bytes} bytes for {tag:?}", self.account.name()))
-                    }
-                });
+                return Err(Stop::Short(shortage, largest));
             }
-            reclaimed = true;
+            last = true;
             match shortage {
-                Shortage::Other(e) => return Err(e),
+                Shortage::Other(e) => return Err(Stop::Other(e)),
                 Shortage::Account => {
                     self.trim(&mut maps, 0);
                 }
@@ -116,71 +170,105 @@ impl Space {
         }
     }
 
-    /// The free slots that need the fewest granules for an allocation, free blocks beside them counted in.
-    fn plan(&self, maps: &Maps, heap: &Heap, units: u32, align: u32) -> Option<Plan> {
-        let slot = u64::from(self.slot);
-        let total = (self.bytes / UNIT / slot) as u32;
-        let mut best: Option<Plan> = None;
-        let mut consider = |from: u32, to: u32| {
-            if from >= to {
-                return;
-            }
-            let (start, end) = (u64::from(from) * slot, u64::from(to) * slot);
-            let before = heap.free_before(start as u32);
-            let first = start as u32 - before;
-            let need = u64::from(first) + u64::from(heap.pad(first, align)) + u64::from(units);
-            let slots = need.saturating_sub(start).div_ceil(slot).max(1);
-            let after = if to < total { u64::from(heap.free_after(end as u32)) } else { 0 };
-            let slots = if slots <= u64::from(to - from) {
-                slots as u32
-            } else if need <= end + after {
-                to - from
-            } else {
-                return;
-            };
-            if best.as_ref().is_none_or(|b| slots < b.slots) {
-                best = Some(Plan { slot: from, slots, room: to - from });
-            }
-        };
-        let mut from = 0;
-        for (&at, piece) in &maps.pieces {
-            consider(from, at);
-            from = at + (piece.granule.bytes / UNIT / slot) as u32;
+    /// The hole that fits best, or else the free slots that need the fewest granules, free blocks beside them counted in.
+    fn plan(&self, maps: &Maps, heap: &Heap, units: u32, align: u32, zone: Zone) -> Option<Plan> {
+        if self.page > 0
+            && let Some((start, room)) = units.checked_add(align - 1).and_then(|n| maps.holes.fitting(n))
+        {
+            let need = (heap.pad(start, align) + units).next_multiple_of(self.page);
+            let place = Vacancy { start, units: room.into(), unmapped: false };
+            return Some(Plan { place, units: need.max(AT_ONCE).min(room), zone });
         }
-        consider(from, total);
-        best
+        let gaps = self.gaps(maps, |_| true);
+        cheapest(heap, gaps.into_iter(), &[zone], (units, align), self.slot)
     }
 
-    /// Maps the slots of a plan, a few more when that is cheap, or nothing at all. Returns the units mapped.
-    fn map_plan(&self, maps: &mut Maps, plan: &Plan) -> std::result::Result<(u32, u32), Shortage> {
+    /// The place that needs the least memory of all.
+    fn any_plan(&self, maps: &Maps, heap: &Heap, units: u32, align: u32) -> Option<Plan> {
+        let holes = maps.holes.all().map(|(start, n)| Vacancy { start, units: n.into(), unmapped: false });
+        let places = self.gaps(maps, |_| true).into_iter().chain(holes);
+        cheapest(heap, places, &Zone::ALL, (units, align), self.grain())
+    }
+
+    /// Gives memory to what was planned, or changes nothing. Returns the units that have memory now.
+    fn carry_out(
+        &self,
+        maps: &mut Maps,
+        plan: &Plan,
+        last: bool,
+    ) -> std::result::Result<(u32, u32), Shortage> {
+        let start = plan.place.start;
+        if !plan.place.unmapped {
+            self.fill_hole(maps, start, plan.units)?;
+            return Ok((start, plan.units));
+        }
+        let slots = plan.units.div_ceil(self.slot);
+        let whole = match self.map_slots(maps, plan, slots) {
+            // With parts of granules a smaller piece may fit.
+            Err(Shortage::Account | Shortage::Device(_)) if last && self.page > 0 => None,
+            other => Some(other?),
+        };
+        if let Some(mapped) = whole {
+            return Ok(mapped);
+        }
+        let (address, bytes) = (self.address(start), u64::from(slots) * u64::from(self.slot) * UNIT);
+        let used = u64::from(plan.units) * UNIT;
+        let piece = self.source.take_part(&self.account, address, bytes, used)?;
+        let end = start + slots * self.slot;
+        if start + plan.units < end {
+            maps.holes.add(start + plan.units, end - start - plan.units, start..end);
+        }
+        maps.pieces.insert(start / self.slot, piece);
+        Ok((start, plan.units))
+    }
+
+    fn fill_hole(&self, maps: &mut Maps, start: u32, units: u32) -> std::result::Result<(), Shortage> {
+        let piece = maps.pieces.range_mut(..=start / self.slot).next_back();
+        let Some((&at, piece)) = piece else {
+            return Err(Shortage::Other(Error::new(Status::Internal, "a hole in no piece")));
+        };
+        let offset = u64::from(start - at * self.slot) * UNIT;
+        self.source.fill(&self.account, piece, offset, u64::from(units) * UNIT)?;
+        maps.holes.remove(start, units);
+        Ok(())
+    }
+
+    /// Maps slots, a few more when that is cheap, or nothing at all.
+    fn map_slots(
+        &self,
+        maps: &mut Maps,
+        plan: &Plan,
+        slots: u32,
+    ) -> std::result::Result<(u32, u32), Shortage> {
+        let first = plan.place.start / self.slot;
+        let room = (plan.place.units / u64::from(self.slot)) as u32;
         let pooled = self.source.device.path().pooled();
         let largest = if pooled { LARGEST_POOLED } else { LARGEST_PIECE };
-        if plan.slots == 1 {
+        if slots == 1 {
             // A small allocation: map in larger pieces as the pool grows.
             let mapped = self.mapped.load(Ordering::Relaxed) / u64::from(self.slot);
             let wanted = if pooled { (mapped / 4).max(4) } else { mapped / 16 };
-            let slots = wanted.clamp(1, u64::from(largest.min(plan.room))) as u32;
+            let slots = wanted.clamp(1, u64::from(largest.min(room))) as u32;
             let slots = 1 << slots.ilog2();
             if slots > 1
-                && let Ok(piece) = self.map_piece(plan.slot, slots)
+                && let Ok(piece) = self.map_piece(first, slots)
             {
-                maps.pieces.insert(plan.slot, piece);
-                return Ok((plan.slot * self.slot, slots * self.slot));
+                maps.pieces.insert(first, piece);
+                return Ok((plan.place.start, slots * self.slot));
             }
         }
         // The last slot of a large allocation is shared with others: it is a piece of its own.
-        let size = (plan.slots / if pooled { 2 } else { 8 }).clamp(1, largest);
+        let size = (slots / if pooled { 2 } else { 8 }).clamp(1, largest);
         let mut done = 0;
-        while done < plan.slots {
-            let slots = size.min((plan.slots - done - 1).max(1));
-            match self.map_piece(plan.slot + done, slots) {
+        while done < slots {
+            let part = size.min((slots - done - 1).max(1));
+            match self.map_piece(first + done, part) {
                 Ok(piece) => {
-                    maps.pieces.insert(plan.slot + done, piece);
-                    done += slots;
+                    maps.pieces.insert(first + done, piece);
+                    done += part;
                 }
                 Err(shortage) => {
-                    let mine: Vec<u32> =
-                        maps.pieces.range(plan.slot..plan.slot + done).map(|(s, _)| *s).collect();
+                    let mine: Vec<u32> = maps.pieces.range(first..first + done).map(|(s, _)| *s).collect();
                     for slot in mine {
                         if let Some(piece) = maps.pieces.remove(&slot) {
                             self.source.abandon(Some(&self.account), piece);
@@ -190,7 +278,7 @@ impl Space {
                 }
             }
         }
-        Ok((plan.slot * self.slot, plan.slots * self.slot))
+        Ok((plan.place.start, slots * self.slot))
     }
 
     fn map_piece(&self, slot: u32, slots: u32) -> std::result::Result<Piece, Shortage> {
@@ -199,9 +287,15 @@ impl Space {
         self.source.take(Some(&self.account), address, bytes)
     }
 
-    fn take_in(&self, heap: &mut Heap, (start, units): (u32, u32)) -> u32 {
+    pub(super) fn take_in(&self, heap: &mut Heap, start: u32, units: u32, zone: Zone) -> u32 {
         self.mapped.fetch_add(u64::from(units), Ordering::Relaxed);
-        heap.add(start, units)
+        heap.add(start, units, zone)
+    }
+
+    /// Takes free units out of the heap: nobody can allocate in them from here on.
+    pub(super) fn take_out(&self, heap: &mut Heap, start: u32, units: u32) {
+        heap.remove(start, units);
+        self.mapped.fetch_sub(u64::from(units), Ordering::Relaxed);
     }
 
     /// Gives back idle granules beyond the bound, unless another thread is at it or the streams cannot be waited for.
@@ -219,51 +313,102 @@ impl Space {
         }
     }
 
-    /// Gives back idle granules until at most `keep` mapped units are free, or none is idle. Where pools keep what falls
-    /// free, a large piece does not go when less than half of `keep` would stay.
-    pub(super) fn trim(&self, maps: &mut Maps, keep: u64) {
+    /// The pieces in which nothing is allocated, from the top, until at most `keep` mapped units are free. Where pools
+    /// keep what falls free, a large piece does not go when less than half of `keep` would stay.
+    pub(super) fn idle_pieces(&self, maps: &Maps, heap: &Heap, keep: u64) -> Vec<u32> {
         let slot = self.slot;
-        let mut heap = self.heap.lock();
-        let mut leaving = Vec::new();
         let least = if self.source.device.path().pooled() { keep / 2 } else { 0 };
-        let mut spare = self.mapped.load(Ordering::Relaxed).saturating_sub(heap.used);
-        let mut blocks = heap.free_blocks(slot);
-        // From the top, so that what stays is at the bottom.
-        blocks.sort_unstable_by_key(|b| std::cmp::Reverse(b.0));
-        for (start, units) in blocks {
-            let (first, end) =
-                (start.div_ceil(slot), ((u64::from(start) + u64::from(units)) / u64::from(slot)) as u32);
-            if first >= end {
-                continue;
-            }
-            for (&at, piece) in maps.pieces.range(first..end).rev() {
-                let units = (piece.granule.bytes / UNIT) as u32;
-                if at + units / slot > end || spare <= keep || spare - u64::from(units).min(spare) < least {
-                    continue;
-                }
-                spare = spare.saturating_sub(u64::from(units));
-                leaving.push((at, units));
+        let mut idle: Vec<u32> = Vec::new();
+        for (start, units) in heap.free_blocks(slot) {
+            let (first, end) = (start.div_ceil(slot), (start + units) / slot);
+            let range = maps.pieces.range(first..end.max(first));
+            let whole = |at: u32, p: &Piece| !p.holed && at + self.units_of(p.granule.bytes) / slot <= end;
+            idle.extend(range.filter(|(at, p)| whole(**at, p)).map(|(at, _)| *at));
+        }
+        // What has or had holes is free in several blocks, or in none.
+        for (&at, piece) in maps.pieces.iter().filter(|(_, p)| p.holed) {
+            let start = at * slot;
+            if heap.between(start, start + self.units_of(piece.granule.bytes)).all(|b| b.is_free()) {
+                idle.push(at);
             }
         }
+        // From the top, so that what stays is at the bottom.
+        idle.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        let mut spare = self.mapped.load(Ordering::Relaxed).saturating_sub(heap.used);
+        idle.retain(|at| {
+            let units = maps.pieces[at].held() / UNIT;
+            if units > 0 && (spare <= keep || spare - units.min(spare) < least) {
+                return false;
+            }
+            spare = spare.saturating_sub(units);
+            true
+        });
+        idle
+    }
+
+    /// Gives back idle granules until at most `keep` mapped units are free, or none is idle.
+    pub(super) fn trim(&self, maps: &mut Maps, keep: u64) {
+        let mut heap = self.heap.lock();
+        let leaving = self.idle_pieces(maps, &heap, keep);
         if leaving.is_empty() {
             return;
         }
         // From here on nobody can allocate in them, and work in flight can be waited for without the lock.
-        for &(at, units) in &leaving {
-            heap.remove(at * slot, units);
-            self.mapped.fetch_sub(u64::from(units), Ordering::Relaxed);
+        let mut out = Vec::with_capacity(leaving.len());
+        for at in leaving {
+            let range = self.range_of(at, &maps.pieces[&at]);
+            let free: Vec<_> =
+                heap.between(range.start, range.end).map(|b| (b.start, b.end(), b.zone())).collect();
+            for (start, end, _) in &free {
+                let start = (*start).max(range.start);
+                self.take_out(&mut heap, start, (*end).min(range.end) - start);
+            }
+            out.push((at, range, free));
         }
         drop(heap);
         let fenced = self.wait_for_work().is_ok();
-        for (at, units) in leaving {
+        for (at, range, free) in out {
             if fenced {
                 match maps.pieces.remove(&at).map(|piece| self.source.give(Some(&self.account), piece)) {
                     Some(Err((piece, _))) => maps.pieces.insert(at, piece),
-                    _ => continue,
+                    _ => {
+                        maps.holes.forget(range);
+                        continue;
+                    }
                 };
             }
             let mut heap = self.heap.lock();
-            self.take_in(&mut heap, (at * slot, units));
+            for (start, end, zone) in free {
+                let start = start.max(range.start);
+                self.take_in(&mut heap, start, end.min(range.end) - start, zone);
+            }
         }
     }
+
+    /// The units that a piece covers.
+    pub(super) fn range_of(&self, at: u32, piece: &Piece) -> std::ops::Range<u32> {
+        let start = at * self.slot;
+        start..start + self.units_of(piece.granule.bytes)
+    }
+}
+
+/// The place where the least memory is needed for `units` units at this alignment.
+fn cheapest(
+    heap: &Heap,
+    places: impl Iterator<Item = Vacancy>,
+    zones: &[Zone],
+    (units, align): (u32, u32),
+    grain: u32,
+) -> Option<Plan> {
+    let mut best: Option<Plan> = None;
+    for place in places {
+        for &zone in zones {
+            if let Some(units) = place.cost(heap, zone, units, align, grain)
+                && best.as_ref().is_none_or(|b| units < b.units)
+            {
+                best = Some(Plan { place, units, zone });
+            }
+        }
+    }
+    best
 }

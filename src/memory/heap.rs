@@ -36,20 +36,40 @@ pub(super) struct Block {
     list_prev: u32,
     list_next: u32,
     state: State,
+    /// Which of the two sorts of memory it is cut from: blocks of different zones never join.
+    zone: Zone,
     /// Of a live block: it has an owner that frees it, and nobody else may.
     kept: bool,
+    /// Of a live block: what lies behind its bytes was filled with a pattern.
+    pub guarded: bool,
     /// Of a live block: bytes asked for, when, and what for.
     pub bytes: u64,
     pub born: u64,
     pub tag: Tag,
 }
 
-pub(super) struct Heap {
-    blocks: Vec<Block>,
-    spare: u32,
+/// Small allocations are kept apart, so that few of them do not hold many large pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zone {
+    Large,
+    Small,
+}
+
+impl Zone {
+    pub const ALL: [Zone; 2] = [Zone::Large, Zone::Small];
+}
+
+/// The free blocks of a zone by size.
+struct Lists {
     levels: u32,
     classes: [u32; LEVELS],
     heads: [[u32; CLASSES]; LEVELS],
+}
+
+pub(super) struct Heap {
+    blocks: Vec<Block>,
+    spare: u32,
+    free: [Lists; 2],
     index: Index,
     /// The absolute unit (address / 256) of unit 0, for alignment.
     base: u64,
@@ -59,6 +79,26 @@ pub(super) struct Heap {
     pub live: u64,
     /// Blocks that were ever live.
     pub made: u64,
+    /// Units freed since somebody last set it to 0.
+    pub freed: u64,
+}
+
+impl Block {
+    pub fn is_free(&self) -> bool {
+        self.state == State::Free
+    }
+
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    pub fn zone(&self) -> Zone {
+        self.zone
+    }
+
+    pub fn end(&self) -> u32 {
+        self.start + self.units
+    }
 }
 
 fn class(units: u32) -> (usize, usize) {
@@ -76,14 +116,17 @@ impl Heap {
         Heap {
             blocks: Vec::new(),
             spare: NIL,
-            levels: 0,
-            classes: [0; LEVELS],
-            heads: [[NIL; CLASSES]; LEVELS],
+            free: std::array::from_fn(|_| Lists {
+                levels: 0,
+                classes: [0; LEVELS],
+                heads: [[NIL; CLASSES]; LEVELS],
+            }),
             index: Index::new(slot_units),
             base,
             used: 0,
             live: 0,
             made: 0,
+            freed: 0,
         }
     }
 
@@ -96,13 +139,13 @@ impl Heap {
     }
 
     /// Takes `units` free units from `start` into the heap and returns the free block they are in now.
-    pub fn add(&mut self, start: u32, units: u32) -> u32 {
+    pub fn add(&mut self, start: u32, units: u32, zone: Zone) -> u32 {
         let prev = match start.checked_sub(1).and_then(|unit| self.containing(unit)) {
             Some(id) => id,
             None => NIL,
         };
         let next = self.index.get(start + units).unwrap_or(NIL);
-        let id = self.record(start, units, prev, next);
+        let id = self.record(start, units, prev, next, zone);
         self.join(id)
     }
 
@@ -110,13 +153,18 @@ impl Heap {
     pub fn add_live(&mut self, start: u32, units: u32) -> u32 {
         let prev = start.checked_sub(1).and_then(|unit| self.containing(unit)).unwrap_or(NIL);
         let next = self.index.get(start + units).unwrap_or(NIL);
-        let id = self.record(start, units, prev, next);
+        let id = self.record(start, units, prev, next, Zone::Large);
         self.split(id, units)
     }
 
     /// Says that the live block has an owner: see [`Heap::is_kept`].
     pub fn keep(&mut self, id: u32) {
         self.at(id).kept = true;
+    }
+
+    /// Says that what lies behind the live block's bytes was filled with a pattern.
+    pub fn guard(&mut self, id: u32) {
+        self.at(id).guarded = true;
     }
 
     /// Whether only the owner of the live block may free it.
@@ -132,35 +180,40 @@ impl Heap {
         };
         debug_assert!(self.block(id).state == State::Free);
         self.unlink(id);
-        let Block { start: first, units: all, prev, next, .. } = *self.block(id);
+        let Block { start: first, units: all, prev, next, zone, .. } = *self.block(id);
         debug_assert!(start + units <= first + all);
         self.drop_record(id);
         self.set_next(prev, NIL);
         self.set_prev(next, NIL);
         if start > first {
-            let left = self.record(first, start - first, prev, NIL);
+            let left = self.record(first, start - first, prev, NIL, zone);
             self.link(left);
         }
         let end = start + units;
         if end < first + all {
-            let right = self.record(end, first + all - end, NIL, next);
+            let right = self.record(end, first + all - end, NIL, next, zone);
             self.link(right);
         }
         self.index.forget(start, units);
     }
 
     /// Allocates `units` units at a multiple of `align` units (a power of two).
-    pub fn alloc(&mut self, units: u32, align: u32) -> Option<u32> {
+    pub fn alloc(&mut self, units: u32, align: u32, zone: Zone) -> Option<u32> {
         let padded = units.checked_add(align - 1)?;
-        if let Some(id) = self.find(padded) {
+        if align > 1
+            && let Some(id) = self.exact(units, align, zone)
+        {
             return self.carve(id, units, align);
         }
-        self.search(units, align).and_then(|id| self.carve(id, units, align))
+        if let Some(id) = self.find(padded, zone) {
+            return self.carve(id, units, align);
+        }
+        self.search(units, align, zone).and_then(|id| self.carve(id, units, align))
     }
 
     /// Allocates out of this free block, when it fits.
     pub fn carve(&mut self, id: u32, units: u32, align: u32) -> Option<u32> {
-        let Block { start, units: all, next, .. } = *self.block(id);
+        let Block { start, units: all, next, zone, .. } = *self.block(id);
         let pad = self.pad(start, align);
         if pad.checked_add(units).is_none_or(|need| need > all) {
             return None;
@@ -169,7 +222,7 @@ impl Heap {
         if pad > 0 {
             // The front stays free: it keeps the record's start, the allocation gets a new record.
             self.at(id).units = pad;
-            let live = self.record(start + pad, all - pad, id, next);
+            let live = self.record(start + pad, all - pad, id, next, zone);
             self.link(id);
             return Some(self.split(live, units));
         }
@@ -185,10 +238,10 @@ impl Heap {
 
     /// Makes block `id`, which is in no list, live with exactly `units`; the rest becomes a free block.
     fn split(&mut self, id: u32, units: u32) -> u32 {
-        let Block { start, units: all, next, .. } = *self.block(id);
+        let Block { start, units: all, next, zone, .. } = *self.block(id);
         if all > units {
             self.at(id).units = units;
-            let rest = self.record(start + units, all - units, id, next);
+            let rest = self.record(start + units, all - units, id, next, zone);
             self.link(rest);
         }
         self.at(id).state = State::Live;
@@ -202,6 +255,7 @@ impl Heap {
     pub fn describe(&mut self, id: u32, bytes: u64, born: u64, tag: &str) {
         let block = self.at(id);
         block.kept = false;
+        block.guarded = false;
         block.bytes = bytes;
         block.born = born;
         block.tag = Tag::new(tag);
@@ -209,7 +263,9 @@ impl Heap {
 
     /// Frees a live block and returns the size of the free block that it is part of now.
     pub fn free(&mut self, id: u32) -> u32 {
-        self.used -= u64::from(self.block(id).units);
+        let units = u64::from(self.block(id).units);
+        self.used -= units;
+        self.freed += units;
         self.live -= 1;
         self.at(id).tag = Tag::default();
         let id = self.join(id);
@@ -231,16 +287,29 @@ impl Heap {
         self.index.marked(unit)
     }
 
-    /// Units of the free block that ends right before `unit`.
-    pub fn free_before(&self, unit: u32) -> u32 {
+    /// Free units of this zone side by side right before `unit`.
+    pub fn free_before(&self, unit: u32, zone: Zone) -> u32 {
         let id = unit.checked_sub(1).and_then(|u| self.containing(u));
-        id.map(|id| self.block(id)).filter(|b| b.state == State::Free).map_or(0, |b| b.units)
+        id.map(|id| self.block(id)).filter(|b| b.is_free() && b.zone == zone).map_or(0, |b| unit - b.start)
     }
 
-    /// Units of the free block that starts at `unit`.
-    pub fn free_after(&self, unit: u32) -> u32 {
-        let id = self.index.get(unit);
-        id.map(|id| self.block(id)).filter(|b| b.state == State::Free).map_or(0, |b| b.units)
+    /// Free units of this zone side by side from `unit` on.
+    pub fn free_after(&self, unit: u32, zone: Zone) -> u32 {
+        let id = self.containing(unit).map(|id| self.block(id));
+        id.filter(|b| b.is_free() && b.zone == zone).map_or(0, |b| b.start + b.units - unit)
+    }
+
+    /// The blocks that lie in a range of units, or reach into it, by address.
+    pub fn between(&self, start: u32, end: u32) -> impl Iterator<Item = &Block> {
+        let mut id = self.containing(start).or_else(|| self.index.after(start, end));
+        std::iter::from_fn(move || {
+            let block = self.block(id?);
+            id = match block.next {
+                NIL => block.start.checked_add(block.units).and_then(|at| self.index.after(at, end)),
+                next => Some(next),
+            };
+            (block.start < end).then_some(block)
+        })
     }
 
     /// All live blocks, in no order.
@@ -251,9 +320,11 @@ impl Heap {
     /// Free blocks of at least `units` units, as (start, units).
     pub fn free_blocks(&self, units: u32) -> Vec<(u32, u32)> {
         let mut all = Vec::new();
-        for level in class(units).0..LEVELS {
-            for &head in &self.heads[level] {
-                all.extend(self.list(head).map(|b| (b.start, b.units)).filter(|b| b.1 >= units));
+        for lists in &self.free {
+            for level in (class(units).0..LEVELS).filter(|level| lists.classes[*level] != 0) {
+                for &head in &lists.heads[level] {
+                    all.extend(self.list(head).map(|b| (b.start, b.units)).filter(|b| b.1 >= units));
+                }
             }
         }
         all
@@ -261,9 +332,12 @@ impl Heap {
 
     /// Units of the largest free block.
     pub fn largest_free(&self) -> u32 {
-        let Some(level) = (self.levels != 0).then(|| self.levels.ilog2() as usize) else { return 0 };
-        let fine = self.classes[level].ilog2() as usize;
-        self.list(self.heads[level][fine]).map(|b| b.units).max().unwrap_or(0)
+        let largest = |lists: &Lists| {
+            let level = (lists.levels != 0).then(|| lists.levels.ilog2() as usize)?;
+            let fine = lists.classes[level].ilog2() as usize;
+            self.list(lists.heads[level][fine]).map(|b| b.units).max()
+        };
+        self.free.iter().filter_map(largest).max().unwrap_or(0)
     }
 
     fn list(&self, head: u32) -> impl Iterator<Item = &Block> {
@@ -281,31 +355,47 @@ impl Heap {
         (unit - block.start < block.units).then_some(id)
     }
 
+    /// One of the first few blocks of the class itself that lies right: what was freed is used again.
+    fn exact(&self, units: u32, align: u32, zone: Zone) -> Option<u32> {
+        let (level, fine) = class(units);
+        let mut id = self.free[zone as usize].heads[level][fine];
+        for _ in 0..4 {
+            let block = self.blocks.get(id as usize)?;
+            if u64::from(self.pad(block.start, align)) + u64::from(units) <= u64::from(block.units) {
+                return Some(id);
+            }
+            id = block.list_next;
+        }
+        None
+    }
+
     /// Head of the first non-empty list whose blocks all have at least `units`.
-    fn find(&self, units: u32) -> Option<u32> {
+    fn find(&self, units: u32, zone: Zone) -> Option<u32> {
+        let lists = &self.free[zone as usize];
         let rounded = match units {
             0..32 => units,
             _ => units.checked_add((1 << (units.ilog2() - FINE)) - 1)?,
         };
         let (level, fine) = class(rounded);
-        let same = self.classes[level] & (u32::MAX << fine);
+        let same = lists.classes[level] & (u32::MAX << fine);
         if same != 0 {
-            return Some(self.heads[level][same.trailing_zeros() as usize]);
+            return Some(lists.heads[level][same.trailing_zeros() as usize]);
         }
-        let above = self.levels & u32::MAX.checked_shl(level as u32 + 1).unwrap_or(0);
+        let above = lists.levels & u32::MAX.checked_shl(level as u32 + 1).unwrap_or(0);
         if above == 0 {
             return None;
         }
         let level = above.trailing_zeros() as usize;
-        Some(self.heads[level][self.classes[level].trailing_zeros() as usize])
+        Some(lists.heads[level][lists.classes[level].trailing_zeros() as usize])
     }
 
     /// Any block that fits, looking at each one that may. Only reached when [`Heap::find`] has failed.
-    fn search(&self, units: u32, align: u32) -> Option<u32> {
+    fn search(&self, units: u32, align: u32, zone: Zone) -> Option<u32> {
+        let lists = &self.free[zone as usize];
         let (first, fine) = class(units);
-        for level in first..LEVELS {
+        for level in (first..LEVELS).filter(|level| lists.classes[*level] != 0) {
             let from = if level == first { fine } else { 0 };
-            for &head in &self.heads[level][from..] {
+            for &head in &lists.heads[level][from..] {
                 let mut id = head;
                 while id != NIL {
                     let block = self.block(id);
@@ -322,8 +412,9 @@ impl Heap {
     /// Coalesces block `id`, which is in no list, with its free neighbours and puts the result into its list.
     fn join(&mut self, id: u32) -> u32 {
         let mut id = id;
-        let next = self.block(id).next;
-        if next != NIL && self.block(next).state == State::Free {
+        let (next, zone) = (self.block(id).next, self.block(id).zone);
+        let joins = |block: &Block| block.is_free() && block.zone == zone;
+        if next != NIL && joins(self.block(next)) {
             self.unlink(next);
             let Block { units, next: after, .. } = *self.block(next);
             self.drop_record(next);
@@ -332,7 +423,7 @@ impl Heap {
             self.set_prev(after, id);
         }
         let prev = self.block(id).prev;
-        if prev != NIL && self.block(prev).state == State::Free {
+        if prev != NIL && joins(self.block(prev)) {
             self.unlink(prev);
             let Block { units, next: after, .. } = *self.block(id);
             self.drop_record(id);
@@ -358,7 +449,7 @@ impl Heap {
     }
 
     /// A new record, known to the index and to its neighbours, in no list.
-    fn record(&mut self, start: u32, units: u32, prev: u32, next: u32) -> u32 {
+    fn record(&mut self, start: u32, units: u32, prev: u32, next: u32, zone: Zone) -> u32 {
         let block = Block {
             start,
             units,
@@ -367,7 +458,9 @@ impl Heap {
             list_prev: NIL,
             list_next: NIL,
             state: State::Live,
+            zone,
             kept: false,
+            guarded: false,
             bytes: 0,
             born: 0,
             tag: Tag::default(),
@@ -398,8 +491,8 @@ impl Heap {
     }
 
     fn link(&mut self, id: u32) {
-        let (level, fine) = class(self.block(id).units);
-        let head = self.heads[level][fine];
+        let (zone, (level, fine)) = (self.block(id).zone as usize, class(self.block(id).units));
+        let head = self.free[zone].heads[level][fine];
         let block = self.at(id);
         block.state = State::Free;
         block.list_prev = NIL;
@@ -407,13 +500,14 @@ impl Heap {
         if head != NIL {
             self.at(head).list_prev = id;
         }
-        self.heads[level][fine] = id;
-        self.classes[level] |= 1 << fine;
-        self.levels |= 1 << level;
+        let lists = &mut self.free[zone];
+        lists.heads[level][fine] = id;
+        lists.classes[level] |= 1 << fine;
+        lists.levels |= 1 << level;
     }
 
     fn unlink(&mut self, id: u32) {
-        let Block { units, list_prev, list_next, .. } = *self.block(id);
+        let Block { units, list_prev, list_next, zone, .. } = *self.block(id);
         if list_next != NIL {
             self.at(list_next).list_prev = list_prev;
         }
@@ -422,11 +516,12 @@ impl Heap {
             return;
         }
         let (level, fine) = class(units);
-        self.heads[level][fine] = list_next;
+        let lists = &mut self.free[zone as usize];
+        lists.heads[level][fine] = list_next;
         if list_next == NIL {
-            self.classes[level] &= !(1 << fine);
-            if self.classes[level] == 0 {
-                self.levels &= !(1 << level);
+            lists.classes[level] &= !(1 << fine);
+            if lists.classes[level] == 0 {
+                lists.levels &= !(1 << level);
             }
         }
     }
@@ -444,7 +539,7 @@ impl Heap {
             let touch = a.start + a.units == b.start;
             assert_eq!(a.next, if touch { pair[1] } else { NIL });
             assert_eq!(b.prev, if touch { pair[0] } else { NIL });
-            assert!(!(touch && a.state == State::Free && b.state == State::Free), "free neighbours");
+            assert!(!(touch && a.is_free() && b.is_free() && a.zone == b.zone), "free neighbours");
         }
         for &id in &blocks {
             let block = self.block(id);
@@ -456,11 +551,13 @@ impl Heap {
             } else {
                 free += 1;
                 let (level, fine) = class(block.units);
-                assert!(self.list(self.heads[level][fine]).any(|b| b.start == block.start));
-                assert!(self.levels >> level & 1 == 1 && self.classes[level] >> fine & 1 == 1);
+                let lists = &self.free[block.zone as usize];
+                assert!(self.list(lists.heads[level][fine]).any(|b| b.start == block.start));
+                assert!(lists.levels >> level & 1 == 1 && lists.classes[level] >> fine & 1 == 1);
             }
         }
-        let listed: usize = self.heads.iter().flatten().map(|&h| self.list(h).count()).sum();
+        let heads = self.free.iter().flat_map(|lists| lists.heads.iter().flatten());
+        let listed: usize = heads.map(|&h| self.list(h).count()).sum();
         assert_eq!((used, live, free), (self.used, self.live, listed));
     }
 }

@@ -28,6 +28,16 @@ fn last_bit(words: &[u64], upto: usize) -> Option<usize> {
     Some(word * 64 + bits.ilog2() as usize)
 }
 
+fn first_bit(words: &[u64], from: usize) -> Option<usize> {
+    let mut word = from / 64;
+    let mut bits = words.get(word)? & (u64::MAX << (from % 64));
+    while bits == 0 {
+        word += 1;
+        bits = *words.get(word)?;
+    }
+    Some(word * 64 + bits.trailing_zeros() as usize)
+}
+
 impl Index {
     /// `slot_units` must be a power of two.
     pub fn new(slot_units: u32) -> Index {
@@ -95,6 +105,21 @@ impl Index {
         let slot = last_bit(&self.filled, upto)?;
         let table = self.tables[slot].as_deref()?;
         last_bit(&table.starts, self.slot_units as usize - 1).map(|at| table.ids[at])
+    }
+
+    /// The block that starts at `unit` or nearest after it, below `end`.
+    pub fn after(&self, unit: u32, end: u32) -> Option<u32> {
+        let (slot, at) = self.split(unit);
+        let within = |slot: usize, from: usize| {
+            let table = self.tables.get(slot)?.as_deref()?;
+            let at = first_bit(&table.starts, from)?;
+            let unit = (slot as u64) << self.shift | at as u64;
+            Some((unit < u64::from(end)).then(|| table.ids[at]))
+        };
+        if let Some(found) = within(slot, at) {
+            return found;
+        }
+        within(first_bit(&self.filled, slot + 1)?, 0)?
     }
 
     /// Remembers that an allocation started here.

@@ -196,6 +196,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// The most bytes that [`Ledger::take`] gives `who` now. The device itself may have less.
+    pub(super) fn room(&self, who: &Account) -> u64 {
+        let books = self.books.lock();
+        let cap = books.caps.values().min().copied().unwrap_or(u64::MAX);
+        let others = books.accounts.iter().filter_map(Weak::upgrade).filter(|a| !std::ptr::eq(who, &**a));
+        let aside: u64 = others.map(|a| a.floor().saturating_sub(a.footprint())).sum();
+        let most = if aside > 0 { cap.min(self.capacity.saturating_sub(aside)) } else { cap };
+        most.saturating_sub(books.physical)
+    }
+
     pub(super) fn give(&self, bytes: u64) {
         let mut books = self.books.lock();
         books.physical = books.physical.saturating_sub(bytes);

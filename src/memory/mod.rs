@@ -18,6 +18,11 @@
 //! set aside, the free granules of all tenants are given back before anybody is refused. A [`Bank`] keeps granules for one
 //! tenant that it may never use: they are out of everybody else's reach from the moment it is opened.
 //!
+//! Pieces in which something is still allocated go only through compaction: [`Space::compact`] splits them, so that
+//! after it memory that is idle goes back but for two granules or a tenth of what is used. It runs when asked, before an
+//! allocation is refused because memory lies scattered, and by itself where [`SpacePolicy::auto`] says so. On a GPU
+//! memory goes back by whole granules that hold nothing; on the CPU device by single pages.
+//!
 //! With [`crate::device::Path::pooled`] a half of what the pool holds is kept, and pools and regions grow in larger
 //! pieces. With [`crate::device::Path::direct`] off an allocation is one of the device's driver, and nothing is kept.
 //!
@@ -31,30 +36,44 @@
 
 mod account;
 mod bank;
+mod compaction;
 mod door;
 mod extent;
+mod fragmentation;
 mod growth;
+mod guards;
 mod heap;
+mod holes;
 mod hosted;
 mod index;
 mod ledger;
 mod lone;
+mod maintenance;
+mod moving;
+mod pages;
+mod policy;
 mod region;
 mod registry;
 mod shared;
 mod source;
 mod space;
 mod tag;
+mod vacancy;
 
 #[cfg(test)]
 mod tests;
 
 pub use account::{Account, Charge, LARGEST_LIMIT};
 pub use bank::Bank;
-pub use door::Door;
+pub use compaction::{Compaction, CompactionFigures};
+pub use door::{Door, Entered};
 pub use extent::{Extent, Kept};
+pub use fragmentation::Fragmentation;
+pub use guards::Overrun;
 pub use hosted::Hosted;
 pub use ledger::Ledger;
+pub use pages::{Page, PageState};
+pub use policy::{LARGEST_GUARD, LARGEST_SMALL, SpacePolicy};
 pub use region::Region;
 pub use registry::{owner_of, tenant_of};
 pub use shared::{Shared, SharedMapping};

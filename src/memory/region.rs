@@ -146,6 +146,13 @@ impl Inner {
             }
             Err(Shortage::Device(_)) => source.relieved(|| source.take(Some(account), address, bytes)),
         };
+        // Memory of the pool that lies scattered may be all that is missing.
+        let again = match again {
+            Err(Shortage::Account | Shortage::Device(_)) if self.space.make_room(bytes) => {
+                source.take(Some(account), address, bytes)
+            }
+            other => other,
+        };
         again.map_err(|shortage| match shortage {
             Shortage::Account => account.scattered(bytes, &self.tag, 0),
             Shortage::Device(e) | Shortage::Other(e) => {

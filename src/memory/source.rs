@@ -22,6 +22,21 @@ pub(super) struct Source {
 pub(super) struct Piece {
     pub address: DevicePtr,
     pub granule: Granule,
+    /// Bytes of it that have no memory: see [`Source::discard`].
+    pub vacant: u64,
+    /// Whether it ever had any.
+    pub holed: bool,
+}
+
+impl Piece {
+    pub fn new(address: DevicePtr, granule: Granule) -> Piece {
+        Piece { address, granule, vacant: 0, holed: false }
+    }
+
+    /// Bytes of it that have memory.
+    pub fn held(&self) -> u64 {
+        self.granule.bytes - self.vacant
+    }
 }
 
 /// Why there is no granule.
@@ -118,7 +133,7 @@ impl Source {
             let _ = self.device.unmap(address, bytes);
             return Err((granule, e));
         }
-        Ok(Piece { address, granule })
+        Ok(Piece::new(address, granule))
     }
 
     fn scrub(&self, address: DevicePtr, bytes: u64, used: bool) -> Result<()> {
@@ -135,16 +150,21 @@ impl Source {
         if let Err(e) = self.device.unmap(piece.address, bytes) {
             return Err((piece, e));
         }
-        self.release(account, piece.granule);
+        self.release_part(account, piece.granule, piece.vacant);
         Ok(())
     }
 
     /// Gives back a granule that is mapped nowhere.
     pub fn release(&self, account: Option<&Account>, granule: Granule) {
-        let bytes = granule.bytes;
+        self.release_part(account, granule, 0);
+    }
+
+    /// The same of one of which `vacant` bytes have no memory: those are in nobody's books.
+    fn release_part(&self, account: Option<&Account>, granule: Granule, vacant: u64) {
+        let bytes = granule.bytes - vacant;
         let leaving = match account {
-            Some(a) => a.park(granule),
-            None => Some(granule),
+            Some(a) if vacant == 0 => a.park(granule),
+            _ => Some(granule),
         };
         if let Some(granule) = leaving {
             self.device.granule_release(granule);
@@ -158,7 +178,80 @@ impl Source {
     /// Gives back without a way to go on when the device refuses: used when the owner is being dropped.
     pub fn abandon(&self, account: Option<&Account>, piece: Piece) {
         if let Err((piece, _)) = self.give(account, piece) {
-            self.release(account, piece.granule);
+            self.release_part(account, piece.granule, piece.vacant);
         }
+    }
+
+    /// As [`Source::take`], with memory in the first `used` bytes only. For devices with [`Device::granule_page`].
+    pub fn take_part(
+        &self,
+        account: &Account,
+        address: DevicePtr,
+        bytes: u64,
+        used: u64,
+    ) -> std::result::Result<Piece, Shortage> {
+        self.booked(account, used, || {
+            let granule = self.device.granule_create_bare(bytes)?;
+            let filled = self.device.granule_fill(&granule, 0, used);
+            match filled.and_then(|()| self.device.map(address, &granule, Access::ReadWrite)) {
+                Ok(()) => Ok(Piece { vacant: bytes - used, holed: true, ..Piece::new(address, granule) }),
+                Err(e) => {
+                    self.device.granule_release(granule);
+                    Err(e)
+                }
+            }
+        })
+    }
+
+    /// Puts zeroed memory into a part of a piece that has none.
+    pub fn fill(
+        &self,
+        account: &Account,
+        piece: &mut Piece,
+        offset: u64,
+        bytes: u64,
+    ) -> std::result::Result<(), Shortage> {
+        self.booked(account, bytes, || self.device.granule_fill(&piece.granule, offset, bytes))?;
+        piece.vacant -= bytes;
+        Ok(())
+    }
+
+    /// Gives the memory of a part of a piece back to the device. Nobody may use it, and no work in flight may.
+    pub fn discard(&self, account: &Account, piece: &mut Piece, offset: u64, bytes: u64) -> Result<()> {
+        self.device.granule_discard(&piece.granule, offset, bytes)?;
+        (piece.vacant, piece.holed) = (piece.vacant + bytes, true);
+        self.ledger.give(bytes);
+        account.give_footprint(bytes);
+        Ok(())
+    }
+
+    /// Runs `make` with `bytes` more in all books.
+    fn booked<T>(
+        &self,
+        account: &Account,
+        bytes: u64,
+        make: impl FnOnce() -> Result<T>,
+    ) -> std::result::Result<T, Shortage> {
+        if !account.take_footprint(bytes) {
+            return Err(Shortage::Account);
+        }
+        let made = self.ledger.take(Some(account), bytes).and_then(|()| {
+            let _nobody_divides = self.ledger.dividing.read();
+            make().inspect_err(|_| self.ledger.give(bytes))
+        });
+        made.map_err(|e| {
+            account.give_footprint(bytes);
+            if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
+        })
+    }
+
+    /// New memory for what is about to move, mapped nowhere. For a moment the account holds both, old and new: the device
+    /// must have room for it, the account's own bound may be passed by this much.
+    pub fn take_to_move(&self, account: &Account, bytes: u64) -> Result<Granule> {
+        self.ledger.take(Some(account), bytes)?;
+        let _nobody_divides = self.ledger.dividing.read();
+        let granule = self.device.granule_create(bytes).inspect_err(|_| self.ledger.give(bytes))?;
+        account.force_footprint(bytes);
+        Ok(granule)
     }
 }

@@ -1,18 +1,24 @@
 //! A tenant's address range and the pool in it.
 
+use super::compaction::CompactionFigures;
 use super::growth::Maps;
-use super::heap::{Block, Heap};
+use super::heap::{Block, Heap, Zone};
 use super::ledger::Idle;
 use super::lone::Lones;
 use super::registry::{self, Kind, Owner};
 use super::source::Source;
-use super::{Account, Allocation, Door, Region, Shared, SharedMapping, UNIT, Usage, age, now, round_up};
+use super::{
+    Account, Allocation, Door, Region, Shared, SharedMapping, SpacePolicy, UNIT, Usage, age, now, round_up,
+};
 use crate::device::{Count, Device, DevicePtr};
 use crate::telemetry::profiler::{self, Place, Span, Subject};
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+
+/// The largest page.
+const LARGEST_PAGE: u64 = 1 << 30;
 
 /// Waits until work in flight of a tenant no longer touches memory that it has freed.
 pub type Fence = Box<dyn Fn() -> Result<()> + Send + Sync>;
@@ -26,8 +32,10 @@ pub struct Space {
     pub(super) account: Arc<Account>,
     pub(super) base: DevicePtr,
     pub(super) bytes: u64,
-    /// Units in a granule.
+    /// Units in a page: a granule, or several where larger pages were asked for.
     pub(super) slot: u32,
+    /// Units of the parts in which the device gives and takes memory of a granule; 0 where it does not.
+    pub(super) page: u32,
     pub(super) heap: Mutex<Heap>,
     /// Taken before `heap`, never after it.
     pub(super) maps: Mutex<Maps>,
@@ -35,6 +43,20 @@ pub struct Space {
     pub(super) mapped: AtomicU64,
     /// Allocations outside of the pool.
     pub(super) lones: Mutex<Lones>,
+    pub(super) policy: RwLock<SpacePolicy>,
+    /// Of the policy, for the fast path: units below which an allocation is small, bytes of a gap, its pattern, and
+    /// whether the space compacts by itself.
+    pub(super) small: AtomicU32,
+    pub(super) guard: AtomicU64,
+    pub(super) pattern: AtomicBool,
+    pub(super) auto: AtomicBool,
+    /// Whether the process's own thread was asked to look.
+    pub(super) asked: AtomicBool,
+    /// Held for the length of a compaction. Taken before the door is closed.
+    pub(super) compacting: Mutex<()>,
+    /// Nanoseconds that moving a byte takes, a float's bits.
+    pub(super) pace: AtomicU64,
+    pub(super) figures: Mutex<CompactionFigures>,
     fence: RwLock<Option<Fence>>,
     door: Door,
     subject: OnceLock<Arc<Subject>>,
@@ -44,6 +66,12 @@ pub struct Space {
 impl Space {
     /// A space on a device, charged to `account`.
     pub fn new(device: Arc<dyn Device>, account: Arc<Account>) -> Result<Arc<Space>> {
+        Space::with_pages(device, account, 0)
+    }
+
+    /// The same with pages of at least `page_size` bytes (a power of two up to 1 GiB, or 0 for the device's
+    /// granularity, which is the least).
+    pub fn with_pages(device: Arc<dyn Device>, account: Arc<Account>, page_size: u64) -> Result<Arc<Space>> {
         let granularity = device.granularity();
         if !granularity.is_power_of_two() || granularity < UNIT {
             return Err(Error::new(
@@ -51,18 +79,37 @@ impl Space {
                 format!("a device with granules of {granularity} bytes"),
             ));
         }
-        let (base, bytes) = reserve(&*device, &account, granularity)?;
-        let slot = (granularity / UNIT) as u32;
+        if page_size != 0 && !page_size.is_power_of_two() || page_size > LARGEST_PAGE {
+            let text = format!("{page_size} is not a power of two up to {LARGEST_PAGE}");
+            return Err(Error::argument("page_size", text));
+        }
+        let page_size = page_size.max(granularity);
+        account.set_page(page_size);
+        let (base, bytes) = reserve(&*device, &account, page_size)?;
+        let slot = (page_size / UNIT) as u32;
+        // Parts count only where they are whole units.
+        let page = device.granule_page().filter(|p| p.is_multiple_of(UNIT) && granularity.is_multiple_of(*p));
+        let policy = SpacePolicy::default();
         let space = Arc::new_cyclic(|this: &Weak<Space>| Space {
             source: Source { device, ledger: account.ledger().clone() },
             account,
             base,
             bytes,
             slot,
+            page: page.map_or(0, |page| (page / UNIT) as u32),
             heap: Mutex::new(Heap::new(slot, base / UNIT)),
             maps: Mutex::default(),
             mapped: AtomicU64::new(0),
             lones: Mutex::default(),
+            policy: RwLock::new(policy),
+            small: AtomicU32::new((policy.small_limit / UNIT) as u32),
+            guard: AtomicU64::new(policy.guard_bytes),
+            pattern: AtomicBool::new(policy.guard_pattern),
+            auto: AtomicBool::new(policy.auto),
+            asked: AtomicBool::new(false),
+            compacting: Mutex::default(),
+            pace: AtomicU64::new(0),
+            figures: Mutex::default(),
             fence: RwLock::new(None),
             door: Door::default(),
             subject: OnceLock::new(),
@@ -142,10 +189,25 @@ impl Space {
         {
             return Ok(ptr);
         }
+        let guard = self.guard.load(Ordering::Relaxed);
+        if guard == 0 {
+            return self.allocate_units(bytes, bytes, align, tag);
+        }
+        let whole = bytes.checked_add(guard).ok_or_else(|| Error::argument("bytes", "is too large"))?;
+        let ptr = self.allocate_units(whole, bytes, align, tag)?;
+        if self.pattern.load(Ordering::Relaxed) {
+            self.guard_new(ptr, bytes)?;
+        }
+        Ok(ptr)
+    }
+
+    /// Allocates `whole` bytes, of which `bytes` are the caller's.
+    fn allocate_units(&self, whole: u64, bytes: u64, align: u64, tag: &str) -> Result<DevicePtr> {
         let align = (align.max(UNIT) / UNIT) as u32;
-        let units = self.account.take(bytes, tag)?;
+        let units = self.account.take(whole, tag)?;
+        let (zone, wide) = self.sort(units, align);
         let mut heap = self.heap.lock();
-        let id = match heap.alloc(units, align) {
+        let id = match heap.alloc(units, wide, zone) {
             Some(id) => id,
             None => {
                 drop(heap);
@@ -163,6 +225,17 @@ impl Space {
         };
         heap.describe(id, bytes, now(), tag);
         Ok(self.address(heap.block(id).start))
+    }
+
+    /// Which memory an allocation comes from, and the alignment it had best have: whole pages lie on pages where the
+    /// device gives and takes pages, so that all of them can go back.
+    #[inline]
+    pub(super) fn sort(&self, units: u32, align: u32) -> (Zone, u32) {
+        let page = self.page;
+        if page > 0 && (units.is_multiple_of(page) || units >= 16 * page) {
+            return (Zone::Large, align.max(page));
+        }
+        if units < self.small.load(Ordering::Relaxed) { (Zone::Small, align) } else { (Zone::Large, align) }
     }
 
     /// Frees an allocation by the very pointer that was returned. No work that touches it may be queued after the call;
@@ -208,8 +281,12 @@ impl Space {
         let units = heap.block(id).units;
         let merged = heap.free(id);
         let used = heap.used;
+        let due = self.auto.load(Ordering::Relaxed) && self.is_due(heap.freed, used);
         drop(heap);
         self.account.refund(units);
+        if due {
+            self.look_after(false);
+        }
         if merged >= self.slot && self.mapped.load(Ordering::Relaxed) > used + self.cached(used) {
             self.trim_soon();
         }
@@ -311,7 +388,7 @@ impl Space {
         self.base + u64::from(unit) * UNIT
     }
 
-    fn describe(&self, block: &Block) -> Allocation {
+    pub(super) fn describe(&self, block: &Block) -> Allocation {
         Allocation {
             ptr: self.address(block.start),
             bytes: block.bytes,
@@ -378,11 +455,12 @@ fn inside(argument: &str, address: DevicePtr, a: &Allocation) -> Error {
     .advise("pass the pointer that the allocation returned")
 }
 
-/// Reserves twice the device's memory, so that there is room for large allocations between small ones, or the limit
-/// where that is more. Under a limit of virtual memory, less.
+/// Reserves four times the device's memory, or the limit where that is more, so that addresses never run
+/// short however memory lies scattered: what compaction gives back comes again at other addresses. Under a limit of
+/// virtual memory, less.
 fn reserve(device: &dyn Device, account: &Account, granularity: u64) -> Result<(DevicePtr, u64)> {
     let largest = (u64::from(u32::MAX) + 1) * UNIT - granularity;
-    let wanted = account.ledger().capacity().saturating_mul(2).max(account.limit()).min(largest);
+    let wanted = account.ledger().capacity().saturating_mul(4).max(account.limit()).min(largest);
     let least = round_up(account.limit(), granularity).min(largest);
     let mut bytes = round_up(wanted, granularity).min(largest);
     loop {

@@ -14,7 +14,8 @@ use std::sync::Once;
 /// Granules are multiples of 2 MiB: the huge page of x86-64, and the same as on a GPU.
 pub const GRANULARITY: u64 = 2 << 20;
 
-const PAGE: usize = 4096;
+/// What the host gives and takes memory by.
+pub(super) const PAGE: usize = 4096;
 const HUGE: usize = GRANULARITY as usize;
 const MADV_POPULATE_WRITE: i32 = 23;
 const MADV_COLLAPSE: i32 = 25;
@@ -28,6 +29,68 @@ pub(super) fn out_of_memory(bytes: u64, why: &str) -> Error {
 
 pub(super) fn create(bytes: u64) -> Result<Granule> {
     let size = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+    let fd = sealed(bytes)?;
+    populate(fd.as_raw_fd(), 0, size)?;
+    Ok(Granule { handle: fd.into_raw_fd() as u64, bytes })
+}
+
+/// A granule without pages.
+pub(super) fn create_bare(bytes: u64) -> Result<Granule> {
+    Ok(Granule { handle: sealed(bytes)?.into_raw_fd() as u64, bytes })
+}
+
+/// Refuses a part that is not whole pages inside of the granule.
+pub(super) fn check_part(granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+    let page = PAGE as u64;
+    for (name, value) in [("offset", offset), ("bytes", bytes)] {
+        if !value.is_multiple_of(page) {
+            return Err(Error::argument(name, format!("{value} is not a multiple of {page}")));
+        }
+    }
+    if bytes == 0 || offset.checked_add(bytes).is_none_or(|end| end > granule.bytes) {
+        let text = format!("{bytes} bytes from {offset} are no part of a granule of {}", granule.bytes);
+        return Err(Error::argument("bytes", text));
+    }
+    Ok(())
+}
+
+/// Puts zeroed pages into a part that has none: huge ones where a whole one fits.
+pub(super) fn fill(granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+    let (huge, end) = (HUGE as u64, offset + bytes);
+    let first = offset.next_multiple_of(huge).min(end);
+    let last = (end / huge * huge).max(first);
+    let fd = granule.handle as RawFd;
+    let filled = small(fd, offset, first - offset)
+        .and_then(
+            |()| if last > first { populate(fd, first as i64, (last - first) as usize) } else { Ok(()) },
+        )
+        .and_then(|()| small(fd, last, end - last));
+    filled.inspect_err(|_| {
+        // Part of it may have pages by now; the error that matters is the first.
+        let _ = discard(granule, offset, bytes);
+    })
+}
+
+fn small(fd: RawFd, offset: u64, bytes: u64) -> Result<()> {
+    // SAFETY: a plain system call on a descriptor that is alive.
+    if bytes > 0 && unsafe { libc::fallocate(fd, 0, offset as i64, bytes as i64) } != 0 {
+        return Err(failed("filling a part of a granule with pages", bytes));
+    }
+    Ok(())
+}
+
+/// Takes the pages out of a part.
+pub(super) fn discard(granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: a plain system call on a descriptor that the granule owns.
+    match unsafe { libc::fallocate(granule.handle as RawFd, mode, offset as i64, bytes as i64) } {
+        0 => Ok(()),
+        _ => Err(failed("giving back a part of a granule", bytes)),
+    }
+}
+
+/// A descriptor of memory of this size, sealed, without pages.
+fn sealed(bytes: u64) -> Result<OwnedFd> {
     let fd = memfd()?;
     // SAFETY: plain system calls on a descriptor that is owned here.
     unsafe {
@@ -40,8 +103,7 @@ pub(super) fn create(bytes: u64) -> Result<Granule> {
             return Err(failed("sealing a granule", bytes));
         }
     }
-    populate(fd.as_raw_fd(), size)?;
-    Ok(Granule { handle: fd.into_raw_fd() as u64, bytes })
+    Ok(fd)
 }
 
 pub(super) fn close(granule: Granule) {
@@ -133,7 +195,8 @@ fn raise_file_limit() {
     }
 }
 
-fn populate(fd: RawFd, size: usize) -> Result<()> {
+/// Pages for `size` bytes from `offset`, both multiples of the huge page.
+fn populate(fd: RawFd, offset: i64, size: usize) -> Result<()> {
     // SAFETY: maps the descriptor at fresh addresses, advises inside of that mapping and unmaps it again.
     unsafe {
         // Room to align: only an aligned mapping can have huge pages.
@@ -150,9 +213,9 @@ fn populate(fd: RawFd, size: usize) -> Result<()> {
         }
         let at = (room as usize).next_multiple_of(HUGE) as *mut libc::c_void;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        let result = match libc::mmap(at, size, access, libc::MAP_SHARED | libc::MAP_FIXED, fd, 0) {
+        let result = match libc::mmap(at, size, access, libc::MAP_SHARED | libc::MAP_FIXED, fd, offset) {
             libc::MAP_FAILED => Err(failed("mapping a granule", size as u64)),
-            _ => pages(fd, at.cast(), size),
+            _ => pages(fd, offset, at.cast(), size),
         };
         libc::munmap(room, size + HUGE);
         result
@@ -160,8 +223,8 @@ fn populate(fd: RawFd, size: usize) -> Result<()> {
 }
 
 /// # Safety
-/// `at` must be a shared, writable, 2 MiB-aligned mapping of `size` bytes of `fd`.
-unsafe fn pages(fd: RawFd, at: *mut u8, size: usize) -> Result<()> {
+/// `at` must be a shared, writable, 2 MiB-aligned mapping of `size` bytes of `fd` from `first`.
+unsafe fn pages(fd: RawFd, first: i64, at: *mut u8, size: usize) -> Result<()> {
     for offset in (0..size).step_by(HUGE) {
         // SAFETY: inside the mapping.
         let part = unsafe { at.add(offset).cast::<libc::c_void>() };
@@ -178,7 +241,7 @@ unsafe fn pages(fd: RawFd, at: *mut u8, size: usize) -> Result<()> {
             }
             // Kernels before 5.14 cannot populate by advice.
             if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
-                && libc::fallocate(fd, 0, offset as i64, HUGE as i64) == 0
+                && libc::fallocate(fd, 0, first + offset as i64, HUGE as i64) == 0
             {
                 continue;
             }

@@ -171,6 +171,29 @@ impl Device for CpuDevice {
         granule::close(granule);
     }
 
+    fn granule_page(&self) -> Option<u64> {
+        Some(granule::PAGE as u64)
+    }
+
+    fn granule_create_bare(&self, bytes: u64) -> Result<Granule> {
+        if bytes == 0 || !bytes.is_multiple_of(GRANULARITY) {
+            return Err(Error::argument("bytes", format!("{bytes} is not a multiple of {GRANULARITY}")));
+        }
+        self.way.count(Count::Granules, 1);
+        granule::create_bare(bytes)
+    }
+
+    fn granule_fill(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        granule::check_part(granule, offset, bytes)?;
+        self.check_free(bytes)?;
+        granule::fill(granule, offset, bytes)
+    }
+
+    fn granule_discard(&self, granule: &Granule, offset: u64, bytes: u64) -> Result<()> {
+        granule::check_part(granule, offset, bytes)?;
+        granule::discard(granule, offset, bytes)
+    }
+
     fn granule_export(&self, granule: &Granule) -> Result<OwnedFd> {
         granule::export(granule)
     }

@@ -176,10 +176,11 @@ impl Driver {
     ///
     /// Errors: `NotFound` for an unknown module, function or stream; `InvalidArgument` naming what does not fit.
     pub unsafe fn launch_function(&self, launch: &Launch<'_>) -> Result<()> {
-        let stream = match launch.stream {
-            0 => None,
-            handle => Some(self.kernel()?.stream(handle)?.1),
+        let (tenant, stream) = match launch.stream {
+            0 => (None, None),
+            handle => self.kernel()?.stream(handle).map(|(tenant, stream)| (Some(tenant), Some(stream)))?,
         };
+        let _door = tenant.as_ref().map(|tenant| tenant.space().door().enter());
         // SAFETY: the caller's duty.
         self.with_gpu_module(launch.module, |gpu| unsafe { gpu.launch(launch, stream.as_deref()) })
     }

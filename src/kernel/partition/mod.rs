@@ -190,7 +190,10 @@ impl Kernel {
         }
         match &*held.body {
             Body::Constant(constant) => constant.fill(&held.tenant, at, data),
-            _ => held.tenant.device().write(at, data),
+            _ => {
+                let _door = held.tenant.space().door().enter();
+                held.tenant.device().write(at, data)
+            }
         }
     }
 
@@ -203,7 +206,10 @@ impl Kernel {
         }
         match &*held.body {
             Body::Constant(constant) => constant.read(&held.tenant, data, at),
-            _ => held.tenant.device().read(data, at),
+            _ => {
+                let _door = held.tenant.space().door().enter();
+                held.tenant.device().read(data, at)
+            }
         }
     }
 

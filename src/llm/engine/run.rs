@@ -100,7 +100,11 @@ impl Worker {
             let waited = profiler::now().saturating_sub(asked);
             place.record(Kind::Wait, "gate", asked, waited, 0, 0, None);
         }
-        let time = work()?;
+        let time = {
+            // Memory of this tenant stays where it is while the step is queued and runs.
+            let _door = self.tenant.space().door().enter();
+            work()?
+        };
         permit.finish_as(time.device, self.weight(parts));
         Ok(time)
     }

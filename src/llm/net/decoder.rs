@@ -126,7 +126,10 @@ impl Decoder {
         let buffer = Buffer::new(space, bytes, "activations")?;
         parts.shift(buffer.ptr());
         inputs.shift(buffer.ptr());
-        device.write(parts.frequencies, bytes_of(&rope.frequencies))?;
+        {
+            let _door = space.door().enter();
+            device.write(parts.frequencies, bytes_of(&rope.frequencies))?;
+        }
         let RopeConfig { magnitude, style, .. } = *rope;
         Ok(Decoder {
             embedding,

@@ -3,7 +3,7 @@
 
 use super::super::Shared;
 use super::*;
-use crate::device::{Access, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Place, Stream, Unit};
+use crate::device::{Access, DeviceInfo, DeviceKind, DevicePtr, Granule, Node, Path, Place, Stream, Unit};
 use crate::{Error, Result, Status};
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -17,6 +17,7 @@ pub(super) struct Dirty {
     /// Granules and mappings that exist.
     granules: AtomicI64,
     mappings: AtomicI64,
+    way: Path,
     /// Calls until one fails; below 0 none does.
     pub(super) creates: AtomicI64,
     pub(super) maps: AtomicI64,
@@ -31,6 +32,7 @@ pub(super) fn dirty(ordinal: u32) -> Arc<Dirty> {
         ordinal,
         granules: AtomicI64::new(0),
         mappings: AtomicI64::new(0),
+        way: Path::default(),
         creates: never(),
         maps: never(),
         fills: never(),
@@ -114,6 +116,9 @@ impl Device for Dirty {
     }
     fn place(&self, address: u64) -> Place {
         self.host.place(address)
+    }
+    fn path(&self) -> &Path {
+        &self.way
     }
     fn units(&self) -> &[Unit] {
         self.host.units()

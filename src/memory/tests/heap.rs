@@ -1,4 +1,4 @@
-use super::super::heap::Heap;
+use super::super::heap::{Heap, Zone};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ proptest! {
                 Step::Add(slot) => {
                     let range = (slot * SLOT) as usize..((slot + 1) * SLOT) as usize;
                     if model[range.start] == Unit::Absent {
-                        heap.add(slot * SLOT, SLOT);
+                        heap.add(slot * SLOT, SLOT, Zone::Large);
                         model[range].fill(Unit::Free);
                     }
                 }
@@ -61,7 +61,7 @@ proptest! {
                         (base + at as u64).is_multiple_of(u64::from(align))
                             && model.get(at..at + units as usize).is_some_and(|r| r.iter().all(|u| *u == Unit::Free))
                     };
-                    match heap.alloc(units, align) {
+                    match heap.alloc(units, align, Zone::Large) {
                         Some(id) => {
                             let start = heap.block(id).start;
                             prop_assert_eq!(heap.block(id).units, units);

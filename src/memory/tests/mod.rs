@@ -1,5 +1,6 @@
 //! Tests of the memory room on the CPU device.
 
+mod compaction;
 mod dirty;
 mod extent;
 mod heap;

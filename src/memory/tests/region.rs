@@ -1,3 +1,4 @@
+use super::super::SpacePolicy;
 use super::*;
 use crate::Status;
 
@@ -55,6 +56,8 @@ fn growing_beyond_the_limit_changes_nothing() {
 #[test]
 fn scattered_memory_is_told_from_a_full_quota() {
     let space = space("holes", 8 * MIB);
+    let strict = SpacePolicy { before_refusal: false, ..SpacePolicy::default() };
+    space.set_policy(strict).unwrap();
     // A live byte in each granule, nearly nothing held.
     let all: Vec<_> = (0..8 * MIB / 1024).map(|_| space.alloc(1024, 1, "x").unwrap()).collect();
     for (n, ptr) in all.iter().enumerate() {
@@ -71,5 +74,11 @@ fn scattered_memory_is_told_from_a_full_quota() {
     assert!(e.message().contains("scattered"), "{e}");
     assert_eq!(space.usage().held, 4 * 1024);
     // Nearly a granule still fits between two of them.
-    space.alloc(2 * MIB - 1024, 1, "fits").unwrap();
+    let fits = space.alloc(2 * MIB - 1024, 1, "fits").unwrap();
+    // With compaction there is room.
+    space.free(fits).unwrap();
+    space.set_policy(SpacePolicy::default()).unwrap();
+    region.grow(2 * MIB).unwrap();
+    space.alloc(3 * MIB, 1, "large").unwrap();
+    assert_eq!(space.compaction_figures().before_refusal, 1);
 }

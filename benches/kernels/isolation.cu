@@ -14,22 +14,29 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 constexpr int HIDDEN = 2048, INNER = 8192, LAYERS = 16, STAGES = 4 * LAYERS;
-constexpr u32 CHUNK = 16384, UNIT = 4 * CHUNK, SLOTS = 12;
+#ifndef CHUNK_KIB
+#define CHUNK_KIB 32
+#endif
+constexpr u32 UNIT = 65536, CHUNK = CHUNK_KIB * 1024, CHUNKS = UNIT / CHUNK, SLOTS = 3 * CHUNKS;
+constexpr int TILES = CHUNK / 512 / 8;  // a warp's part of a chunk
 constexpr int WARPS = 8, CONSUMERS = 32 * WARPS, MOST_ROWS = 704;
 // Units of each of a layer's matrices.
 __device__ __forceinline__ int units_of(int kind) { return kind == 0 ? 384 : kind == 1 ? 128 : kind == 2 ? 1024 : 512; }
 
 __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }
 
-// What lies in device memory beside the weights.
+// A number and the stage that made it, written and read in one piece: what waits for the number needs no other sign.
+typedef u64 Word;
+
+// What lies in device memory beside the weights. All zero but x at first.
 struct State {
     float x[HIDDEN];
-    float q[3 * HIDDEN];
-    float a[INNER];
-    float d[4][HIDDEN];  // the quarters' parts of D a, not yet added to x
-    u32 arrived;         // blocks that have ended a stage, over all stages of a launch
-    u32 left;            // blocks that have ended the launch
-    u64 cycles, nanos;   // how long the last launch took, by the SM's clock and by the GPU's
+    float q[3 * HIDDEN], a[INNER];  // of `product`
+    u32 epoch;                      // launches of `step` so far
+    u32 left;                       // blocks that have ended this launch
+    u64 cycles, nanos;              // how long the last launch took, by the SM's clock and by the GPU's
+    __align__(16) Word words[2 * HIDDEN + INNER];  // of `step`: q, B q, a
+    Word d[4][HIDDEN];                             // the quarters' parts of D a, not yet added to x
 };
 
 __device__ __forceinline__ u32 address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
@@ -55,27 +62,23 @@ __device__ __forceinline__ void fetch(u32 to, const void* from, u32 bytes, u32 b
         "l"(from), "r"(bytes), "r"(b), "l"(policy)
         : "memory");
 }
-__device__ __forceinline__ u32 acquire(const u32* p) {
-    u32 v;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-    return v;
+__device__ __forceinline__ void publish(Word* to, float value, u32 tag) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"((u64)tag << 32 | __float_as_uint(value)) : "memory");
 }
-__device__ __forceinline__ void release_add(u32* p) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
-}
-// What another block may have written lately.
-__device__ __forceinline__ float fresh(const float* p) {
-    float v;
-    asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
-    return v;
-}
-__device__ __forceinline__ float4 fresh4(const float* p) {
-    float4 v;
-    asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "l"(p)
-                 : "memory");
-    return v;
+// Takes 8 numbers that follow each other as soon as stage `tag` has made them.
+__device__ __forceinline__ void take(float (&to)[8], const Word* from, u32 tag) {
+    Word w[8];
+    bool all;
+    do {
+        all = true;
+#pragma unroll
+        for (int i = 0; i < 8; i += 2)
+            asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(w[i]), "=l"(w[i + 1]) : "l"(from + i) : "memory");
+#pragma unroll
+        for (int i = 0; i < 8; i++) all &= (u32)(w[i] >> 32) == tag;
+    } while (!all);
+#pragma unroll
+    for (int i = 0; i < 8; i++) to[i] = __uint_as_float((u32)w[i]);
 }
 
 // Four numbers of a vector as operand of a tile: in the tensor core's first column as bf16, what that leaves in the second.
@@ -104,12 +107,13 @@ __device__ __forceinline__ u64 nanoseconds() {
 }
 
 // One block an SM, a multiple of four and at least 24 of them, all at once. Eight warps take chunks out of a ring that a
-// ninth keeps full: weights do not depend on what is being computed, so reading goes on while the blocks wait for each other
-// between two products.
-extern "C" __global__ void __launch_bounds__(CONSUMERS + 32, 1) step(const char* weights, State* state, int flags) {
+// ninth keeps full: weights do not depend on what is being computed, so reading goes on while the blocks wait for each
+// other's numbers between two products. Copies of 32 KiB read a sixth faster than copies of 16 KiB do.
+extern "C" __global__ void __launch_bounds__(CONSUMERS + 32, 1) step(const char* weights, State* state) {
     extern __shared__ __align__(128) char memory[];
     char* ring = memory;
     float* sums = (float*)(memory + SLOTS * CHUNK);  // [WARPS][MOST_ROWS]
+    float* vector = sums + WARPS * MOST_ROWS;        // [HIDDEN]
     __shared__ __align__(8) u64 full[SLOTS], empty[SLOTS];
     __shared__ float squares[WARPS];
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
@@ -125,14 +129,14 @@ extern "C" __global__ void __launch_bounds__(CONSUMERS + 32, 1) step(const char*
 
     if (warp == WARPS) {
         if (lane != 0) return;
+        // Read once a step: to be thrown out of L2 before what others want to find there again.
         u64 policy;
-        if (flags & 1) asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-        else asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+        asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
         u32 slot = 0, parity = 1;
         for (int stage = 0; stage < STAGES; stage++) {
             const int count = units_of(stage & 3);
             for (int u = block; u < count; u += blocks) {
-                for (u32 c = 0; c < 4; c++) {
+                for (u32 c = 0; c < CHUNKS; c++) {
                     wait(address(&empty[slot]), parity);
                     expect(address(&full[slot]), CHUNK);
                     fetch(address(ring + slot * CHUNK), weights + (u64)u * UNIT + c * CHUNK, CHUNK, address(&full[slot]), policy);
@@ -146,62 +150,63 @@ extern "C" __global__ void __launch_bounds__(CONSUMERS + 32, 1) step(const char*
 
     const u64 begun = nanoseconds();
     const long long from = clock64();
-    const int quarter = block % 4;
+    const int quarter = block % 4, column = 8 * thread;
+    const u32 first = *(volatile u32*)&state->epoch * STAGES;
+    Word *q = state->words, *r = q + HIDDEN, *a = r + HIDDEN;
+    // Each thread's eight columns of x; every block has all of x.
+    float x[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] = state->x[column + i];
     u32 slot = 0, parity = 0;
-    float scale = 1.0f;
     for (int stage = 0; stage < STAGES; stage++) {
         const int kind = stage & 3;
-        // Everybody's part of the stage before is there.
-        if (stage && !(flags & 4)) {
-            if (thread == 0)
-                while (acquire(&state->arrived) < (u32)(stage * blocks)) {}
-            consumers_meet();
-        }
-        // The warp's tiles of any unit: warp, warp + 8, ...
-        const float* in = kind == 1 ? state->q : kind == 3 ? state->a + quarter * HIDDEN : state->x;
-        float4 v[16];
-#pragma unroll
-        for (int t = 0; t < 16; t++) v[t] = fresh4(in + (8 * t + warp) * 16 + lane % 4 * 4);
+        // What the blocks made in the stage before, to this block's vector.
+        const u32 tag = first + stage;
+        float in[8];
         if (kind == 0) {
-            float sum = 0.0f;
+            float sum = 0.0f, d[4][8];
 #pragma unroll
-            for (int t = 0; t < 16; t++) {
-                float4 d[4];
+            for (int k = 0; k < 4; k++) take(d[k], state->d[k] + column, tag);
 #pragma unroll
-                for (int p = 0; p < 4; p++) d[p] = fresh4(state->d[p] + (8 * t + warp) * 16 + lane % 4 * 4);
-                v[t].x += (d[0].x + d[1].x) + (d[2].x + d[3].x);
-                v[t].y += (d[0].y + d[1].y) + (d[2].y + d[3].y);
-                v[t].z += (d[0].z + d[1].z) + (d[2].z + d[3].z);
-                v[t].w += (d[0].w + d[1].w) + (d[2].w + d[3].w);
-                sum += (v[t].x * v[t].x + v[t].y * v[t].y) + (v[t].z * v[t].z + v[t].w * v[t].w);
+            for (int i = 0; i < 8; i++) {
+                x[i] += (d[0][i] + d[1][i]) + (d[2][i] + d[3][i]);
+                sum += x[i] * x[i];
             }
-            sum += __shfl_xor_sync(~0u, sum, 1);
-            sum += __shfl_xor_sync(~0u, sum, 2);
+#pragma unroll
+            for (int d = 16; d; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
             if (lane == 0) squares[warp] = sum;
             consumers_meet();
             sum = 0.0f;
 #pragma unroll
             for (int i = 0; i < WARPS; i++) sum += squares[i];
-            scale = rsqrtf(sum / HIDDEN + 1e-5f);
+            const float scale = rsqrtf(sum / HIDDEN + 1e-5f);
+#pragma unroll
+            for (int i = 0; i < 8; i++) in[i] = x[i] *= scale;
+        } else {
+            take(in, (kind == 1 ? q : kind == 2 ? r : a + quarter * HIDDEN) + column, tag);
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                if (kind == 2) in[i] = x[i] += in[i];
         }
-        const float by = kind == 0 ? scale : 1.0f;
+        *(float4*)(vector + column) = make_float4(in[0], in[1], in[2], in[3]);
+        *(float4*)(vector + column + 4) = make_float4(in[4], in[5], in[6], in[7]);
+        consumers_meet();
+        // The warp's tiles of any unit: warp, warp + 8, ...
         uint2 b[16];
 #pragma unroll
-        for (int t = 0; t < 16; t++) b[t] = operand(make_float4(v[t].x * by, v[t].y * by, v[t].z * by, v[t].w * by), lane);
+        for (int t = 0; t < 16; t++) b[t] = operand(*(const float4*)(vector + (8 * t + warp) * 16 + lane % 4 * 4), lane);
         const int count = units_of(kind);
         int mine = 0;
         for (int u = block; u < count; u += blocks, mine++) {
             float s[2][4] = {};
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
+            for (int c = 0; c < (int)CHUNKS; c++) {
                 wait(address(&full[slot]), parity);
-                uint4 w[4];
+                uint4 w[TILES];
 #pragma unroll
-                for (int j = 0; j < 4; j++) w[j] = *(const uint4*)(ring + slot * CHUNK + (8 * j + warp) * 512 + lane * 16);
-                if (!(flags & 2)) {
+                for (int j = 0; j < TILES; j++) w[j] = *(const uint4*)(ring + slot * CHUNK + (8 * j + warp) * 512 + lane * 16);
 #pragma unroll
-                for (int j = 0; j < 4; j++) tile(s[j % 2], w[j], b[4 * c + j]);
-                } else s[0][0] += __uint_as_float(w[0].x ^ w[1].y ^ w[2].z ^ w[3].w);
+                for (int j = 0; j < TILES; j++) tile(s[j % 2], w[j], b[TILES * c + j]);
                 __syncwarp();
                 if (lane == 0) arrive(address(&empty[slot]));
                 if (++slot == SLOTS) slot = 0, parity ^= 1;
@@ -214,37 +219,34 @@ extern "C" __global__ void __launch_bounds__(CONSUMERS + 32, 1) step(const char*
         }
         consumers_meet();
         for (int i = thread; i < 16 * mine; i += CONSUMERS) {
-            float r = 0.0f;
+            float sum = 0.0f;
 #pragma unroll
-            for (int w = 0; w < WARPS; w++) r += sums[w * MOST_ROWS + i];
-            const int u = block + i / 16 * blocks;
-            if (kind == 0) state->q[16 * u + i % 16] = r;
-            if (kind == 1) {
-                const int row = 16 * u + i % 16;
-                const float x = fresh(&state->x[row]) + ((fresh(&state->d[0][row]) + fresh(&state->d[1][row])) +
-                                                         (fresh(&state->d[2][row]) + fresh(&state->d[3][row])));
-                state->x[row] = x * scale + r;
-            }
+            for (int w = 0; w < WARPS; w++) sum += sums[w * MOST_ROWS + i];
+            const int u = block + i / 16 * blocks, row = i % 16;
+            if (kind == 0 && u < HIDDEN / 16) publish(q + 16 * u + row, sum, tag + 1);
+            if (kind == 1) publish(r + 16 * u + row, sum, tag + 1);
             if (kind == 2) {
-                const float other = __shfl_xor_sync(__activemask(), r, 1);
-                if (i % 2 == 0) state->a[8 * u + i % 16 / 2] = silu(r) * other;
+                const float other = __shfl_xor_sync(__activemask(), sum, 1);
+                if (row % 2 == 0) publish(a + 8 * u + row / 2, silu(sum) * other, tag + 1);
             }
-            if (kind == 3) state->d[quarter][16 * (u / 4) + i % 16] = r;
+            if (kind == 3) publish(&state->d[quarter][16 * (u / 4) + row], sum, tag + 1);
         }
-        consumers_meet();
-        if (thread == 0) release_add(&state->arrived);
+    }
+    if (block == 0) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) state->x[column + i] = x[i];
     }
     if (thread == 0) {
         if (block == 0) {
             state->cycles = clock64() - from;
             state->nanos = nanoseconds() - begun;
         }
-        // The last one to leave makes it ready for the next launch; by then nobody reads it any more.
+        // The last one to leave makes it ready for the next launch.
         u32 left;
         asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(left) : "l"(&state->left) : "memory");
         if (left + 1 == (u32)blocks) {
             state->left = 0;
-            asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(&state->arrived), "r"(0) : "memory");
+            state->epoch += 1;
         }
     }
 }

@@ -201,7 +201,7 @@ fn model(device: &Arc<dyn Device>, operations: u64, seed: u64) {
             100..=149 if !owner.live.is_empty() => {
                 let at = dice.next(owner.live.len() as u64) as usize;
                 owner.live[at].seed = dice.next(u64::MAX);
-                let _door = owner.space.door().enter();
+                let _door = owner.space.door().enter().unwrap();
                 owner.live[at].write(&**device);
             }
             150..=159 if !owner.live.is_empty() => {
@@ -209,7 +209,7 @@ fn model(device: &Arc<dyn Device>, operations: u64, seed: u64) {
                 let at = dice.next(owner.live.len() as u64) as usize;
                 let (ptr, bytes) = (owner.live[at].ptr, owner.live[at].bytes);
                 {
-                    let _door = owner.space.door().enter();
+                    let _door = owner.space.door().enter().unwrap();
                     // SAFETY: live memory, which is given back only after the stream was waited for.
                     unsafe { device.fill(ptr, 0x77, bytes, Some(&*owner.stream)).unwrap() };
                 }
@@ -301,7 +301,7 @@ fn checkerboard(device: &Arc<dyn Device>, limit: u64, block: u64) {
                 let value = steps.load(Ordering::Relaxed) as u8;
                 let mut back = vec![0u8; 4096];
                 {
-                    let _door = other.door().enter();
+                    let _door = other.door().enter().unwrap();
                     // SAFETY: live until the stream was waited for.
                     unsafe { device.fill(here, value, MIB, Some(&*others)).unwrap() };
                 }
@@ -315,7 +315,7 @@ fn checkerboard(device: &Arc<dyn Device>, limit: u64, block: u64) {
             std::thread::yield_now();
         }
         {
-            let _door = space.door().enter();
+            let _door = space.door().enter().unwrap();
             // SAFETY: live memory of this tenant, waited for below.
             unsafe { device.fill(live[0].ptr, 0x5A, block, Some(&*stream)).unwrap() };
         }
@@ -396,7 +396,7 @@ mod cuda {
                 device.write(*ptr, &mark(n as u64, seed, 2 * MIB)).unwrap();
             }
             {
-                let _door = space.door().enter();
+                let _door = space.door().enter().unwrap();
                 graph.launch(cuda).unwrap();
             }
             stream.synchronize().unwrap();

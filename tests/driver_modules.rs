@@ -132,7 +132,7 @@ mod gpu {
             (Launch { grid: [1, 65_536, 1], ..good }, Status::InvalidArgument, "`grid`: y"),
             (Launch { block: [1, 1, 65], ..good }, Status::InvalidArgument, "`block`: z"),
             (Launch { block: [1024, 2, 1], ..good }, Status::InvalidArgument, "2048 threads"),
-            (Launch { shared: u32::MAX, ..good }, Status::InvalidArgument, "`shared`"),
+            (Launch { shared: u32::MAX, ..good }, Status::InvalidArgument, "`shared_bytes`"),
             (Launch { arguments: &arguments[..2], ..good }, Status::InvalidArgument, "2 are given"),
             (
                 Launch { arguments: &[&value, &value, &count], ..good },

@@ -135,7 +135,7 @@ impl Array {
         if dst < src + self.bytes() && src < dst + self.bytes() {
             return Err(Error::argument(argument, "overlaps the array without being its start"));
         }
-        let _door = self.tenant.space().door().enter();
+        let _door = self.tenant.space().enter_for(&[(dst, self.bytes()), (src, self.bytes())])?;
         // SAFETY: both ends were checked or promised.
         unsafe { self.tenant.device().copy(dst, src, self.bytes(), None) }
     }

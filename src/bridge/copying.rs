@@ -49,9 +49,10 @@ impl Copy {
                 return Err(Error::new(Status::Cancelled, text));
             }
             let piece = PIECE.min(self.bytes - done);
-            let _door = tenant.space().door().enter();
+            let (to, from) = (self.destination + done, self.source + done);
+            let _door = tenant.space().enter_for(&[(to, piece), (from, piece)])?;
             // SAFETY: both ranges were checked to be live memory of this tenant.
-            unsafe { tenant.device().copy(self.destination + done, self.source + done, piece, None)? };
+            unsafe { tenant.device().copy(to, from, piece, None)? };
             done += piece;
         }
         let seconds = begun.elapsed().as_secs_f64();

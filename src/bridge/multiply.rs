@@ -112,7 +112,7 @@ impl Product {
             let out = self.c + Self::bytes(row, self.n);
             let permit = gate.enter(tenant.share(), node.units(), &|| context.is_cancelled())?;
             let product = [ops::Product { weight, bias: None, out, add: false }];
-            let door = space.door().enter();
+            let door = space.door().enter()?;
             let time = ops.step(None, &[], &mut || ops.matmul(x, count, &product), &mut [])?;
             drop(door);
             permit.finish_as(time.device, effort.weight());
@@ -134,7 +134,7 @@ impl Product {
         let device = tenant.device();
         let mut stored = vec![0u8; Self::bytes(self.k, self.n) as usize];
         {
-            let _door = tenant.space().door().enter();
+            let _door = tenant.space().enter_for(&[(self.b, stored.len() as u64)])?;
             device.read(&mut stored, self.b)?;
         }
         let rows = if self.turn_b { stored } else { turned(&stored, self.k as usize, self.n as usize) };
@@ -142,7 +142,7 @@ impl Product {
         let piece = Piece::new(tenant.space(), bytes)?;
         let mut packed = vec![0u8; bytes as usize];
         ops.pack(DType::F32, self.n, self.k, &rows, &mut packed)?;
-        let _door = tenant.space().door().enter();
+        let _door = tenant.space().enter_for(&[(piece.at, bytes)])?;
         device.write(piece.at, &packed)?;
         Ok(piece)
     }
@@ -150,11 +150,11 @@ impl Product {
     fn turned_left(&self, tenant: &Tenant) -> Result<Piece> {
         let mut stored = vec![0u8; Self::bytes(self.k, self.m) as usize];
         {
-            let _door = tenant.space().door().enter();
+            let _door = tenant.space().enter_for(&[(self.a, stored.len() as u64)])?;
             tenant.device().read(&mut stored, self.a)?;
         }
         let piece = Piece::new(tenant.space(), stored.len() as u64)?;
-        let _door = tenant.space().door().enter();
+        let _door = tenant.space().enter_for(&[(piece.at, stored.len() as u64)])?;
         tenant.device().write(piece.at, &turned(&stored, self.k as usize, self.m as usize))?;
         Ok(piece)
     }

@@ -3,12 +3,16 @@
 pub mod balance;
 mod gate;
 mod nodes;
+mod queue;
 mod share;
 mod tasks;
 
-pub use gate::{GRACE, Gate, Permit};
+pub use gate::{GRACE, Gate, Permit, SLICE, Verdict};
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
-pub use share::Share;
+pub use queue::{
+    CancelFlag, Cancelled, Execution, ExecutionState, HISTORY, MOST_PENDING, Queue, QueueFigures, Work,
+};
+pub use share::{CAP_WINDOW, Share, Utilization};
 pub(crate) use tasks::serve;
 pub use tasks::{
     Effort, Ended, Priority, Stack, Task, TaskBody, TaskContext, TaskInfo, TaskLimits, TaskSpec, TaskState,

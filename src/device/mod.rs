@@ -227,6 +227,12 @@ pub trait Device: Send + Sync + Any {
         Err(crate::Error::unsupported("this device's memory is host memory: allocate from it"))
     }
 
+    /// As [`Device::host_memory`], with undefined content and for copies alone: work of nobody uses it, so that a lost
+    /// device can be thrown away while it exists.
+    fn host_buffer(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        self.host_memory(bytes)
+    }
+
     /// How work reaches this device, and counts of it.
     fn path(&self) -> &Path {
         static PLAIN: Lazy<Path> = Lazy::new(Path::default);
@@ -416,6 +422,19 @@ pub trait Event: Send + Sync + Any {
 
     /// Device time between an `earlier` event and this one; both must be done.
     fn since(&self, earlier: &dyn Event) -> Result<Duration>;
+
+    /// Of the time between an `earlier` event of the same stream and this one, both done, the part in which the stream
+    /// ran something. `None` where the device cannot tell that from time in which it had nothing to do.
+    fn busy_since(&self, earlier: &dyn Event) -> Option<Duration> {
+        let _ = earlier;
+        None
+    }
+
+    /// The first error of work of the stream between the event before this one and this one, once it is done. `None`
+    /// also where the device reports errors by other means: a CUDA device answers them to every call.
+    fn failure(&self) -> Option<crate::Error> {
+        None
+    }
 
     /// For implementations in this crate: the concrete type.
     fn as_any(&self) -> &dyn Any;

@@ -1,5 +1,6 @@
 //! What one tenant may hold and holds.
 
+use super::lend::Terms;
 use super::{Bank, Ledger, UNIT, round_up};
 use crate::device::Granule;
 use crate::{Error, Result, Status};
@@ -31,6 +32,7 @@ pub struct Account {
     /// Bytes of its banks. Changes while `limiting` is held.
     banked: AtomicU64,
     banks: Mutex<Vec<Weak<Bank>>>,
+    pub(super) terms: Terms,
 }
 
 /// The most an account can hold: one unit less than 1 TiB.
@@ -57,6 +59,7 @@ impl Account {
             regions: AtomicU64::new(0),
             banked: AtomicU64::new(0),
             banks: Mutex::default(),
+            terms: Terms::default(),
         };
         if floor > limit {
             return Err(Error::argument("memory_floor", format!("{floor} is more than the limit {limit}")));
@@ -293,18 +296,20 @@ impl Account {
 
     pub(super) fn take_footprint(&self, bytes: u64) -> bool {
         let most = self.physical_limit();
-        let grow = |now: u64| now.checked_add(bytes).filter(|after| *after <= most);
+        // What lies in host memory comes back some day. Whoever moves it counts it in both places for a moment.
+        let away = self.spilled();
+        let grow = |now: u64| now.checked_add(bytes).filter(|after| after.saturating_add(away) <= most);
         self.footprint.fetch_update(Ordering::AcqRel, Ordering::Acquire, grow).is_ok()
     }
 
-    /// Without asking: for memory that replaces other at once.
+    /// Without asking: for memory that replaces other at once, or that was left room for while it was away.
     pub(super) fn force_footprint(&self, bytes: u64) {
         self.footprint.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// Bytes of granules that it may still get under its limit.
     pub(super) fn headroom(&self) -> u64 {
-        self.physical_limit().saturating_sub(self.footprint())
+        self.physical_limit().saturating_sub(self.footprint().saturating_add(self.spilled()))
     }
 
     pub(super) fn give_footprint(&self, bytes: u64) {

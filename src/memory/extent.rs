@@ -1,7 +1,9 @@
 //! Memory of a tenant that is one physical piece of its own: it can change its access or be handed to another process
 //! without touching what lies beside it. It lies in the tenant's address range like any allocation.
 
-use super::source::{Piece, Shortage};
+use super::growth::Maps;
+use super::lend::Purpose;
+use super::source::{Lies, Piece, Shortage};
 use super::space::Space;
 use super::{UNIT, now, round_up};
 use crate::device::{Access, DevicePtr, Granule};
@@ -39,6 +41,7 @@ impl Extent {
         }
         let bytes = round_up(bytes, space.page_size());
         let units = space.account.take(bytes, tag)?;
+        space.account.fix(bytes);
         let mut made = space.map_extent(bytes, tag, fd);
         if made.as_ref().is_err_and(|e| matches!(e.status(), Status::QuotaExceeded | Status::OutOfMemory))
             && space.make_room(bytes)
@@ -46,6 +49,7 @@ impl Extent {
             made = space.map_extent(bytes, tag, fd);
         }
         if made.is_err() {
+            space.account.unfix(bytes);
             space.account.refund(units);
         }
         Ok(Extent { space: space.clone(), ptr: made?, bytes })
@@ -94,19 +98,42 @@ fn gone() -> Error {
 }
 
 impl Space {
-    fn slot_of(&self, ptr: DevicePtr) -> u32 {
+    pub(super) fn slot_of(&self, ptr: DevicePtr) -> u32 {
         ((ptr - self.base) / UNIT / u64::from(self.slot)) as u32
     }
 
-    fn map_extent(&self, bytes: u64, tag: &str, fd: Option<BorrowedFd<'_>>) -> Result<DevicePtr> {
-        let mut maps = self.maps.lock();
+    pub(super) fn map_extent(&self, bytes: u64, tag: &str, fd: Option<BorrowedFd<'_>>) -> Result<DevicePtr> {
         let size = u64::from(self.slot) * UNIT;
         let wanted = bytes / size;
+        let mut room = None;
+        loop {
+            let mut maps = self.maps.lock();
+            match self.place_extent(&mut maps, (size, wanted), bytes, tag, fd) {
+                Err(Shortage::Device(_)) if room.is_none() => {}
+                Err(Shortage::Account) => return Err(self.account.scattered(bytes, tag, 0)),
+                Err(Shortage::Device(e)) => return Err(self.refused(e, bytes, tag)),
+                Err(Shortage::Other(e)) => return Err(e),
+                Ok(address) => return Ok(address),
+            }
+            drop(maps);
+            room = Some(self.source.ledger.make_room(Some(&self.account), bytes, false, &Purpose::New));
+        }
+    }
+
+    /// Once: what is idle is given back, nobody else is asked to give way.
+    fn place_extent(
+        &self,
+        maps: &mut Maps,
+        (size, wanted): (u64, u64),
+        bytes: u64,
+        tag: &str,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> std::result::Result<DevicePtr, Shortage> {
         let slot = maps.gap(size, self.bytes / size, wanted).ok_or_else(|| {
-            Error::new(
+            Shortage::Other(Error::new(
                 Status::OutOfMemory,
                 format!("tenant {:?}: no addresses left for {bytes} bytes for {tag:?}", self.account.name()),
-            )
+            ))
         })?;
         let address = self.base + u64::from(slot) * size;
         let take = || match fd {
@@ -115,22 +142,17 @@ impl Space {
         };
         let piece = match take() {
             Err(Shortage::Account) => {
-                self.trim(&mut maps, 0);
+                self.trim(maps, 0);
                 take()
             }
             Err(Shortage::Device(_)) => {
-                self.trim(&mut maps, 0);
+                self.trim(maps, 0);
                 self.source.ledger.reclaim(None);
                 take()
             }
             other => other,
         };
-        let piece = piece.map_err(|shortage| match shortage {
-            Shortage::Account => self.account.scattered(bytes, tag, 0),
-            Shortage::Device(e) | Shortage::Other(e) => {
-                e.within(format!("tenant {:?} wanted {bytes} bytes for {tag:?}", self.account.name()))
-            }
-        })?;
+        let piece = piece?;
         maps.pieces.insert(slot, piece);
         let units = (bytes / UNIT) as u32;
         let mut heap = self.heap.lock();
@@ -141,7 +163,7 @@ impl Space {
         Ok(address)
     }
 
-    fn unmap_extent(&self, ptr: DevicePtr, bytes: u64) {
+    pub(super) fn unmap_extent(&self, ptr: DevicePtr, bytes: u64) {
         let mut maps = self.maps.lock();
         let (slot, units) = (self.slot_of(ptr), (bytes / UNIT) as u32);
         {
@@ -162,6 +184,7 @@ impl Space {
             // Still mapped: its addresses stay taken until the space goes.
             maps.pieces.insert(slot, piece);
         }
+        self.account.unfix(bytes);
     }
 
     /// Allocates as [`Space::alloc`]; only dropping the result frees it, never its pointer.
@@ -216,7 +239,7 @@ impl super::source::Source {
             return Err(Shortage::Account);
         }
         let mapped = |granule: Granule| match self.device.map(address, &granule, Access::ReadWrite) {
-            Ok(()) => Ok(Piece::new(address, granule)),
+            Ok(()) => Ok(Piece { lies: Lies::Fixed, ..Piece::new(address, granule) }),
             Err(e) => {
                 self.device.granule_release(granule);
                 Err(e)

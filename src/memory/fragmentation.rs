@@ -23,7 +23,7 @@ pub struct Fragmentation {
 
 impl Space {
     /// How far its free memory lies scattered, exactly as of now: an allocation of [`Fragmentation::largest`] bytes
-    /// succeeds, and one of 256 bytes more does not unless compaction helps it. Only the device's own free memory is a
+    /// succeeds, and one of 256 bytes more does not unless compaction helps it or other tenants give way. Only the device's own free memory is a
     /// reading: other processes may take it meanwhile.
     pub fn fragmentation(&self) -> Fragmentation {
         let device_room = self.device_room();

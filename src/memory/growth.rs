@@ -9,6 +9,7 @@
 use super::UNIT;
 use super::heap::{Heap, Zone};
 use super::holes::Holes;
+use super::lend::Purpose;
 use super::source::{Piece, Shortage};
 use super::space::Space;
 use super::vacancy::Vacancy;
@@ -22,6 +23,9 @@ const LARGEST_PIECE: u32 = 16;
 
 /// The same where pools grow in large pieces.
 const LARGEST_POOLED: u32 = 64;
+
+/// How often others are asked to give way before an allocation is refused.
+const ROUNDS: u32 = 8;
 
 /// Units of a hole that get memory at once where there is enough.
 const AT_ONCE: u32 = 256;
@@ -57,8 +61,9 @@ struct Plan {
 
 /// Why nothing grew.
 enum Stop {
-    /// There is too little memory for it as it lies now; the largest free block has so many bytes.
-    Short(Shortage, u64),
+    /// There is too little memory for it as it lies now; the largest free block has so many bytes, and so many more need
+    /// memory.
+    Short(Shortage, u64, u64),
     Other(Error),
 }
 
@@ -67,23 +72,41 @@ impl Space {
     pub(super) fn grow(&self, units: u32, align: u32, tag: &str) -> Result<(u32, MutexGuard<'_, Heap>)> {
         let bytes = u64::from(units) * UNIT;
         let mut compacted = false;
+        let mut rounds = 0;
+        // What is made free for it is nobody else's until it is taken.
+        let mut _room = None;
         loop {
-            let (shortage, largest) = match self.grow_now(units, align, tag) {
+            let (shortage, largest, missing) = match self.grow_now(units, align, tag) {
                 Ok(grown) => return Ok(grown),
                 Err(Stop::Other(e)) => return Err(e),
-                Err(Stop::Short(shortage, largest)) => (shortage, largest),
+                Err(Stop::Short(shortage, largest, missing)) => (shortage, largest, missing),
             };
             if !compacted && self.make_room(bytes) {
                 compacted = true;
                 continue;
             }
+            if rounds < ROUNDS && matches!(shortage, Shortage::Device(_)) {
+                rounds += 1;
+                _room = self.source.ledger.make_room(Some(&self.account), missing, true, &Purpose::New);
+                if _room.is_some() {
+                    continue;
+                }
+            }
             return Err(match shortage {
                 Shortage::Account => self.account.scattered(bytes, tag, largest),
-                Shortage::Device(e) | Shortage::Other(e) => {
+                Shortage::Device(e) => self.refused(e, bytes, tag),
+                Shortage::Other(e) => {
                     e.within(format!("tenant {:?} wanted {bytes} bytes for {tag:?}", self.account.name()))
                 }
             });
         }
+    }
+
+    /// The error for memory that the device does not have.
+    #[cold]
+    pub(super) fn refused(&self, e: Error, bytes: u64, tag: &str) -> Error {
+        let (name, holders) = (self.account.name(), self.source.ledger.who_holds());
+        e.within(format!("tenant {name:?} wanted {bytes} bytes for {tag:?} ({holders})"))
     }
 
     /// The same as memory lies now; idle granules are given back when that may help.
@@ -153,7 +176,8 @@ impl Space {
                 if relieved {
                     self.source.relief(false);
                 }
-                return Err(Stop::Short(shortage, largest));
+                let missing = plan.units.next_multiple_of(self.grain());
+                return Err(Stop::Short(shortage, largest, u64::from(missing) * UNIT));
             }
             last = true;
             match shortage {
@@ -284,7 +308,7 @@ impl Space {
     fn map_piece(&self, slot: u32, slots: u32) -> std::result::Result<Piece, Shortage> {
         let address = self.address(slot * self.slot);
         let bytes = u64::from(slots) * u64::from(self.slot) * UNIT;
-        self.source.take(Some(&self.account), address, bytes)
+        self.source.take_movable(&self.account, address, bytes)
     }
 
     pub(super) fn take_in(&self, heap: &mut Heap, start: u32, units: u32, zone: Zone) -> u32 {

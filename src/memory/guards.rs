@@ -25,9 +25,11 @@ impl Space {
         let unit = ((ptr - self.base) / UNIT) as u32;
         let gap = u64::from(self.units_at(unit)) * UNIT - bytes;
         let filled = {
-            let _door = self.door().enter();
-            // SAFETY: the gap belongs to an allocation that nobody knows yet.
-            unsafe { self.source.device.fill(ptr + bytes, PATTERN, gap, None) }
+            let device = &self.source.device;
+            self.enter_for(&[(ptr + bytes, gap)]).and_then(|_door| {
+                // SAFETY: the gap belongs to an allocation that nobody knows yet.
+                unsafe { device.fill(ptr + bytes, PATTERN, gap, None) }
+            })
         };
         if let Err(e) = filled {
             let _ = self.release(ptr);
@@ -58,8 +60,9 @@ impl Space {
             let first = allocation.ptr + allocation.bytes;
             content.resize((u64::from(units) * UNIT - allocation.bytes) as usize, 0);
             let read = {
-                let _door = self.door().enter();
-                self.source.device.read(&mut content, first)
+                let bytes = content.len() as u64;
+                self.enter_for(&[(first, bytes)])
+                    .and_then(|_door| self.source.device.read(&mut content, first))
             };
             // Freed meanwhile, it is nobody's any more.
             let same = {

@@ -1,6 +1,7 @@
 //! The books of a device.
 
 use super::Account;
+use super::lend::{Claimed, Spilling};
 use crate::device::Device;
 use crate::{Error, Result, Status};
 use once_cell::sync::Lazy;
@@ -13,26 +14,36 @@ pub(super) trait Idle: Send + Sync {
     fn account(&self) -> &Arc<Account>;
     /// Gives back what it can without waiting for other threads of its tenant.
     fn give_back(&self);
+    /// Moves about `bytes` to the host, nothing of it that touches `spare` (`None`: nothing at all); how many moved.
+    fn spill(&self, bytes: u64, spare: Option<&[(u64, u64)]>) -> u64;
 }
 
 #[derive(Default)]
 pub(super) struct Books {
-    accounts: Vec<Weak<Account>>,
-    physical: u64,
+    pub accounts: Vec<Weak<Account>>,
+    pub physical: u64,
+    /// Of `physical`: shared images, which are no tenant's own.
+    pub images: u64,
     /// Bounds on `physical`, each by whoever set it.
-    caps: BTreeMap<usize, u64>,
+    pub caps: BTreeMap<usize, u64>,
+    /// What becomes free for the owners of floors.
+    pub claims: Vec<Claimed>,
+    /// Claims ever made.
+    pub numbered: u64,
 }
 
 /// The books of one device: every account that was opened on it, and the physical bytes of all of them. Shared images
 /// count once here, however many tenants map (and are charged for) them.
 pub struct Ledger {
-    capacity: u64,
-    granularity: u64,
-    books: Mutex<Books>,
+    pub(super) capacity: u64,
+    pub(super) granularity: u64,
+    pub(super) books: Mutex<Books>,
     /// Written while a bank gives granules back to make others of them, read while any granule is created: so that nobody
     /// takes the memory in between.
     pub(super) dividing: RwLock<()>,
     idle: Mutex<Vec<Weak<dyn Idle>>>,
+    /// Held while room is made, before any lock of a space.
+    pub(super) spilling: Spilling,
 }
 
 /// By kind and ordinal of the device.
@@ -60,6 +71,7 @@ impl Ledger {
             books: Mutex::default(),
             dividing: RwLock::default(),
             idle: Mutex::default(),
+            spilling: Spilling::default(),
         }
     }
 
@@ -157,42 +169,19 @@ impl Ledger {
         self.accounts().iter().fold(0, |sum, a| sum.saturating_add(a.limit()))
     }
 
-    /// Takes physical bytes for `who`, unless they are set aside for others.
+    /// Takes physical bytes for `who` (or for an image that several share), unless they are set aside for others.
     pub(super) fn take(&self, who: Option<&Account>, bytes: u64) -> Result<()> {
+        self.take_as(who, bytes, false)
+    }
+
+    /// As [`Ledger::take`]; `movable` bytes can be moved to the host when somebody asks them back.
+    pub(super) fn take_as(&self, who: Option<&Account>, bytes: u64, movable: bool) -> Result<()> {
         let mut books = self.books.lock();
-        let after = books.physical.saturating_add(bytes);
-        if let Some(&cap) = books.caps.values().min()
-            && after > cap
-        {
-            return Err(Error::new(
-                Status::OutOfMemory,
-                format!(
-                    "{bytes} bytes more than the {} in use pass max_memory, which allows all tenants of this device \
-                     {cap} bytes together",
-                    books.physical
-                ),
-            )
-            .advise("free memory, or raise max_memory in the kernel's configuration"));
+        self.allows(&books, who, bytes, movable).map_err(|refusal| refusal.error)?;
+        books.physical += bytes;
+        if who.is_none() {
+            books.images += bytes;
         }
-        let mut aside = 0;
-        for account in books.accounts.iter().filter_map(Weak::upgrade) {
-            if !who.is_some_and(|w| std::ptr::eq(w, &*account)) {
-                aside += account.floor().saturating_sub(account.footprint());
-            }
-        }
-        // With nothing set aside the device itself decides.
-        if aside > 0 && after.saturating_add(aside) > self.capacity {
-            return Err(Error::new(
-                Status::OutOfMemory,
-                format!(
-                    "{bytes} bytes are not left: {} of the device's {} bytes are in use and {aside} are set aside for \
-                     other tenants",
-                    books.physical, self.capacity
-                ),
-            )
-            .advise("lower the floors of other tenants or free memory"));
-        }
-        books.physical = after;
         Ok(())
     }
 
@@ -200,15 +189,36 @@ impl Ledger {
     pub(super) fn room(&self, who: &Account) -> u64 {
         let books = self.books.lock();
         let cap = books.caps.values().min().copied().unwrap_or(u64::MAX);
-        let others = books.accounts.iter().filter_map(Weak::upgrade).filter(|a| !std::ptr::eq(who, &**a));
-        let aside: u64 = others.map(|a| a.floor().saturating_sub(a.footprint())).sum();
-        let most = if aside > 0 { cap.min(self.capacity.saturating_sub(aside)) } else { cap };
+        let (mut aside, mut floors, mut lent) = (0u64, 0u64, false);
+        for account in books.accounts.iter().filter_map(Weak::upgrade) {
+            let unused = account.floor().saturating_sub(account.footprint());
+            let lends = account.lending().lend_floor;
+            floors = floors.saturating_add(account.floor());
+            lent |= lends && unused > 0;
+            if !lends && !std::ptr::eq(who, &*account) {
+                aside += unused;
+            }
+        }
+        let bound = if floors <= cap { cap.min(self.capacity) } else { self.capacity };
+        let most = if aside > 0 || lent { cap.min(bound.saturating_sub(aside)) } else { cap };
         most.saturating_sub(books.physical)
     }
 
     pub(super) fn give(&self, bytes: u64) {
         let mut books = self.books.lock();
         books.physical = books.physical.saturating_sub(bytes);
+    }
+
+    /// Gives back what was taken for an image.
+    pub(super) fn give_image(&self, bytes: u64) {
+        let mut books = self.books.lock();
+        books.physical = books.physical.saturating_sub(bytes);
+        books.images = books.images.saturating_sub(bytes);
+    }
+
+    /// All that can give granules back.
+    pub(super) fn holders(&self) -> Vec<Arc<dyn Idle>> {
+        self.idle.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn register(&self, idle: Weak<dyn Idle>) {
@@ -224,8 +234,7 @@ impl Ledger {
 
     /// Makes all tenants (or one) give back the granules that they keep for reuse.
     pub(super) fn reclaim(&self, only: Option<&Account>) {
-        let all: Vec<_> = self.idle.lock().iter().filter_map(Weak::upgrade).collect();
-        for idle in all {
+        for idle in self.holders() {
             if only.is_none_or(|account| std::ptr::eq(account, &**idle.account())) {
                 idle.give_back();
             }

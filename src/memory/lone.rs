@@ -79,6 +79,7 @@ impl Space {
         if !self.account.take_footprint(bytes) {
             return Err(Shortage::Account);
         }
+        self.account.fix(bytes);
         let device = &self.source.device;
         let given = self.source.ledger.take(Some(&self.account), bytes).and_then(|()| {
             let made = device.plain_alloc(bytes).and_then(|ptr| {
@@ -95,6 +96,7 @@ impl Space {
             made.inspect_err(|_| self.source.ledger.give(bytes))
         });
         given.map_err(|e| {
+            self.account.unfix(bytes);
             self.account.give_footprint(bytes);
             if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
         })
@@ -102,6 +104,7 @@ impl Space {
 
     fn give_plain(&self, lone: &Lone) {
         self.source.ledger.give(lone.whole());
+        self.account.unfix(lone.whole());
         self.account.give_footprint(lone.whole());
         self.account.refund(lone.units);
     }

@@ -122,7 +122,7 @@ impl Space {
         let piece = maps.pieces.get(&at)?;
         let range = self.range_of(at, piece);
         let slots = (range.end - range.start) / self.slot;
-        if slots < 2 || piece.holed {
+        if slots < 2 || piece.holed || !piece.is_movable() {
             return None;
         }
         let heap = self.heap.lock();

@@ -1,6 +1,7 @@
 //! The page table of a space, as a list.
 
 use super::UNIT;
+use super::source::Lies;
 use super::space::Space;
 use crate::device::DevicePtr;
 
@@ -35,6 +36,10 @@ pub struct Page {
     pub resident: u64,
     /// Compaction leaves its piece where it is.
     pub pinned: bool,
+    /// Its content lies in host memory.
+    pub away: bool,
+    /// It belongs to memory that can be handed to other processes ([`super::Export`]), or that another has handed over.
+    pub exported: bool,
 }
 
 impl Space {
@@ -46,6 +51,7 @@ impl Space {
     /// Every mapped page of its pool, by address. Regions and shared mappings have pages of their own and are not in it.
     pub fn pages(&self) -> Vec<Page> {
         let maps = self.maps.lock();
+        let exportable: Vec<DevicePtr> = self.exportables.lock().keys().copied().collect();
         let heap = self.heap.lock();
         let mut all = Vec::new();
         for (&at, piece) in &maps.pieces {
@@ -57,11 +63,13 @@ impl Space {
                 granule: piece.granule.handle,
                 state: PageState::Free,
                 live: 0,
-                resident: self.page_size(),
+                resident: if piece.is_away() { 0 } else { self.page_size() },
                 pinned: false,
+                away: piece.is_away(),
+                exported: exportable.contains(&piece.address) || matches!(piece.lies, Lies::Borrowed),
             }));
             let pages = &mut all[first..];
-            let mut pinned = false;
+            let mut pinned = !piece.is_movable();
             for block in heap.between(range.start, range.end).filter(|b| !b.is_free()) {
                 pinned |= block.is_kept();
                 self.each_page(

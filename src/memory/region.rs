@@ -1,5 +1,6 @@
 //! Memory that grows at its end under a fixed address.
 
+use super::lend::Purpose;
 use super::registry::{self, Kind, Owner};
 use super::source::{Piece, Shortage};
 use super::space::Space;
@@ -87,6 +88,7 @@ impl Region {
         }
         let account = &r.space.account;
         let units = account.take(target - mapped, &r.tag)?;
+        account.fix(target - mapped);
         let before = pieces.len();
         let mut at = mapped;
         let pooled = r.space.source.device.path().pooled();
@@ -102,6 +104,7 @@ impl Region {
                     for piece in pieces.drain(before..) {
                         r.space.source.abandon(Some(account), piece);
                     }
+                    account.unfix(target - mapped);
                     account.refund(units);
                     return Err(e);
                 }
@@ -144,7 +147,16 @@ impl Inner {
                 source.ledger.reclaim(Some(account));
                 source.take(Some(account), address, bytes)
             }
-            Err(Shortage::Device(_)) => source.relieved(|| source.take(Some(account), address, bytes)),
+            Err(Shortage::Device(_)) => source.relieved(|| {
+                let again = source.take(Some(account), address, bytes);
+                if !matches!(again, Err(Shortage::Device(_))) {
+                    return again;
+                }
+                let Some(_room) = source.ledger.make_room(Some(account), bytes, false, &Purpose::New) else {
+                    return again;
+                };
+                source.take(Some(account), address, bytes)
+            }),
         };
         // Memory of the pool that lies scattered may be all that is missing.
         let again = match again {
@@ -162,6 +174,7 @@ impl Inner {
     }
 
     fn refund(&self, bytes: u64) {
+        self.space.account.unfix(bytes);
         self.space.account.count_regions(0, bytes);
         self.space.account.refund((bytes / super::UNIT) as u32);
     }

@@ -1,5 +1,6 @@
 //! Read-only images that several tenants map: one physical copy of a model's weights.
 
+use super::lend::Purpose;
 use super::registry::{self, Kind, Owner};
 use super::source::{Piece, Shortage, Source};
 use super::space::Space;
@@ -168,7 +169,16 @@ impl Source {
         let base = self.device.range_reserve(bytes)?;
         let mut desk = Desk { source: self, base, bytes, piece: None };
         let piece = match self.take(None, base, bytes) {
-            Err(Shortage::Device(_)) => self.relieved(|| self.take(None, base, bytes)),
+            Err(Shortage::Device(_)) => self.relieved(|| {
+                let again = self.take(None, base, bytes);
+                if !matches!(again, Err(Shortage::Device(_))) {
+                    return again;
+                }
+                let Some(_room) = self.ledger.make_room(None, bytes, false, &Purpose::New) else {
+                    return again;
+                };
+                self.take(None, base, bytes)
+            }),
             other => other,
         };
         desk.piece = Some(piece.map_err(|shortage| match shortage {

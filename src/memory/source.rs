@@ -7,6 +7,7 @@
 //! from a tenant straight back to the device, never to another tenant, so there is no second way. Those that come out of
 //! a tenant's own bank are set to zero on every device: they may have been its own before.
 
+use super::away::Copied;
 use super::{Account, Ledger};
 use crate::device::{Access, Device, DeviceKind, DevicePtr, Granule};
 use crate::telemetry::recovery::{self, Recovery};
@@ -26,16 +27,40 @@ pub(super) struct Piece {
     pub vacant: u64,
     /// Whether it ever had any.
     pub holed: bool,
+    pub lies: Lies,
+}
+
+/// Where the content of a piece is.
+pub(super) enum Lies {
+    /// In its granule, which may be replaced by another with the same content.
+    Here,
+    /// In its granule, which must stay: others know the physical memory.
+    Fixed,
+    /// In its granule, which is somebody else's: nobody here is charged for it.
+    Borrowed,
+    /// In host memory. Nothing is mapped and there is no granule; the one in the piece only says its size.
+    Away(Copied),
 }
 
 impl Piece {
+    /// Memory that may move.
     pub fn new(address: DevicePtr, granule: Granule) -> Piece {
-        Piece { address, granule, vacant: 0, holed: false }
+        Piece { address, granule, vacant: 0, holed: false, lies: Lies::Here }
     }
 
-    /// Bytes of it that have memory.
+    /// Whether its granule may be replaced by another with the same content.
+    pub fn is_movable(&self) -> bool {
+        matches!(self.lies, Lies::Here)
+    }
+
+    /// Whether it lies in host memory.
+    pub fn is_away(&self) -> bool {
+        matches!(self.lies, Lies::Away(_))
+    }
+
+    /// Bytes of it that have memory of the device.
     pub fn held(&self) -> u64 {
-        self.granule.bytes - self.vacant
+        if self.is_away() { 0 } else { self.granule.bytes - self.vacant }
     }
 }
 
@@ -50,12 +75,33 @@ pub(super) enum Shortage {
 }
 
 impl Source {
-    /// Creates `bytes` of memory for `account` (or for all) and maps it at `address`, with zeros in it.
+    /// Creates `bytes` of memory for `account` (or for all) and maps it at `address`, with zeros in it. It stays where it
+    /// is.
     pub fn take(
         &self,
         account: Option<&Account>,
         address: DevicePtr,
         bytes: u64,
+    ) -> std::result::Result<Piece, Shortage> {
+        self.take_as(account, address, bytes, Lies::Fixed)
+    }
+
+    /// As [`Source::take`], for memory that may move.
+    pub fn take_movable(
+        &self,
+        account: &Account,
+        address: DevicePtr,
+        bytes: u64,
+    ) -> std::result::Result<Piece, Shortage> {
+        self.take_as(Some(account), address, bytes, Lies::Here)
+    }
+
+    fn take_as(
+        &self,
+        account: Option<&Account>,
+        address: DevicePtr,
+        bytes: u64,
+        lies: Lies,
     ) -> std::result::Result<Piece, Shortage> {
         if account.is_some_and(|a| !a.take_footprint(bytes)) {
             return Err(Shortage::Account);
@@ -63,21 +109,32 @@ impl Source {
         if let Some(a) = account
             && let Some(granule) = a.draw(bytes)
         {
-            return self.place(address, granule, true).map_err(|(granule, e)| {
-                self.release(account, granule);
-                Shortage::Other(e)
-            });
+            return match self.place(address, granule, true) {
+                Ok(piece) => Ok(Piece { lies, ..piece }),
+                Err((granule, e)) => {
+                    self.release(account, granule);
+                    Err(Shortage::Other(e))
+                }
+            };
         }
         let given = self
             .ledger
-            .take(account, bytes)
-            .and_then(|()| self.create(address, bytes).inspect_err(|_| self.ledger.give(bytes)));
-        given.map_err(|e| {
+            .take_as(account, bytes, matches!(lies, Lies::Here))
+            .and_then(|()| self.create(address, bytes).inspect_err(|_| self.uncount(account, bytes)));
+        given.map(|piece| Piece { lies, ..piece }).map_err(|e| {
             if let Some(a) = account {
                 a.give_footprint(bytes);
             }
             if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
         })
+    }
+
+    /// Undoes [`Ledger::take`].
+    fn uncount(&self, account: Option<&Account>, bytes: u64) {
+        match account {
+            Some(_) => self.ledger.give(bytes),
+            None => self.ledger.give_image(bytes),
+        }
     }
 
     /// Runs `again` after everything that is kept for reuse was given back, by all tenants and by the device itself:
@@ -116,6 +173,35 @@ impl Source {
         })
     }
 
+    /// A granule mapped at `address` with the content of host memory; its bytes are in the books. `copied` is
+    /// told how long the copy took.
+    pub fn create_from(
+        &self,
+        address: DevicePtr,
+        bytes: u64,
+        host: u64,
+        copied: impl FnOnce(std::time::Duration),
+    ) -> Result<Granule> {
+        let granule = {
+            let _nobody_divides = self.ledger.dividing.read();
+            self.device.granule_create(bytes)?
+        };
+        if let Err(e) = self.device.map(address, &granule, Access::ReadWrite) {
+            self.device.granule_release(granule);
+            return Err(e);
+        }
+        let begun = std::time::Instant::now();
+        // SAFETY: mapped writable just now, the host memory is as long, and the copy has run when this returns.
+        if let Err(e) = unsafe { self.device.copy(address, host, bytes, None) } {
+            // The error that matters is the copy's.
+            let _ = self.device.unmap(address, bytes);
+            self.device.granule_release(granule);
+            return Err(e);
+        }
+        copied(begun.elapsed());
+        Ok(granule)
+    }
+
     /// Maps a granule with zeros in it. On an error the granule comes back.
     fn place(
         &self,
@@ -147,10 +233,13 @@ impl Source {
     /// Unmaps and gives back. When the device refuses to unmap, the piece comes back with the error.
     pub fn give(&self, account: Option<&Account>, piece: Piece) -> std::result::Result<(), (Piece, Error)> {
         let bytes = piece.granule.bytes;
+        if piece.is_away() {
+            return Ok(());
+        }
         if let Err(e) = self.device.unmap(piece.address, bytes) {
             return Err((piece, e));
         }
-        self.release_part(account, piece.granule, piece.vacant);
+        self.let_go(account, piece);
         Ok(())
     }
 
@@ -168,17 +257,26 @@ impl Source {
         };
         if let Some(granule) = leaving {
             self.device.granule_release(granule);
-            self.ledger.give(bytes);
+            self.uncount(account, bytes);
         }
         if let Some(a) = account {
             a.give_footprint(bytes);
         }
     }
 
+    /// Gives back the granule of a piece that is mapped no more.
+    fn let_go(&self, account: Option<&Account>, piece: Piece) {
+        match piece.lies {
+            // Whoever made it is charged for it.
+            Lies::Borrowed => self.device.granule_release(piece.granule),
+            _ => self.release_part(account, piece.granule, piece.vacant),
+        }
+    }
+
     /// Gives back without a way to go on when the device refuses: used when the owner is being dropped.
     pub fn abandon(&self, account: Option<&Account>, piece: Piece) {
         if let Err((piece, _)) = self.give(account, piece) {
-            self.release_part(account, piece.granule, piece.vacant);
+            self.let_go(account, piece);
         }
     }
 
@@ -248,7 +346,7 @@ impl Source {
     /// New memory for what is about to move, mapped nowhere. For a moment the account holds both, old and new: the device
     /// must have room for it, the account's own bound may be passed by this much.
     pub fn take_to_move(&self, account: &Account, bytes: u64) -> Result<Granule> {
-        self.ledger.take(Some(account), bytes)?;
+        self.ledger.take_as(Some(account), bytes, true)?;
         let _nobody_divides = self.ledger.dividing.read();
         let granule = self.device.granule_create(bytes).inspect_err(|_| self.ledger.give(bytes))?;
         account.force_footprint(bytes);

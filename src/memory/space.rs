@@ -1,12 +1,14 @@
 //! A tenant's address range and the pool in it.
 
 use super::compaction::CompactionFigures;
+use super::export::Exportables;
 use super::growth::Maps;
 use super::heap::{Block, Heap, Zone};
 use super::ledger::Idle;
 use super::lone::Lones;
 use super::registry::{self, Kind, Owner};
 use super::source::Source;
+use super::spill::Spilling;
 use super::{
     Account, Allocation, Door, Region, Shared, SharedMapping, SpacePolicy, UNIT, Usage, age, now, round_up,
 };
@@ -59,6 +61,8 @@ pub struct Space {
     pub(super) figures: Mutex<CompactionFigures>,
     fence: RwLock<Option<Fence>>,
     door: Door,
+    pub(super) spilling: Spilling,
+    pub(super) exportables: Exportables,
     subject: OnceLock<Arc<Subject>>,
     pub(super) this: Weak<Space>,
 }
@@ -111,7 +115,9 @@ impl Space {
             pace: AtomicU64::new(0),
             figures: Mutex::default(),
             fence: RwLock::new(None),
-            door: Door::default(),
+            door: Door::of(this.clone()),
+            spilling: Spilling::default(),
+            exportables: Exportables::default(),
             subject: OnceLock::new(),
             this: this.clone(),
         });
@@ -261,6 +267,10 @@ impl Space {
         };
         if heap.is_kept(id) {
             let tag = heap.block(id).tag.as_str().to_string();
+            drop(heap);
+            if let Some(freed) = self.free_exportable(ptr) {
+                return freed;
+            }
             return Err(Error::argument("ptr", format!("{ptr:#x} is the {tag:?} of this tenant"))
                 .advise("it is given back by whoever made it: destroy the partition or the array"));
         }
@@ -279,11 +289,15 @@ impl Space {
 
     fn free_live(&self, mut heap: MutexGuard<'_, Heap>, id: u32) {
         let units = heap.block(id).units;
+        self.forget_note(&heap, heap.block(id).start);
         let merged = heap.free(id);
         let used = heap.used;
         let due = self.auto.load(Ordering::Relaxed) && self.is_due(heap.freed, used);
         drop(heap);
         self.account.refund(units);
+        if merged >= self.slot && self.door.away() > 0 {
+            self.drop_copies();
+        }
         if due {
             self.look_after(false);
         }
@@ -379,7 +393,7 @@ impl Space {
         self.heap.lock().made
     }
 
-    fn unit(&self, address: DevicePtr) -> Option<u32> {
+    pub(super) fn unit(&self, address: DevicePtr) -> Option<u32> {
         let offset = address.checked_sub(self.base).filter(|o| *o < self.bytes)?;
         Some((offset / UNIT) as u32)
     }
@@ -493,6 +507,11 @@ impl Idle for Space {
 
     fn give_back(&self) {
         self.trim_all();
+        self.free_spares();
+    }
+
+    fn spill(&self, bytes: u64, spare: Option<&[(u64, u64)]>) -> u64 {
+        spare.map_or(0, |spare| self.move_to_host(bytes, spare))
     }
 }
 

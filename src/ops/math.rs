@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// The rules for matrix products. What an answer may lose in the last digits differs, what it means does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Math {
     /// No matrix circuits. GPU: no tensor-core instruction and no library call that may use one; weights become f32 in
     /// registers and are multiplied with f32 activations. CPU: no 8-bit or bf16 dot products; likewise f32 times f32.

@@ -24,7 +24,7 @@ impl Tenant {
             return Err(Error::argument("dst", "the ranges overlap without being the same"));
         }
         let _scope = profiler::on().then(|| self.subject().enter());
-        let _door = self.space.door().enter();
+        let _door = self.space.enter_for(&[(dst, bytes), (src, bytes)])?;
         // SAFETY: device ranges were checked above; host ranges are the caller's promise.
         unsafe { self.device.copy(dst, src, bytes, stream) }
     }
@@ -33,7 +33,7 @@ impl Tenant {
     pub fn fill(&self, dst: u64, value: u8, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
         self.space.check("dst", dst, bytes)?;
         let _scope = profiler::on().then(|| self.subject().enter());
-        let _door = self.space.door().enter();
+        let _door = self.space.enter_for(&[(dst, bytes)])?;
         // SAFETY: the range lies inside one live allocation of this tenant.
         unsafe { self.device.fill(dst, value, bytes, stream) }
     }

@@ -6,6 +6,7 @@ mod copy;
 mod direct;
 pub mod keys;
 mod optimize;
+mod queues;
 mod registry;
 mod slice;
 
@@ -13,7 +14,7 @@ pub use optimize::{REQUIREMENT_KEYS, Requirements};
 pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
 
 use crate::compute::{
-    Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
+    Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Queue, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
 };
 use crate::device::{Device, DeviceKind, Node, Stream};
 use crate::memory::{Account, Ledger, Space};
@@ -67,6 +68,8 @@ pub struct Tenant {
     aside: Mutex<u64>,
     compute: Mutex<Compute>,
     streams: Mutex<BTreeMap<u64, Arc<dyn Stream>>>,
+    /// Virtual streams, by the numbers of `streams`; 0 is its own. Taken before `compute`.
+    queues: Mutex<BTreeMap<u64, Arc<Queue>>>,
     made: Arc<Made>,
     /// Streams made so far.
     numbered: AtomicU64,
@@ -157,6 +160,7 @@ impl Tenant {
             aside: Mutex::new(0),
             compute: Mutex::new(Compute { processors: config.processors, ..Compute::default() }),
             streams: Mutex::default(),
+            queues: Mutex::default(),
             made,
             numbered: AtomicU64::new(0),
             policy: MathPolicy::of(device),
@@ -486,7 +490,11 @@ impl Tenant {
     /// Waits for what is queued on the stream, then forgets it.
     pub fn close_stream(&self, id: u64) -> Result<()> {
         let stream = self.streams.lock().remove(&id).ok_or_else(|| self.no_stream(id))?;
-        stream.synchronize()
+        let queue = self.queues.lock().remove(&id);
+        match queue {
+            Some(queue) => queue.synchronize(),
+            None => stream.synchronize(),
+        }
     }
 
     /// Cores or SMs of the nodes it holds; 0 when it has none yet.
@@ -648,6 +656,7 @@ impl Tenant {
 
     /// Gives nodes and streams back.
     fn release(&self) {
+        self.end_queues();
         let streams = std::mem::take(&mut *self.streams.lock());
         for stream in streams.values() {
             // The stream is going away; an error of its last work has nobody left to go to.

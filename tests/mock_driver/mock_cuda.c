@@ -52,7 +52,7 @@ typedef struct Op { struct Op *next; int what; u64 dst, src; size_t bytes; unsig
 typedef struct Graph { Object o; Op *first, **last; size_t nodes; } Graph;
 typedef struct { Object o; int device; u32 sms; u64 groups; int streams; } Green;
 typedef struct { u64 base, bytes; float ratio; u32 hit, miss; } Window;
-typedef union { Window window; u32 carveout; u64 pad[8]; } AttributeValue;
+typedef union { Window window; u32 carveout; int cooperative; u64 pad[8]; } AttributeValue;
 typedef struct { u32 id, pad; AttributeValue value; } LaunchAttribute;
 typedef struct { Object o; Context *context; Green *green; int priority; Op *first, **last; u64 queued, done;
     Graph *capture; int broken; pthread_t thread; Window window; } Stream;
@@ -1475,8 +1475,10 @@ Result cuLaunchKernelEx(const LaunchConfig *c, Function *f, void **args, void **
     int carveout = -1;
     if (extra) return INVALID;
     for (u32 i = 0; i < c->count; i++) {
-        if (c->attributes[i].id != 14 || c->attributes[i].value.carveout > 100) return INVALID;
-        carveout = (int)c->attributes[i].value.carveout;
+        const LaunchAttribute *a = &c->attributes[i];
+        if (a->id == 2 && a->value.cooperative == 1) continue;
+        if (a->id != 14 || a->value.carveout > 100) return INVALID;
+        carveout = (int)a->value.carveout;
     }
     return launch(f, c->gx, c->gy, c->gz, c->bx, c->by, c->bz, c->shared, (Stream *)c->stream, args, carveout);
 }

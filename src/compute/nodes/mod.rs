@@ -201,6 +201,20 @@ impl Nodes {
         processors: u32,
         old: Option<u32>,
     ) -> Result<(NodeInfo, Arc<dyn Node>)> {
+        let made = self.create_beside(owner, processors, old.as_slice())?;
+        if let Some(old) = old {
+            self.release(old, owner)?;
+        }
+        Ok(made)
+    }
+
+    /// Like [`Nodes::create`], choosing units as if the nodes of `old` were free; they stay as they are.
+    pub fn create_beside(
+        &self,
+        owner: &str,
+        processors: u32,
+        old: &[u32],
+    ) -> Result<(NodeInfo, Arc<dyn Node>)> {
         let device = self.device()?;
         if processors == 0 {
             return Err(Error::argument("processors", "must be at least 1"));
@@ -216,7 +230,7 @@ impl Nodes {
         let inside = table.cache_units(owner);
         let others = |id: &u32, e: &Entry| {
             let own = e.held.as_ref().is_some_and(|h| h.owner == owner);
-            e.held.is_some() && Some(*id) != old && (e.kind.is_processors() || !own)
+            e.held.is_some() && !old.contains(id) && (e.kind.is_processors() || !own)
         };
         let users =
             |unit: u32| table.nodes.iter().filter(|(id, e)| others(id, e) && e.units.contains(&unit)).count();
@@ -252,10 +266,6 @@ impl Nodes {
         entry.hold(owner, Grant::Processors { _node: node.clone() });
         let info = entry.info(id, None, &self.ledger);
         table.nodes.insert(id, entry);
-        drop(table);
-        if let Some(old) = old {
-            self.release(old, owner)?;
-        }
         Ok((info, node))
     }
 

@@ -192,10 +192,11 @@ pub(super) fn synchronize_all(queues: &Mutex<Vec<Weak<Queue>>>) -> Result<()> {
 
 fn work(queue: &Queue) {
     let mut state = queue.state.lock();
+    let mut passed = Passed { at: Instant::now(), ran: Duration::ZERO, failure: None };
     loop {
         while let Some(item) = state.items.pop_front() {
             drop(state);
-            let failure = run(item).err();
+            let failure = run(item, &mut passed).err();
             state = queue.state.lock();
             state.done += 1;
             if state.failure.is_none() {
@@ -232,18 +233,31 @@ fn linger(pending: &AtomicBool) {
     }
 }
 
-fn run(item: Item) -> Result<()> {
+/// `passed` is what the thread knows of itself since it began, its failures since the last mark.
+fn run(item: Item, passed: &mut Passed) -> Result<()> {
     match item {
-        Item::Run(work) => catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<&str>()
-                .map(|s| s.to_string())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no message".into());
-            Err(Error::new(Status::Panic, format!("work on a cpu stream panicked: {text}")))
-        }),
+        Item::Run(work) => {
+            let begun = Instant::now();
+            let ran = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|s| s.to_string())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "no message".into());
+                Err(Error::new(Status::Panic, format!("work on a cpu stream panicked: {text}")))
+            });
+            passed.ran += begun.elapsed();
+            if let Err(e) = &ran
+                && passed.failure.is_none()
+            {
+                passed.failure = Some(e.clone());
+            }
+            ran
+        }
         Item::Mark(point) => {
-            *point.reached.lock() = Some(Instant::now());
+            passed.at = Instant::now();
+            let failure = passed.failure.take();
+            *point.reached.lock() = Some(Passed { failure, ..*passed });
             point.changed.notify_all();
             Ok(())
         }
@@ -286,7 +300,7 @@ impl Stream for CpuStream {
     fn record(&self) -> Result<Arc<dyn Event>> {
         let point = Arc::new(Point::default());
         self.queue.push(Item::Mark(point.clone()))?;
-        Ok(Arc::new(CpuEvent { point, born: self.queue.born }))
+        Ok(Arc::new(CpuEvent { point, stream: Arc::as_ptr(&self.queue) as usize, born: self.queue.born }))
     }
 
     fn wait(&self, event: &Arc<dyn Event>) -> Result<()> {
@@ -312,9 +326,17 @@ impl Stream for CpuStream {
     }
 }
 
+/// How a stream stood when it passed a mark.
+struct Passed {
+    at: Instant,
+    /// Time that its thread has spent in work so far.
+    ran: Duration,
+    failure: Option<Error>,
+}
+
 #[derive(Default)]
 struct Point {
-    reached: Mutex<Option<Instant>>,
+    reached: Mutex<Option<Passed>>,
     changed: Condvar,
 }
 
@@ -330,6 +352,8 @@ impl Point {
 /// A marked point of a [`CpuStream`], with the time at which the stream passed it.
 pub struct CpuEvent {
     point: Arc<Point>,
+    /// Which stream's it is: an address that is compared only.
+    stream: usize,
     born: u32,
 }
 
@@ -355,7 +379,8 @@ impl Event for CpuEvent {
 
     fn since(&self, earlier: &dyn Event) -> Result<Duration> {
         let earlier = CpuEvent::of("earlier", earlier)?;
-        let (from, to) = (*earlier.point.reached.lock(), *self.point.reached.lock());
+        let at = |event: &CpuEvent| event.point.reached.lock().as_ref().map(|p| p.at);
+        let (from, to) = (at(earlier), at(self));
         match (from, to) {
             (Some(from), Some(to)) => to
                 .checked_duration_since(from)
@@ -363,6 +388,16 @@ impl Event for CpuEvent {
             _ => Err(Error::new(Status::Busy, "an event has not been reached yet")
                 .advise("call synchronize on both events first")),
         }
+    }
+
+    fn busy_since(&self, earlier: &dyn Event) -> Option<Duration> {
+        let earlier = CpuEvent::of("earlier", earlier).ok().filter(|e| e.stream == self.stream)?;
+        let ran = |event: &CpuEvent| event.point.reached.lock().as_ref().map(|p| p.ran);
+        ran(self)?.checked_sub(ran(earlier)?)
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.point.reached.lock().as_ref()?.failure.clone()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -223,6 +223,11 @@ impl Device for CudaDevice {
         Ok(Box::new(PinnedBuffer::new(self, bytes)?))
     }
 
+    fn host_buffer(&self, bytes: u64) -> Result<Box<dyn HostMemory>> {
+        let bytes = usize::try_from(bytes).map_err(|_| Error::argument("bytes", "is too large"))?;
+        Ok(Box::new(PinnedBuffer::of_driver(self.context(), bytes)?))
+    }
+
     fn path(&self) -> &Path {
         &self.context.path
     }

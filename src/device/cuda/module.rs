@@ -125,6 +125,16 @@ pub struct FunctionAttributes {
     pub binary_version: u32,
 }
 
+/// How a kernel is launched.
+#[derive(Clone, Copy)]
+struct Shape {
+    grid: [u32; 3],
+    block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    smem: u32,
+    cooperative: bool,
+}
+
 /// A kernel of a module. Cheap to clone; usable from any thread.
 #[derive(Clone)]
 pub struct Function {
@@ -154,13 +164,42 @@ impl Function {
         smem: u32,
         args: &mut [*mut c_void],
     ) -> Result<()> {
+        // SAFETY: the caller's duty.
+        unsafe { self.launch_shaped(stream, Shape { grid, block, smem, cooperative: false }, args) }
+    }
+
+    /// As [`Function::launch`], all blocks resident at once so that the kernel may synchronise its grid.
+    ///
+    /// # Safety
+    /// As [`Function::launch`].
+    pub unsafe fn launch_cooperative(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        // SAFETY: the caller's duty.
+        unsafe { self.launch_shaped(stream, Shape { grid, block, smem, cooperative: true }, args) }
+    }
+
+    /// # Safety
+    /// As [`Function::launch`].
+    #[inline]
+    unsafe fn launch_shaped(
+        &self,
+        stream: &CudaStream,
+        shape: Shape,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
         if profiler::on() {
-            let work = self.work(block, smem);
+            let work = self.work(shape.block, shape.smem);
             // SAFETY: the caller's duty.
-            return measured(stream, work, || unsafe { self.queue(stream, grid, block, smem, args) });
+            return measured(stream, work, || unsafe { self.queue(stream, shape, args) });
         }
         // SAFETY: the caller's duty.
-        unsafe { self.queue(stream, grid, block, smem, args) }
+        unsafe { self.queue(stream, shape, args) }
     }
 
     /// What the profiler calls a launch.
@@ -184,89 +223,27 @@ impl Function {
     /// # Safety
     /// As [`Function::launch`].
     #[inline]
-    unsafe fn queue(
-        &self,
-        stream: &CudaStream,
-        grid: [u32; 3],
-        block: [u32; 3],
-        smem: u32,
-        args: &mut [*mut c_void],
-    ) -> Result<()> {
+    unsafe fn queue(&self, stream: &CudaStream, shape: Shape, args: &mut [*mut c_void]) -> Result<()> {
         let context = &self.module.context;
         let _current = context.enter()?;
         context.path.count(Count::Launches, 1);
+        let Shape { grid, block, smem, cooperative } = shape;
         if let Some(percent) = stream.shared_carveout() {
             // SAFETY: the caller's duty.
-            return unsafe { self.launch_with_carveout(stream, grid, block, smem, args, percent) };
+            return unsafe { self.launch_with_carveout(stream, shape, args, percent) };
         }
+        let [x, y, z] = grid;
+        let [a, b, c] = block;
+        let (driver, raw, at) = (&context.driver, self.raw, stream.handle());
         // SAFETY: the caller's duty; stream and function are alive.
         unsafe {
-            context.driver.cuLaunchKernel(
-                self.raw,
-                grid[0],
-                grid[1],
-                grid[2],
-                block[0],
-                block[1],
-                block[2],
-                smem,
-                stream.handle(),
-                args.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        }
-        .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
-    }
-
-    /// As [`Function::launch`], all blocks resident at once so that the kernel may synchronise its grid.
-    ///
-    /// # Safety
-    /// As [`Function::launch`].
-    pub unsafe fn launch_cooperative(
-        &self,
-        stream: &CudaStream,
-        grid: [u32; 3],
-        block: [u32; 3],
-        smem: u32,
-        args: &mut [*mut c_void],
-    ) -> Result<()> {
-        if profiler::on() {
-            let work = self.work(block, smem);
-            // SAFETY: the caller's duty.
-            return measured(stream, work, || unsafe {
-                self.queue_cooperative(stream, grid, block, smem, args)
-            });
-        }
-        // SAFETY: the caller's duty.
-        unsafe { self.queue_cooperative(stream, grid, block, smem, args) }
-    }
-
-    /// # Safety
-    /// As [`Function::launch`].
-    unsafe fn queue_cooperative(
-        &self,
-        stream: &CudaStream,
-        grid: [u32; 3],
-        block: [u32; 3],
-        smem: u32,
-        args: &mut [*mut c_void],
-    ) -> Result<()> {
-        let context = &self.module.context;
-        let _current = context.enter()?;
-        // SAFETY: the caller's duty; stream and function are alive.
-        unsafe {
-            context.driver.cuLaunchCooperativeKernel(
-                self.raw,
-                grid[0],
-                grid[1],
-                grid[2],
-                block[0],
-                block[1],
-                block[2],
-                smem,
-                stream.handle(),
-                args.as_mut_ptr(),
-            )
+            match cooperative {
+                false => {
+                    let extra = std::ptr::null_mut();
+                    driver.cuLaunchKernel(raw, x, y, z, a, b, c, smem, at, args.as_mut_ptr(), extra)
+                }
+                true => driver.cuLaunchCooperativeKernel(raw, x, y, z, a, b, c, smem, at, args.as_mut_ptr()),
+            }
         }
         .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
     }
@@ -333,25 +310,28 @@ impl Function {
     unsafe fn launch_with_carveout(
         &self,
         stream: &CudaStream,
-        grid: [u32; 3],
-        block: [u32; 3],
-        smem: u32,
+        shape: Shape,
         args: &mut [*mut c_void],
         percent: u32,
     ) -> Result<()> {
-        let mut value = types::AttributeValue::ZERO;
-        value.carveout = percent;
-        let attribute = types::LaunchAttribute { id: types::ATTRIBUTE_CARVEOUT, pad: 0, value };
+        let attribute = |id, value| types::LaunchAttribute { id, pad: 0, value };
+        let (mut carveout, mut cooperative) = (types::AttributeValue::ZERO, types::AttributeValue::ZERO);
+        carveout.carveout = percent;
+        cooperative.cooperative = 1;
+        let attributes = [
+            attribute(types::ATTRIBUTE_CARVEOUT, carveout),
+            attribute(types::ATTRIBUTE_COOPERATIVE, cooperative),
+        ];
         let config = types::LaunchConfig {
-            grid,
-            block,
-            shared: smem,
+            grid: shape.grid,
+            block: shape.block,
+            shared: shape.smem,
             stream: stream.handle(),
-            attributes: &attribute,
-            count: 1,
+            attributes: attributes.as_ptr(),
+            count: 1 + u32::from(shape.cooperative),
         };
         let null = std::ptr::null_mut();
-        // SAFETY: the caller's duty; the configuration outlives the call.
+        // SAFETY: the caller's duty; the configuration and its attributes outlive the call.
         unsafe { self.module.context.driver.cuLaunchKernelEx(&config, self.raw, args.as_mut_ptr(), null) }
             .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
     }

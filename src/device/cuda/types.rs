@@ -171,6 +171,7 @@ pub union AttributeValue {
     pub pad: [u64; 8],
     pub window: AccessWindow,
     pub carveout: u32,
+    pub cooperative: i32,
 }
 
 impl AttributeValue {
@@ -211,6 +212,7 @@ pub struct LaunchConfig {
 
 pub const LIMIT_PERSISTING_L2: u32 = 6;
 pub const ATTRIBUTE_ACCESS_WINDOW: u32 = 1;
+pub const ATTRIBUTE_COOPERATIVE: u32 = 2;
 pub const ATTRIBUTE_CARVEOUT: u32 = 14;
 pub const ACCESS_NORMAL: u32 = 0;
 pub const ACCESS_STREAMING: u32 = 1;
@@ -343,6 +345,7 @@ mod tests {
             use cudarc::driver::sys::{CUaccessProperty as P, CUlaunchAttributeID as L, CUlimit};
             assert_eq!(LIMIT_PERSISTING_L2, CUlimit::CU_LIMIT_PERSISTING_L2_CACHE_SIZE as u32);
             assert_eq!(ATTRIBUTE_ACCESS_WINDOW, L::CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW as u32);
+            assert_eq!(ATTRIBUTE_COOPERATIVE, L::CU_LAUNCH_ATTRIBUTE_COOPERATIVE as u32);
             assert_eq!(ATTRIBUTE_CARVEOUT, L::CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT as u32);
             assert_eq!(ACCESS_PERSISTING, P::CU_ACCESS_PROPERTY_PERSISTING as u32);
             assert_eq!(ACCESS_STREAMING, P::CU_ACCESS_PROPERTY_STREAMING as u32);

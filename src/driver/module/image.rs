@@ -1,6 +1,6 @@
 //! What a module file is, told by its content.
 
-use super::elf::{self, Elf};
+use crate::program::{CUDA, Elf, ImageKind};
 use crate::{Error, Result};
 
 /// The kinds of file that can be loaded.
@@ -62,56 +62,26 @@ pub fn detect(bytes: &[u8]) -> Result<Kind> {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Ok(Kind::Kernel(Packing::Xz)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Kind::Kernel(Packing::Zstd)),
         [0x1f, 0x8b, ..] => Ok(Kind::Kernel(Packing::Gzip)),
-        [0x7f, b'E', b'L', b'F', ..] => {
-            let elf = Elf::parse(bytes)?;
-            Ok(if elf.machine == elf::CUDA { Kind::Cubin } else { Kind::Kernel(Packing::Plain) })
+        [0x7f, b'E', b'L', b'F', ..] if Elf::parse(bytes)?.machine != CUDA => {
+            Ok(Kind::Kernel(Packing::Plain))
         }
-        [0x50, 0xed, 0x55, 0xba, rest @ ..] => {
-            // Two bytes of version, two of the header's length, eight of what follows it.
-            let field = |at: usize, n: usize| {
-                let part = rest.get(at..at + n)?;
-                Some(part.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b)))
-            };
-            let need = field(2, 2).zip(field(4, 8)).and_then(|(header, body)| body.checked_add(header));
-            if need.is_none_or(|n| n > bytes.len() as u64) {
-                return Err(Error::format("is a fatbin that is cut short").advise("build the file anew"));
-            }
-            Ok(Kind::Fatbin)
-        }
-        text if ptx(text) => Ok(Kind::Ptx),
-        _ => Err(Error::format("is neither a kernel module nor PTX, a cubin or a fatbin").advise(
-            "accepted are .ko, .ko.xz, .ko.zst, .ko.gz, .ptx, .cubin and .fatbin, told by their content",
-        )),
-    }
-}
-
-/// PTX is text whose first directive is `.version`; comments may stand before it.
-fn ptx(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    let Ok(mut text) = std::str::from_utf8(bytes) else { return false };
-    if text.contains('\0') {
-        return false;
-    }
-    loop {
-        text = text.trim_start();
-        let rest = if let Some(comment) = text.strip_prefix("//") {
-            comment.split_once('\n').map(|(_, rest)| rest)
-        } else if let Some(comment) = text.strip_prefix("/*") {
-            comment.split_once("*/").map(|(_, rest)| rest)
-        } else {
-            return text.starts_with(".version");
-        };
-        match rest {
-            Some(rest) => text = rest,
-            None => return false,
-        }
+        _ => match ImageKind::of(bytes) {
+            Ok(ImageKind::Ptx) => Ok(Kind::Ptx),
+            Ok(ImageKind::Cubin) => Ok(Kind::Cubin),
+            Ok(ImageKind::Fatbin) => Ok(Kind::Fatbin),
+            // What begins as an image, but is none.
+            Err(e) if matches!(bytes, [] | [0x7f, ..] | [0x50, 0xed, ..]) => Err(e),
+            Err(_) => Err(Error::format("is neither a kernel module nor PTX, a cubin or a fatbin").advise(
+                "accepted are .ko, .ko.xz, .ko.zst, .ko.gz, .ptx, .cubin and .fatbin, told by their content",
+            )),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::elf::made;
     use super::*;
+    use crate::program::made;
 
     #[test]
     fn files_are_told_apart_by_content() {
@@ -123,7 +93,7 @@ mod tests {
             (b"\x28\xb5\x2f\xfdrest".to_vec(), Kind::Kernel(Packing::Zstd)),
             (b"\x1f\x8brest".to_vec(), Kind::Kernel(Packing::Gzip)),
             (made::elf(1, 62, &[]), Kind::Kernel(Packing::Plain)),
-            (made::elf(2, elf::CUDA, &[]), Kind::Cubin),
+            (made::elf(2, CUDA, &[]), Kind::Cubin),
             (fatbin(8), Kind::Fatbin),
             (b"\n// x\n/* y\n */ .version 8.0\n".to_vec(), Kind::Ptx),
             (b".version 8.0\n\0".to_vec(), Kind::Ptx),
@@ -133,7 +103,7 @@ mod tests {
         for (bytes, said) in [
             (vec![], "empty"),
             (fatbin(9), "cut short"),
-            (made::elf(2, elf::CUDA, &[])[..70].to_vec(), "cut short"),
+            (made::elf(2, CUDA, &[])[..70].to_vec(), "cut short"),
             (b"\x50\xed\x55\xba".to_vec(), "cut short"),
             (b"hello .version".to_vec(), "neither"),
             (b"// .version 8.0".to_vec(), "neither"),

@@ -1,7 +1,7 @@
 //! Modules of the operating system's kernel: what is checked before the kernel is asked, and what its answers mean.
 
-use super::elf::{self, Elf};
 use super::image::Packing;
+use crate::program::{Elf, RELOCATABLE};
 use crate::{Error, Result, Status};
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -51,7 +51,7 @@ pub fn check(path: &Path, bytes: &[u8], packing: Packing, parameters: &str, host
     let mut info = Vec::new();
     if packing == Packing::Plain {
         let elf = Elf::parse(bytes)?;
-        if elf.kind != elf::RELOCATABLE {
+        if elf.kind != RELOCATABLE {
             let what = match elf.kind {
                 2 => "a program",
                 3 => "a shared library or a program",
@@ -268,8 +268,8 @@ fn remove_error(code: i32, name: &str, sys: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::elf::made::elf;
     use super::*;
+    use crate::program::made::elf;
 
     fn host(sys: &Path) -> Host {
         Host { release: "6.1.0-test".into(), machine: 62, sys: sys.into() }

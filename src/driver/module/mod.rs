@@ -1,6 +1,5 @@
 //! Modules: files of code that are loaded into the operating system's kernel or onto a GPU.
 
-mod elf;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod image;
@@ -180,7 +179,7 @@ impl Driver {
             0 => (None, None),
             handle => self.kernel()?.stream(handle).map(|(tenant, stream)| (Some(tenant), Some(stream)))?,
         };
-        let _door = tenant.as_ref().map(|tenant| tenant.space().door().enter());
+        let _door = tenant.as_ref().map(|tenant| tenant.space().door().enter()).transpose()?;
         // SAFETY: the caller's duty.
         self.with_gpu_module(launch.module, |gpu| unsafe { gpu.launch(launch, stream.as_deref()) })
     }

@@ -191,7 +191,7 @@ impl Kernel {
         match &*held.body {
             Body::Constant(constant) => constant.fill(&held.tenant, at, data),
             _ => {
-                let _door = held.tenant.space().door().enter();
+                let _door = held.tenant.space().enter_for(&[(at, data.len() as u64)])?;
                 held.tenant.device().write(at, data)
             }
         }
@@ -207,7 +207,7 @@ impl Kernel {
         match &*held.body {
             Body::Constant(constant) => constant.read(&held.tenant, data, at),
             _ => {
-                let _door = held.tenant.space().door().enter();
+                let _door = held.tenant.space().enter_for(&[(at, data.len() as u64)])?;
                 held.tenant.device().read(data, at)
             }
         }

@@ -102,7 +102,7 @@ impl Worker {
         }
         let time = {
             // Memory of this tenant stays where it is while the step is queued and runs.
-            let _door = self.tenant.space().door().enter();
+            let _door = self.tenant.space().door().enter()?;
             work()?
         };
         permit.finish_as(time.device, self.weight(parts));

@@ -127,8 +127,9 @@ impl Decoder {
         parts.shift(buffer.ptr());
         inputs.shift(buffer.ptr());
         {
-            let _door = space.door().enter();
-            device.write(parts.frequencies, bytes_of(&rope.frequencies))?;
+            let table = bytes_of(&rope.frequencies);
+            let _door = space.enter_for(&[(parts.frequencies, table.len() as u64)])?;
+            device.write(parts.frequencies, table)?;
         }
         let RopeConfig { magnitude, style, .. } = *rope;
         Ok(Decoder {

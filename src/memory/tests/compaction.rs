@@ -178,7 +178,7 @@ fn memory_moves_behind_a_closed_door_and_after_the_fence() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let _door = space.door().enter();
+                let _door = space.door().enter().unwrap();
                 live.iter().take(2).for_each(|ptr| holds(&space, *ptr, 5000, 7));
                 entered.fetch_add(1, Ordering::Relaxed);
             }
@@ -197,7 +197,7 @@ fn memory_moves_behind_a_closed_door_and_after_the_fence() {
 fn a_thread_that_queues_work_is_told_instead_of_waiting_for_itself() {
     let device = dirty(212);
     let (space, live) = scattered(&device);
-    let _door = space.door().enter();
+    let _door = space.door().enter().unwrap();
     let begun = Instant::now();
     assert_eq!(space.compact(PAUSE).unwrap_err().status(), Status::Busy);
     assert_eq!(space.alloc(20 * MIB, 1, "large").unwrap_err().status(), Status::QuotaExceeded);

@@ -2,13 +2,16 @@
 
 mod compaction;
 mod dirty;
+mod export;
 mod extent;
 mod heap;
 mod quota;
 mod refusals;
 mod region;
 mod shared;
+mod small;
 mod space;
+mod spill;
 
 use super::{Account, Ledger, Space};
 use crate::device::{Device, DeviceChoice, open};

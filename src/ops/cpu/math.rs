@@ -31,7 +31,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// `0.5 x (1 + erf(x / sqrt 2))`, absolute error below 1e-6. erfc by formula 7.1.26 of Abramowitz and Stegun.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
+pub fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let mut p = 1.061_405_4;

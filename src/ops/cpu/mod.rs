@@ -13,6 +13,7 @@ mod pack;
 mod profiled;
 mod rope;
 mod step;
+pub(crate) mod tensor;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -43,17 +43,17 @@ const DESC_TRANSA: u32 = 3;
 const OP_T: u32 = 1;
 const PREF_MAX_WORKSPACE: u32 = 1;
 
-type Handle = *mut c_void;
+pub(super) type Handle = *mut c_void;
 
 /// `cublasLtMatmulHeuristicResult_t`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Heuristic {
-    algo: [u64; 8],
-    workspace: usize,
-    state: u32,
-    waves: f32,
-    reserved: [i32; 4],
+pub(super) struct Heuristic {
+    pub algo: [u64; 8],
+    pub workspace: usize,
+    pub state: u32,
+    pub waves: f32,
+    pub reserved: [i32; 4],
 }
 
 type Matmul = unsafe extern "C" fn(
@@ -88,23 +88,24 @@ type GetHeuristic = unsafe extern "C" fn(
 ) -> u32;
 
 /// The functions that are used, of a library that stays loaded.
-struct Table {
-    create: unsafe extern "C" fn(*mut Handle) -> u32,
-    destroy: unsafe extern "C" fn(Handle) -> u32,
-    desc_create: unsafe extern "C" fn(*mut Handle, u32, u32) -> u32,
-    desc_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
-    desc_destroy: unsafe extern "C" fn(Handle) -> u32,
-    layout_create: unsafe extern "C" fn(*mut Handle, u32, u64, u64, i64) -> u32,
-    layout_destroy: unsafe extern "C" fn(Handle) -> u32,
-    pref_create: unsafe extern "C" fn(*mut Handle) -> u32,
-    pref_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
-    pref_destroy: unsafe extern "C" fn(Handle) -> u32,
-    heuristic: GetHeuristic,
-    matmul: Matmul,
+pub(super) struct Table {
+    pub create: unsafe extern "C" fn(*mut Handle) -> u32,
+    pub destroy: unsafe extern "C" fn(Handle) -> u32,
+    pub desc_create: unsafe extern "C" fn(*mut Handle, u32, u32) -> u32,
+    pub desc_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
+    pub desc_destroy: unsafe extern "C" fn(Handle) -> u32,
+    pub layout_create: unsafe extern "C" fn(*mut Handle, u32, u64, u64, i64) -> u32,
+    pub layout_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
+    pub layout_destroy: unsafe extern "C" fn(Handle) -> u32,
+    pub pref_create: unsafe extern "C" fn(*mut Handle) -> u32,
+    pub pref_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
+    pub pref_destroy: unsafe extern "C" fn(Handle) -> u32,
+    pub heuristic: GetHeuristic,
+    pub matmul: Matmul,
     _library: libloading::Library,
 }
 
-static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
+pub(super) static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
     ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"].into_iter().find_map(|name| {
         // SAFETY: the library's initialisers are NVIDIA's own; loading it has no other effect.
         let library = unsafe { libloading::Library::new(name) }.ok()?;
@@ -121,6 +122,7 @@ static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
             desc_set: symbol!("cublasLtMatmulDescSetAttribute"),
             desc_destroy: symbol!("cublasLtMatmulDescDestroy"),
             layout_create: symbol!("cublasLtMatrixLayoutCreate"),
+            layout_set: symbol!("cublasLtMatrixLayoutSetAttribute"),
             layout_destroy: symbol!("cublasLtMatrixLayoutDestroy"),
             pref_create: symbol!("cublasLtMatmulPreferenceCreate"),
             pref_set: symbol!("cublasLtMatmulPreferenceSetAttribute"),
@@ -132,7 +134,7 @@ static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
     })
 });
 
-fn check(call: &str, code: u32) -> Result<()> {
+pub(super) fn check(call: &str, code: u32) -> Result<()> {
     match code {
         0 => Ok(()),
         code => Err(Error::new(Status::Driver, format!("{call} answered {code}")).with_driver_code(code)),

@@ -11,6 +11,7 @@ mod pack;
 mod products;
 mod simple;
 mod step;
+pub(crate) mod tensor;
 
 use super::{
     Activation, Attention, Download, KvLayout, Math, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,

@@ -4,12 +4,12 @@
 use crate::{Error, Result};
 
 /// `e_machine` of GPU machine code.
-pub const CUDA: u16 = 190;
+pub(crate) const CUDA: u16 = 190;
 /// `e_type` of a relocatable object, as kernel modules are.
-pub const RELOCATABLE: u16 = 1;
+pub(crate) const RELOCATABLE: u16 = 1;
 
 /// A checked ELF file: its header and its sections lie inside the file.
-pub struct Elf<'a> {
+pub(crate) struct Elf<'a> {
     bytes: &'a [u8],
     /// `e_type`.
     pub kind: u16,
@@ -97,7 +97,7 @@ fn cut() -> Error {
 
 /// ELF files made by hand for tests.
 #[cfg(test)]
-pub(super) mod made {
+pub(crate) mod made {
     /// An ELF file with these sections.
     pub fn elf(kind: u16, machine: u16, sections: &[(&str, &[u8])]) -> Vec<u8> {
         let mut names = vec![0u8];

@@ -1,0 +1,6 @@
+//! Every operation on tensors of every device against plain f64 code and against what PyTorch and NumPy computed. Runs on
+//! all devices that can be opened; `COGNIWARE_DEVICE=cuda` or `cpu` picks one.
+
+mod convolution;
+mod product;
+mod rig;

@@ -18,11 +18,26 @@ fn main() {
     let default = if cpu { 256 } else { 16 << 10 };
     let limit = option("--mib").map_or(default, |n| n.parse().expect("--mib")) << 20;
     let roof = ceiling::ceiling(&device, 1);
-    println!("# {} ({}), a tenant of {} MiB", device.info().expect("figures").name, device.kind(), limit >> 20);
+    println!(
+        "# {} ({}), a tenant of {} MiB",
+        device.info().expect("figures").name,
+        device.kind(),
+        limit >> 20
+    );
     println!("ceiling: {:.0} GB/s ({})", roof.gbs, roof.what);
     println!(
         "{:>10} {:>9} {:>8} {:>8} {:>9} {:>9} {:>7} {:>9} {:>9} {:>8} {:>8}",
-        "block", "max_pause", "before", "after", "moved", "GB/s r+w", "/copy", "longest", "all paused", "slices", "back"
+        "block",
+        "max_pause",
+        "before",
+        "after",
+        "moved",
+        "GB/s r+w",
+        "/copy",
+        "longest",
+        "all paused",
+        "slices",
+        "back"
     );
     for (block, pause) in [(64 << 10, 10), (1 << 20, 10), (1 << 20, 2), (2 << 20, 10), (8 << 20, 10)] {
         let mut config = TenantConfig::default_on(&device).expect("defaults");

@@ -78,7 +78,8 @@ mod gpu {
     impl Gpu {
         pub fn new(device: &Arc<dyn Device>) -> Gpu {
             let cuda = CudaDevice::of(&**device, "device").expect("a GPU");
-            let module = Module::load(cuda, IMAGE).expect("the image; it is for compute capability 9.0 and newer");
+            let module =
+                Module::load(cuda, IMAGE).expect("the image; it is for compute capability 9.0 and newer");
             let spin = Arc::new(module.function("spin").expect("the kernel"));
             let blocks = 2 * device.units().iter().map(|u| u.processors).sum::<u32>();
             let units: Vec<u32> = (0..device.units().len() as u32).collect();
@@ -101,7 +102,9 @@ mod gpu {
             let (spin, blocks) = (self.spin.clone(), self.blocks);
             if !graph {
                 let rounds = rounds(micros as f64);
-                return Arc::new(move |stream| launch(&spin, CudaStream::of(stream, "stream")?, blocks, rounds));
+                return Arc::new(move |stream| {
+                    launch(&spin, CudaStream::of(stream, "stream")?, blocks, rounds)
+                });
             }
             let stream = tenant.queue(0).expect("a queue").stream();
             let queue = CudaStream::of(&*stream, "stream").expect("a stream");
@@ -127,7 +130,14 @@ struct Member {
 }
 
 impl Member {
-    fn new(device: &Arc<dyn Device>, maker: &dyn Maker, n: usize, weight: f64, micros: u64, graph: bool) -> Member {
+    fn new(
+        device: &Arc<dyn Device>,
+        maker: &dyn Maker,
+        n: usize,
+        weight: f64,
+        micros: u64,
+        graph: bool,
+    ) -> Member {
         let processors = device.units().iter().map(|u| u.processors).sum();
         let mut config = TenantConfig::default_on(device).expect("defaults");
         config.memory_limit = 64 << 20;
@@ -213,14 +223,18 @@ fn main() {
         device::open(device::parse_choice("--device", &wanted).expect("--device")).expect("the device");
     let cpu = device.kind() == DeviceKind::Cpu;
     let default = if cpu { 2.0 } else { 10.0 };
-    let time = Duration::from_secs_f64(option("--seconds").map_or(default, |s| s.parse().expect("--seconds")));
+    let time =
+        Duration::from_secs_f64(option("--seconds").map_or(default, |s| s.parse().expect("--seconds")));
     #[cfg(feature = "cuda")]
     let maker: Box<dyn Maker> = if cpu { Box::new(Cpu) } else { Box::new(gpu::Gpu::new(&device)) };
     #[cfg(not(feature = "cuda"))]
     let maker: Box<dyn Maker> = Box::new(Cpu);
 
     println!("# {} ({}), {} s each", device.info().expect("figures").name, device.kind(), time.as_secs_f64());
-    println!("{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}", "asked", "work", "got (work)", "got (account)", "error", "busy");
+    println!(
+        "{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}",
+        "asked", "work", "got (work)", "got (account)", "error", "busy"
+    );
     let mut worst = 0f64;
     for setting in [
         &[(0.1, 200, false), (0.9, 200, false)][..],

@@ -1,11 +1,12 @@
-//! The cost of a hot allocation and its release in a tenant's pool, with account, lookup, tag and age, on the CPU
-//! device: `cargo bench --bench alloc`. Prints medians of several rounds.
+//! The cost of a hot allocation and its release in a tenant's pool, with account, lookup, tag and age; of a block of 2 MiB
+//! that comes back; on a GPU beside the driver's own pool: `cargo bench --bench alloc -- [--device cpu|cuda]`. Prints medians
+//! of several rounds. PyTorch's allocator beside it: benches/peers/torch_alloc.py.
 
 #[path = "common/ceiling.rs"]
 mod ceiling;
 
 use ceiling::processor_time;
-use cogniware::device::{DeviceChoice, open};
+use cogniware::device::{Device, DeviceKind, open, parse_choice};
 use cogniware::memory::{Ledger, Space};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -31,14 +32,76 @@ fn measure(what: &str, mut pair: impl FnMut(usize)) {
     println!("{what:<56} wall {:6.1} ns   cpu {:6.1} ns", median(wall), median(cpu));
 }
 
-fn space(limit: u64) -> Arc<Space> {
-    let device = open(DeviceChoice::Cpu).expect("the cpu device");
-    let account = Ledger::of(&device).open("bench", limit, 0).expect("an account");
-    Space::new(device, account).expect("a space")
+fn space(device: &Arc<dyn Device>, name: &str, limit: u64) -> Arc<Space> {
+    let account = Ledger::of(device).open(name, limit, 0).expect("an account");
+    Space::new(device.clone(), account).expect("a space")
+}
+
+/// Blocks of 2 MiB, the granule of a GPU, given back and taken again.
+fn granules(device: &Arc<dyn Device>, first: &Space) {
+    const BLOCK: u64 = 2 << 20;
+    measure("alloc + free of 2 MiB, recycled in the tenant's pool", |_| {
+        let ptr = first.alloc(black_box(BLOCK), 256, "granule").expect("memory");
+        first.free(black_box(ptr)).expect("free");
+    });
+    let held: Vec<u64> = (0..256).map(|_| first.alloc(BLOCK, 256, "granule").expect("memory")).collect();
+    let mut ring = held.clone();
+    measure("alloc + free of 2 MiB, the oldest of 256 live", |n| {
+        first.free(ring[n % 256]).expect("free");
+        ring[n % 256] = first.alloc(BLOCK, 256, "granule").expect("memory");
+    });
+    for ptr in ring {
+        first.free(ptr).expect("free");
+    }
+    // From one tenant to another and back: scrubbed and mapped anew, as it must be.
+    let (second, ledger) = (space(device, "other", 256 << 20), Ledger::of(device));
+    let start = Instant::now();
+    const TIMES: u32 = 200;
+    for n in 0..TIMES {
+        let of = if n % 2 == 0 { first } else { &second };
+        let ptr = of.alloc(BLOCK, 256, "granule").expect("memory");
+        of.free(ptr).expect("free");
+        ledger.give_back_idle();
+    }
+    let each = start.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES);
+    println!("{:<56} wall {each:6.1} us", "2 MiB through the device, from tenant to tenant");
+}
+
+/// The driver's own pool, on a stream of its own.
+#[cfg(feature = "cuda")]
+fn driver(device: &Arc<dyn Device>) {
+    use std::ffi::{c_int, c_void};
+    type Alloc = unsafe extern "C" fn(*mut u64, usize, *mut c_void) -> c_int;
+    type Free = unsafe extern "C" fn(u64, *mut c_void) -> c_int;
+    let cuda = cogniware::device::cuda::CudaDevice::of(&**device, "device").expect("a GPU");
+    cuda.make_current().expect("the context");
+    let stream = device.node_create(&[0]).and_then(|n| n.stream_create(0)).expect("a stream");
+    // SAFETY: the driver is loaded already; the functions have these types.
+    let (alloc, free) = unsafe {
+        let library = Box::leak(Box::new(libloading::Library::new("libcuda.so.1").expect("libcuda")));
+        (
+            *library.get::<Alloc>(b"cuMemAllocAsync").expect("cuMemAllocAsync"),
+            *library.get::<Free>(b"cuMemFreeAsync").expect("cuMemFreeAsync"),
+        )
+    };
+    for bytes in [4096usize, 2 << 20] {
+        measure(&format!("cuMemAllocAsync + cuMemFreeAsync of {bytes} bytes"), |_| {
+            let mut ptr = 0;
+            // SAFETY: the stream is alive, the output outlives the call.
+            unsafe {
+                assert_eq!(alloc(&mut ptr, bytes, stream.raw()), 0);
+                assert_eq!(free(ptr, stream.raw()), 0);
+            }
+        });
+        stream.synchronize().expect("the stream");
+    }
 }
 
 fn main() {
-    let pool = space(256 << 20);
+    let args: Vec<String> = std::env::args().collect();
+    let wanted = args.iter().position(|a| a == "--device").and_then(|i| args.get(i + 1)).map_or("cpu", |s| s);
+    let device = open(parse_choice("--device", wanted).expect("--device")).expect("the device");
+    let pool = space(&device, "bench", 1 << 30);
     for bytes in [256, 4096, 100_000] {
         measure(&format!("alloc + free of {bytes} bytes, empty pool"), |_| {
             let ptr = pool.alloc(black_box(bytes), 256, "scratch").expect("memory");
@@ -83,4 +146,9 @@ fn main() {
     measure("charge + refund of an account alone", |_| {
         drop(black_box(account.charge(black_box(4096), "charge")));
     });
+    granules(&device, &pool);
+    #[cfg(feature = "cuda")]
+    if device.kind() == DeviceKind::Cuda {
+        driver(&device);
+    }
 }

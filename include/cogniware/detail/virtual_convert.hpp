@@ -67,7 +67,6 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memorySpilled = from.memory_spilled;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
-    info.memorySpilled = from.memory_spilled;
     info.compactions = from.compactions;
     info.longestPauseMs = ms(from.longest_pause_ns);
     info.compute = to_cpp(from.unit.streams == 0 ? -1 : from.id, from.unit);

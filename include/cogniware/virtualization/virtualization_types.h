@@ -101,7 +101,6 @@ struct VirtualGPUInfo {
     std::size_t memorySpilled = 0;   // of what it holds: in host memory instead of the device's
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
-    std::size_t memorySpilled = 0;   // moved to the host now
     std::uint64_t compactions = 0;   // of its memory
     double longestPauseMs = 0.0;     // the longest that one held its work up at a time
     VirtualComputeUnitInfo compute;  // its compute unit

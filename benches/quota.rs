@@ -1,9 +1,9 @@
 //! Whether a quota is exact, usable to the end and quick to say no: 8 threads race for 2 MiB blocks of one tenant.
 //! `cargo bench --bench quota -- [--device cpu|cuda] [--operations N]`.
 
+use cogniware::Status;
 use cogniware::device::{self, DeviceKind};
 use cogniware::tenant::{self, TenantConfig};
-use cogniware::{Device, Status};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Instant;

@@ -2,7 +2,6 @@
 //! `cargo bench --bench quota -- [--device cpu|cuda] [--operations N]`.
 
 use cogniware::Status;
-use cogniware::device::Device;
 use cogniware::device::{self, DeviceKind};
 use cogniware::tenant::{self, TenantConfig};
 use std::sync::Barrier;

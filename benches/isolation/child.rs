@@ -43,23 +43,29 @@ impl Process {
         line.trim().to_owned()
     }
 
-    fn ask(&mut self, what: &str) -> Vec<f64> {
-        writeln!(self.to, "{what}").expect("the process");
-        self.line().split(' ').map(|x| x.parse().expect("a number")).collect()
+    fn ask(&mut self, what: &str) -> Option<Vec<f64>> {
+        writeln!(self.to, "{what}").ok()?;
+        self.line().split(' ').map(|x| x.parse().ok()).collect()
     }
 
-    /// Lets it decode.
-    pub fn decode(&mut self, time: Duration) -> Latency {
-        let x = self.ask(&format!("run {}", time.as_secs_f64()));
-        Latency { per_second: x[0], p50_ms: x[1], p99_ms: x[2], p99_cycles: x[3] }
+    /// How the process ended, if it did.
+    pub fn ended(&mut self) -> String {
+        std::thread::sleep(Duration::from_millis(200));
+        self.child.try_wait().map_or("unknown".into(), |s| s.map_or("still there".into(), |s| s.to_string()))
+    }
+
+    /// Lets it decode; none if it could not.
+    pub fn decode(&mut self, time: Duration) -> Option<Latency> {
+        let x = self.ask(&format!("run {}", time.as_secs_f64()))?;
+        Some(Latency { per_second: x[0], p50_ms: x[1], p99_ms: x[2], p99_cycles: x[3] })
     }
 
     /// TFLOP/s over the time that `work` takes.
-    pub fn during<T>(&mut self, work: impl FnOnce() -> T) -> (T, f64) {
-        let (from, begun) = (self.ask("count")[0], Instant::now());
+    pub fn during<T>(&mut self, work: impl FnOnce() -> T) -> Option<(T, f64)> {
+        let (from, begun) = (self.ask("count")?[0], Instant::now());
         let answer = work();
-        let products = self.ask("count")[0] - from;
-        (answer, tflops(products as u64, begun.elapsed()))
+        let products = self.ask("count")?[0] - from;
+        Some((answer, tflops(products as u64, begun.elapsed())))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The neighbour: products of 8192x8192 bf16 matrices without end, by cuBLASLt.
 
 use super::step::{randomise, randomiser};
+use cogniware::device::Event;
 use cogniware::device::cuda::CudaDevice;
-use cogniware::device::{Event, Stream};
 use cogniware::tenant::Tenant;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const N: u64 = 8192;
 const BYTES: u64 = N * N * 2;
-const WORKSPACE: u64 = 64 << 20;
+static WORKSPACE: u64 = 64 << 20;
 /// Products that wait on the device at a time.
 const AHEAD: u64 = 4;
 
@@ -233,6 +233,7 @@ impl Products {
         });
         let products = Products { stop, done, thread: Some(thread) };
         while products.done() == 0 {
+            assert!(!products.thread.as_ref().is_some_and(JoinHandle::is_finished), "the products failed");
             std::thread::sleep(Duration::from_millis(5));
         }
         // The GPU's clocks settle.

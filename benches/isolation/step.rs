@@ -53,6 +53,8 @@ pub struct Decode {
     tenant: Arc<Tenant>,
     weights: u64,
     kernels: Kernels,
+    /// The graph's kernels; a graph does not hold them.
+    _module: Arc<Module>,
 }
 
 impl Decode {
@@ -98,7 +100,16 @@ impl Decode {
             }
         };
         let graph = Graph::capture(queue, record).expect("a graph");
-        let decode = Decode { device, stream, graph, state, tenant: tenant.clone(), weights, kernels };
+        let decode = Decode {
+            device,
+            stream,
+            graph,
+            state,
+            tenant: tenant.clone(),
+            weights,
+            kernels,
+            _module: module,
+        };
         decode.reset();
         decode
     }

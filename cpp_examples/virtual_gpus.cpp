@@ -23,7 +23,7 @@ void must(bool done) {
 }
 
 // Keeps a virtual GPU busy with products until it is told to stop.
-void work(int id, const std::atomic<bool>& stop) {
+void work(int id, const std::atomic<bool>& stop) try {
     const int n = 256;
     const std::vector<float> ones(n * n, 1.0F);
     const std::size_t size = ones.size() * sizeof(float);
@@ -38,8 +38,14 @@ void work(int id, const std::atomic<bool>& stop) {
         must(driver.synchronize(id, 0));
     }
     std::vector<float> product(ones.size());
-    must(driver.copyMemory(id, product.data(), c, size, cudaMemcpyDeviceToHost));
-    must(product.front() == static_cast<float>(n) && driver.freeMemory(id, a) && driver.freeMemory(id, c));
+    must(driver.synchronize(id) && driver.copyMemory(id, product.data(), c, size, cudaMemcpyDeviceToHost));
+    must(driver.freeMemory(id, a) && driver.freeMemory(id, c));
+    if (product.front() != static_cast<float>(n)) {
+        throw std::runtime_error("the product is wrong");
+    }
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "virtual GPU %d: %s\n", id, error.what());
+    std::_Exit(1);
 }
 
 void table() {

@@ -4,9 +4,10 @@ use super::guard::{guard, input, out, struct_size, write_list};
 use super::types::cw_status;
 use super::virtual_gpu::{count as number, flag, nanos, stream as chosen};
 use super::virtual_types::{cw_vcompute_config, cw_vcompute_info, cw_vcompute_unit};
-use crate::Result;
 use crate::compute::Priority;
+use crate::compute::balance::Balancing;
 use crate::virtualization::{self, ComputeConfig, ComputeManager, UnitConfig, UnitInfo, precision};
+use crate::{Error, Result};
 use std::ffi::c_void;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub unsafe extern "C" fn cw_vcompute_config_default(config: *mut cw_vcompute_con
             device: d.device,
             max_units: d.most_units as i32,
             scaling: i32::from(d.scaling),
+            balancing: d.balancing as i32,
         };
         Ok(())
     })
@@ -56,6 +58,12 @@ pub unsafe extern "C" fn cw_vcompute_initialize(config: *const cw_vcompute_confi
                 device: config.device,
                 most_units: number("maxVirtualComputeUnits", config.max_units)?,
                 scaling: flag("scaling", config.scaling)?,
+                balancing: match config.balancing {
+                    0 => Balancing::RoundRobin,
+                    1 => Balancing::LeastLoaded,
+                    2 => Balancing::MeasuredTime,
+                    other => return Err(Error::argument("strategy", format!("{other} is not in 0 to 2"))),
+                },
             };
         }
         ComputeManager::global().initialize(&wanted)
@@ -103,6 +111,7 @@ pub unsafe extern "C" fn cw_vcompute_unit_default(unit: *mut cw_vcompute_unit) -
             priority: d.priority as i32,
             compute_cap: 0.0,
             timeout_ms: 0.0,
+            device: -1,
         };
         Ok(())
     })
@@ -129,6 +138,7 @@ pub unsafe extern "C" fn cw_vcompute_create(virtual_gpu: i32, unit: *const cw_vc
                 priority: Priority::from_number(unit.priority)?,
                 cap: cap(unit.compute_cap),
                 timeout: bound("timeout_ms", unit.timeout_ms)?,
+                device: super::virtual_gpu::own_device(unit.device),
             };
         }
         ComputeManager::global().create(virtual_gpu, &wanted)
@@ -268,5 +278,20 @@ pub extern "C" fn cw_vcompute_scale(virtual_gpu: i32, processors: i32) -> cw_sta
 pub extern "C" fn cw_vcompute_set_timeout(virtual_gpu: i32, timeout_ms: f64) -> cw_status {
     guard(call!("cw_vcompute_set_timeout", virtual_gpu, timeout_ms), || {
         ComputeManager::global().set_timeout(virtual_gpu, bound("timeout_ms", timeout_ms)?)
+    })
+}
+
+/// The one of these virtual GPUs whose unit the next work should go to, by the configured strategy (`CW_BALANCE_*`). They may be on
+/// several devices.
+///
+/// # Safety
+/// `ids` must be valid for reads of `count` elements, `chosen` valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_vcompute_choose(ids: *const i32, count: usize, chosen: *mut i32) -> cw_status {
+    guard(call!("cw_vcompute_choose", ids, count, chosen), || {
+        // SAFETY: the caller's promise.
+        let (ids, chosen) = unsafe { (super::guard::slice("ids", ids, count)?, out("chosen", chosen)?) };
+        *chosen = ComputeManager::global().choose(ids)?;
+        Ok(())
     })
 }

@@ -25,6 +25,11 @@ pub(super) fn sum(left: &[Allocation]) -> u64 {
     left.iter().map(|a| a.bytes).sum()
 }
 
+/// A device of its own; -1 for none.
+pub(super) fn own_device(index: i32) -> Option<i32> {
+    (index != -1).then_some(index)
+}
+
 /// A count of the caller.
 pub(super) fn count(name: &str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::argument(name, format!("{value} is below 0")))
@@ -164,6 +169,7 @@ pub unsafe extern "C" fn cw_vgpu_config_default(config: *mut cw_vgpu_config) -> 
             precision: unit.precision as i32,
             compute_share: unit.share,
             compute_cap: 0.0,
+            device: -1,
             name: std::ptr::null(),
         };
         Ok(())
@@ -197,6 +203,7 @@ pub unsafe extern "C" fn cw_vgpu_create(config: *const cw_vgpu_config) -> cw_sta
                 priority: Priority::from_number(config.priority)?,
                 cap: super::virtual_compute::cap(config.compute_cap),
                 timeout: None,
+                device: own_device(config.device),
             },
         })
     })

@@ -115,6 +115,8 @@ pub struct cw_vgpu_config {
     pub compute_share: f32,
     /// The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
     pub compute_cap: f32,
+    /// Index of its device among all (`cw_device_info_at`); -1 for the driver's.
+    pub device: i32,
     /// A name for people, or `NULL`.
     pub name: *const c_char,
 }
@@ -354,6 +356,13 @@ pub struct cw_vmem_spill_info {
     pub longest_fetch_ns: u64,
 }
 
+/// One unit after the other.
+pub const CW_BALANCE_ROUND_ROBIN: i32 = 0;
+/// The unit with the least asked of each of its processors.
+pub const CW_BALANCE_LEAST_LOADED: i32 = 1;
+/// The unit whose measured time is the least.
+pub const CW_BALANCE_MEASURED_TIME: i32 = 2;
+
 /// How compute units are bounded together. Fill with `cw_vcompute_config_default`.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -366,6 +375,8 @@ pub struct cw_vcompute_config {
     pub max_units: i32,
     /// 1 when `cw_vcompute_scale` may change units while they live.
     pub scaling: i32,
+    /// `CW_BALANCE_*`: by what `cw_vcompute_choose` chooses.
+    pub balancing: i32,
 }
 
 /// What a compute unit is asked for. Fill with `cw_vcompute_unit_default`.
@@ -390,6 +401,8 @@ pub struct cw_vcompute_unit {
     pub compute_cap: f32,
     /// Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
     pub timeout_ms: f64,
+    /// Index of its device among all (`cw_device_info_at`); -1 for the manager's.
+    pub device: i32,
 }
 
 /// The figures of a compute unit at one moment.

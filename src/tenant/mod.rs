@@ -146,6 +146,7 @@ impl Tenant {
         nvtx::attach();
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
+        account.set_rank(config.priority);
         let space = Space::with_pages(device.clone(), account.clone(), page_size)?;
         space.set_subject(share.subject());
         let made = Arc::<Made>::default();
@@ -581,6 +582,8 @@ impl Tenant {
     pub fn set_priority(&self, priority: u8) -> Result<()> {
         let before = self.stream_priority();
         self.share.set_priority(priority)?;
+        // Whose memory is spared when room is made goes by the priority too.
+        self.account.set_rank(priority);
         self.move_streams(before);
         Ok(())
     }

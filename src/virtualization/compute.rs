@@ -1,11 +1,12 @@
 //! Compute units of virtual GPUs: what the C++ class `ComputeVirtualizationManager` mirrors.
 
-use super::config::{ComputeConfig, UnitConfig, check_cap, check_id, check_share};
+use super::config::{ComputeConfig, UnitConfig, check_cap, check_id, check_share, device_at};
 use super::info::UnitInfo;
 use super::started::Switch;
 use super::table::{self, Claim, Unit, VirtualGpu};
 use super::work::{ExecutionInfo, Executions, KernelCall, Lane, Stopped, executions, programs};
 use super::{ends, shares};
+use crate::compute::balance::{Chooser, Load};
 use crate::device::Stream;
 use crate::ops::tensor::Precision;
 use crate::tenant::TenantConfig;
@@ -22,10 +23,15 @@ pub struct ComputeManager {
     switch: Switch<ComputeConfig>,
     /// Held while one is created, so that the bound on their number holds.
     counting: Mutex<()>,
+    /// Whose turn it is among units, once somebody has asked.
+    chooser: Mutex<Option<Chooser>>,
 }
 
-static MANAGER: ComputeManager =
-    ComputeManager { switch: Switch::new("compute virtualization manager"), counting: Mutex::new(()) };
+static MANAGER: ComputeManager = ComputeManager {
+    switch: Switch::new("compute virtualization manager"),
+    counting: Mutex::new(()),
+    chooser: Mutex::new(None),
+};
 
 impl ComputeManager {
     /// The one of this process.
@@ -44,9 +50,13 @@ impl ComputeManager {
         if !self.switch.off() {
             return;
         }
-        for gpu in table::list().iter().filter(|g| !g.is_whole() && g.parts().unit.is_some()) {
+        let all = table::list();
+        let own: Vec<i32> =
+            all.iter().filter(|g| !g.is_whole() && g.parts().unit.is_some()).map(|g| g.id()).collect();
+        drop(all);
+        for id in own {
             // Destroyed by another thread meanwhile: then it is done.
-            let _ = self.end(gpu.id());
+            let _ = self.end(id);
         }
     }
 
@@ -79,7 +89,9 @@ impl ComputeManager {
             )
             .advise("destroy one, or initialize with more"));
         }
-        let gpu = claim.open(&started.device, "", &TenantConfig::default_on(&started.device)?)?;
+        let own = config.device.map(device_at).transpose()?;
+        let device = own.as_ref().unwrap_or(&started.device);
+        let gpu = claim.open(device, "", &TenantConfig::default_on(device)?)?;
         match make_unit(&gpu, config) {
             Ok(unit) => gpu.change(|parts| parts.unit = Some(unit)),
             Err(e) => {
@@ -108,6 +120,8 @@ impl ComputeManager {
         let left = claim.settle(&gpu);
         drop(claim);
         ends::tell(&gpu, &left);
+        drop(unit);
+        ends::let_go(gpu);
         shares::weigh()
     }
 
@@ -192,6 +206,39 @@ impl ComputeManager {
         asked.processors = processors;
         // Now, and not with their next work: what waits in them goes to the new processors too.
         unit.lanes.iter().try_for_each(|lane| lane.queue(tenant).map(drop))
+    }
+
+    /// The one of these units that the next work should go to, by the configured strategy: in turn, by what is asked of each of
+    /// its processors (shares, queued work), or by measured time (queued work at its mean length, and use in the last second).
+    /// They may be on several devices.
+    pub fn choose(&self, ids: &[i32]) -> Result<i32> {
+        let started = self.switch.get()?;
+        if ids.is_empty() {
+            return Err(Error::argument("ids", "must not be empty"));
+        }
+        let loads = ids
+            .iter()
+            .map(|&id| {
+                let info = UnitInfo::of(&*self.find(id)?)?;
+                Ok(Load {
+                    processors: info.processors,
+                    shares: f64::from(info.share_due),
+                    pending: info.work.pending + u64::from(info.busy_streams),
+                    mean: info
+                        .device_time
+                        .checked_div(info.work.launches.min(u64::from(u32::MAX)) as u32)
+                        .unwrap_or_default(),
+                    busy: info.utilization.second,
+                })
+            })
+            .collect::<Result<Vec<Load>>>()?;
+        let mut chooser = self.chooser.lock();
+        let wanted = started.config.balancing;
+        let chooser = match &mut *chooser {
+            Some(chooser) if chooser.strategy() == wanted => chooser,
+            other => other.insert(Chooser::new(wanted)),
+        };
+        Ok(ids[chooser.choose(&loads)?])
     }
 
     /// Queues a kernel on a stream once its name, shape, arguments and memory were found right; the number of its execution.

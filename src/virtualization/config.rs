@@ -1,6 +1,7 @@
 //! What virtual GPUs, their memory and their compute units are asked for.
 
 use crate::compute::Priority;
+use crate::compute::balance::Balancing;
 use crate::device::{self, Device};
 use crate::memory::{LARGEST_LIMIT, SpacePolicy, UNIT};
 use crate::ops::tensor::{Precision, Rules};
@@ -73,11 +74,13 @@ pub struct ComputeConfig {
     pub most_units: u32,
     /// Whether [`super::ComputeManager::scale`] may change a unit while it lives.
     pub scaling: bool,
+    /// By what [`super::ComputeManager::choose`] chooses among units.
+    pub balancing: Balancing,
 }
 
 impl Default for ComputeConfig {
     fn default() -> Self {
-        ComputeConfig { device: 0, most_units: 64, scaling: true }
+        ComputeConfig { device: 0, most_units: 64, scaling: true, balancing: Balancing::default() }
     }
 }
 
@@ -107,6 +110,8 @@ pub struct UnitConfig {
     pub share: f32,
     /// Who goes first.
     pub priority: Priority,
+    /// Index of its device in [`device::list`]; `None` for that of the manager that makes it.
+    pub device: Option<i32>,
     /// The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them.
     pub cap: Option<f32>,
     /// The time from submission to the end that work may take whose call names none.
@@ -122,6 +127,7 @@ impl Default for UnitConfig {
             precision: Precision::F32,
             cap: None,
             timeout: None,
+            device: None,
             share: 0.0,
             priority: Priority::Normal,
         }

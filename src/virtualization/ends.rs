@@ -4,6 +4,7 @@ use super::table::{Claim, VirtualGpu};
 use crate::memory::Allocation;
 use crate::{Error, Status};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Allocations named one by one in the log.
 const NAMED: usize = 8;
@@ -49,6 +50,21 @@ fn drop_imports(gpu: &VirtualGpu) {
 /// Why work of a virtual GPU does not run any more.
 pub(super) fn ended(gpu: &VirtualGpu) -> Error {
     Error::new(Status::Cancelled, format!("the compute unit of virtual GPU {} was destroyed", gpu.id()))
+}
+
+/// How long the threads of its streams may take to let go of what ended.
+const LETTING_GO: Duration = Duration::from_secs(1);
+
+/// Lets go of a virtual GPU. When it has ended this waits until its memory is back, which the threads of its streams hold for
+/// a moment longer; who else holds some of it (a model, an array) is not waited for long.
+pub(super) fn let_go(gpu: Arc<VirtualGpu>) {
+    let space = Arc::downgrade(gpu.tenant().space());
+    let ended = gpu.tenant().is_closed();
+    drop(gpu);
+    let begun = Instant::now();
+    while ended && space.strong_count() > 0 && begun.elapsed() < LETTING_GO {
+        std::thread::yield_now();
+    }
 }
 
 /// Writes into the log what had not been freed.

@@ -383,3 +383,20 @@ METHOD(ComputeVirtualizationManager, setPrecision) {
     CHECK(!all.compute.setPrecision(1, static_cast<cogniware::Precision>(9)));
     CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "precision"));
 }
+
+METHOD(ComputeVirtualizationManager, chooseComputeUnit) {
+    const Virtual all;
+    all.create(1);
+    all.create(2);
+    float* const memory = all.upload(1, std::vector<float>(1 << 16, 0.0F));
+    CHECK(all.compute.executeKernel(1, add(memory, 1 << 16, ENDLESS)) && all.compute.chooseComputeUnit({1, 2}) == 2);
+    CHECK(all.compute.cancelKernel(1, all.compute.getLastExecutionId(1)));
+    CHECK(all.compute.chooseComputeUnit({}) == -1 && refused(CW_ERROR_INVALID_ARGUMENT, "ids"));
+    CHECK(all.compute.chooseComputeUnit({1, 9}) == -1 && refused(CW_ERROR_NOT_FOUND, "virtual GPU 9"));
+    all.compute.shutdown();
+    ComputeVirtualizationConfig config;
+    config.strategy = cogniware::LoadBalancingStrategy::ROUND_ROBIN;
+    CHECK(all.compute.initialize(config));
+    const int first = all.compute.chooseComputeUnit({1, 2});
+    CHECK(all.compute.chooseComputeUnit({1, 2}) == 3 - first && all.compute.chooseComputeUnit({1, 2}) == first);
+}

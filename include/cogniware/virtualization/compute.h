@@ -35,6 +35,7 @@ public:
         wanted.device = config.deviceId;
         wanted.max_units = config.maxVirtualComputeUnits;
         wanted.scaling = config.enableDynamicScaling ? 1 : 0;
+        wanted.balancing = static_cast<std::int32_t>(config.strategy);
         return cw_vcompute_initialize(&wanted) == CW_OK;
     }
 
@@ -61,6 +62,7 @@ public:
         unit.compute_share = config.computeShare;
         unit.priority = static_cast<std::int32_t>(config.priority);
         unit.compute_cap = config.computeCap;
+        unit.device = config.deviceId;
         unit.timeout_ms = config.kernelTimeoutMs;
         return cw_vcompute_create(virtualGPUId, &unit) == CW_OK;
     }
@@ -248,6 +250,13 @@ public:
     bool synchronize(int virtualGPUId) noexcept { return cw_vcompute_synchronize(virtualGPUId, CW_NO_STREAM) == CW_OK; }
 
     // --- resources ---
+
+    // The one of these virtual GPUs whose unit the next work should go to, by the configured strategy; -1 on an error. They may be on
+    // several devices.
+    int chooseComputeUnit(const std::vector<int>& virtualGPUIds) const noexcept {
+        std::int32_t chosen = -1;
+        return cw_vcompute_choose(virtualGPUIds.data(), virtualGPUIds.size(), &chosen) == CW_OK ? chosen : -1;
+    }
 
     // The part of contended processors that it asks for, above 0 to 1, from now on.
     bool setComputeShare(int virtualGPUId, float computeShare) noexcept {

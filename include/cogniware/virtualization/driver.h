@@ -64,6 +64,7 @@ public:
         wanted.precision = config.enableMixedPrecision ? CW_PRECISION_BF16 : CW_PRECISION_FP32;
         wanted.compute_share = config.computeShare;
         wanted.compute_cap = config.computeCap;
+        wanted.device = config.deviceId;
         // A name with a NUL inside would be cut without a word; a control character is refused by name.
         const char* name = detail::whole(config.name);
         wanted.name = name == nullptr ? "\x01" : name;

@@ -36,6 +36,7 @@ struct VirtualGPUConfig {
     int numComputeUnits = 0;            // cores or SMs; 0, or more than there are: the whole device, time-shared
     TaskPriority priority = TaskPriority::NORMAL;  // who goes first where processors are contended
     float computeCap = 0.0F;  // the most of its processors' time, also when nobody else wants them; 0: no cap
+    int deviceId = -1;        // as selectDevice takes it; -1: the driver's
 };
 
 // How a virtual GPU is; the numbers are those of CW_VGPU_*.
@@ -220,11 +221,16 @@ struct CompactionReport {
     double timeMs = 0.0;             // from the first slice to the last
 };
 
+// By what chooseComputeUnit chooses; the numbers are those of CW_BALANCE_*: in turn, by what is asked of each processor, or by
+// measured time.
+enum class LoadBalancingStrategy { ROUND_ROBIN = 0, LEAST_LOADED = 1, MEASURED_TIME = 2 };
+
 // How compute units are bounded together.
 struct ComputeVirtualizationConfig {
     int deviceId = 0;  // as selectDevice takes it: 0 is the default device
     int maxVirtualComputeUnits = 64;
     bool enableDynamicScaling = true;  // whether scaleComputeUnits may change units while they live
+    LoadBalancingStrategy strategy = LoadBalancingStrategy::LEAST_LOADED;
 };
 
 // What a compute unit is asked for.
@@ -237,6 +243,7 @@ struct VirtualComputeUnitConfig {
     TaskPriority priority = TaskPriority::NORMAL;
     float computeCap = 0.0F;       // the most of its processors' time, also when nobody else wants them; 0: no cap
     double kernelTimeoutMs = 0.0;  // from submission to the end, for work that names no bound; 0: none
+    int deviceId = -1;             // as selectDevice takes it; -1: the manager's
 };
 
 // One argument of a kernel: made from pointers, integers and floating-point numbers as they are, from structs by value().

@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 /// Device time that may be outstanding: what a tenant that comes waits for at most, but for single pieces that are longer.
 pub(super) const BOUND: Duration = SLICE;
 /// Most launches of a segment.
-const LONGEST: u32 = 256;
-/// What a launch is taken for before any was measured.
-const UNKNOWN: f64 = 250e3;
+const LONGEST: u32 = 64;
+/// Most launches that are not known to have ended, however short those before were: the next ones may be long.
+const MOST: u32 = 192;
+/// What a launch is taken for before any was measured, in nanoseconds.
+const UNKNOWN: f64 = 1e6;
 /// Launches that are further apart on the host do not follow each other: the stream may have been idle between them.
 const GAP: Duration = Duration::from_micros(20);
 
@@ -115,7 +117,7 @@ impl Flight {
         } else {
             1
         };
-        whole.max(least).saturating_sub(there)
+        whole.max(least).min(MOST).saturating_sub(there)
     }
 
     /// Launches until the segment is closed.

@@ -42,9 +42,12 @@ impl MemoryManager {
         if !self.switch.off() {
             return;
         }
-        for gpu in table::list().iter().filter(|g| !g.is_whole() && g.has_memory()) {
+        let all = table::list();
+        let own: Vec<i32> = all.iter().filter(|g| !g.is_whole() && g.has_memory()).map(|g| g.id()).collect();
+        drop(all);
+        for id in own {
             // Destroyed by another thread meanwhile: then it is done.
-            let _ = self.end(gpu.id());
+            let _ = self.end(id);
         }
     }
 
@@ -98,6 +101,7 @@ impl MemoryManager {
         let left = ends::memory(&claim, &gpu);
         drop(claim);
         ends::tell(&gpu, &left);
+        ends::let_go(gpu);
         Ok(left)
     }
 

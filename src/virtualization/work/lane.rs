@@ -37,7 +37,9 @@ impl Seats {
         let seat = self.0.lock().iter().find(|s| std::ptr::addr_eq(&raw const *s.stream, stream)).cloned();
         let seat =
             seat.ok_or_else(|| Error::new(Status::Internal, "a queue works on a stream unknown to it"))?;
-        seat.ops(rules)
+        let ops = seat.ops()?;
+        ops.set_rules(rules);
+        Ok(ops)
     }
 
     fn present(&self) -> Option<Arc<Seat>> {
@@ -46,7 +48,7 @@ impl Seats {
 }
 
 impl Seat {
-    fn ops(&self, rules: Rules) -> Result<Arc<dyn TensorOps>> {
+    fn ops(&self) -> Result<Arc<dyn TensorOps>> {
         let ops = match self.ops.get() {
             Some(ops) => ops,
             None => {
@@ -55,7 +57,6 @@ impl Seat {
                 self.ops.get_or_init(|| made)
             }
         };
-        ops.set_rules(rules);
         Ok(ops.clone())
     }
 }
@@ -114,10 +115,10 @@ impl Lane {
         self.seats.clone()
     }
 
-    /// The operations at its present seat, to cut work for it.
-    pub(super) fn ops(&self, rules: Rules) -> Result<Arc<dyn TensorOps>> {
+    /// The operations at its present seat, to cut work for it. Their rules are those of whatever runs: not to be touched.
+    pub(super) fn ops(&self) -> Result<Arc<dyn TensorOps>> {
         let seat =
             self.seats.present().ok_or_else(|| Error::new(Status::Internal, "a stream without a seat"))?;
-        seat.ops(rules)
+        seat.ops()
     }
 }

@@ -119,7 +119,7 @@ pub(in crate::virtualization) fn submit(
     }
     let queue = lane.queue(gpu.tenant())?;
     let rules = unit.rules();
-    let prepared = Prepared::new(operation, &*lane.ops(rules)?)?;
+    let prepared = Prepared::new(operation, &*lane.ops()?)?;
     let pieces = u32::try_from(prepared.pieces())
         .map_err(|_| Error::argument("size", format!("{} pieces of work are too many", prepared.pieces())))?;
     let seats = lane.seats();

@@ -879,7 +879,7 @@ typedef struct cw_vgpu_info {
     uint64_t compactions;
     // The longest that one held its work up at a time, in nanoseconds.
     uint64_t longest_pause_ns;
-    // Of the bytes charged: in host memory instead of the device's.
+    // Bytes in host memory instead of the device's now.
     uint64_t memory_spilled;
     // Its compute unit; all 0 when it has none.
     struct cw_vcompute_info unit;
@@ -948,6 +948,38 @@ typedef struct cw_vmem_policy {
     // Milliseconds that work may be kept waiting at a time.
     double max_pause_ms;
 } cw_vmem_policy;
+
+// What moving memory to the host and back has cost. Bytes are whole granules.
+typedef struct cw_vmem_spill_info {
+    // sizeof(cw_vmem_spill_info), set by the caller.
+    size_t struct_size;
+    // Bytes in host memory instead of the device's now: still held, not physical.
+    uint64_t spilled;
+    // The most there ever were.
+    uint64_t spilled_peak;
+    // Page-locked host memory for it now.
+    uint64_t host_bytes;
+    // Times something was moved to the host.
+    uint64_t spills;
+    // Times something was fetched.
+    uint64_t fetches;
+    // Bytes moved to the host.
+    uint64_t bytes_out;
+    // Bytes fetched.
+    uint64_t bytes_in;
+    // Bytes a second of the copies to the host.
+    double speed_out;
+    // Bytes a second of the copies from the host.
+    double speed_in;
+    // Time that new work was held up while memory moved, in nanoseconds.
+    uint64_t paused_ns;
+    // The longest of these.
+    uint64_t longest_pause_ns;
+    // Time that work waited for memory to be fetched, in nanoseconds.
+    uint64_t fetching_ns;
+    // The longest of these.
+    uint64_t longest_fetch_ns;
+} cw_vmem_spill_info;
 
 // What memory spaces are like. Fill with cw_vmem_config_default.
 typedef struct cw_vmem_config {
@@ -3165,6 +3197,105 @@ cw_status cw_vmem_check_guards(int32_t virtual_gpu,
                                char *buffer,
                                size_t length,
                                size_t *needed);
+
+// Whether others may use the part of its floor that the space does not use (1), and give it back when it asks.
+// CW_ERROR_UNSUPPORTED on the CPU device, where nobody could be made to.
+CW_API
+cw_status cw_vmem_set_lending(int32_t virtual_gpu,
+                              int32_t lend_floor);
+
+// Which of the space's memory is moved to the host (CW_SPILL_*) when what it has above its floor is asked back, and how many
+// bytes of host memory that may take (0: no bound). CW_ERROR_UNSUPPORTED on the CPU device, whose memory is the host's.
+CW_API
+cw_status cw_vmem_set_spill_policy(int32_t virtual_gpu,
+                                   int32_t policy,
+                                   uint64_t most_host_bytes);
+
+// Says something about one allocation, by the very pointer that was returned: CW_ADVICE_*. Pinning fetches it.
+CW_API
+cw_status cw_vmem_advise(int32_t virtual_gpu,
+                         void *memory,
+                         int32_t advice);
+
+// Moves about size bytes to the host now, as if others had asked for them. *freed gets the bytes that the device has got back.
+//
+// freed must be valid for a write.
+CW_API
+cw_status cw_vmem_spill(int32_t virtual_gpu,
+                        uint64_t size,
+                        uint64_t *freed);
+
+// Fetches size bytes at memory from the host, or, when that is NULL, everything. Work fetches what it needs by itself.
+CW_API
+cw_status cw_vmem_fetch(int32_t virtual_gpu,
+                        void *memory,
+                        uint64_t size);
+
+// What moving memory to the host and back has cost. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vmem_get_spill_info(int32_t virtual_gpu, struct cw_vmem_spill_info *info);
+
+// Allocates at least size bytes as whole pages that can be exported. They never move. Freed by cw_vmem_free once no lease is
+// out.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vmem_alloc_exportable(int32_t virtual_gpu,
+                                   uint64_t size,
+                                   void **memory);
+
+// A lease of exportable memory for one importer: *fd gets a descriptor to hand to another process by any means (inheritance,
+// SCM_RIGHTS); close it here then. With read_only 1 the importer maps it for reading. The memory stays charged, and cannot be freed,
+// until the importer has unmapped it or has ended.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_vmem_export(int32_t virtual_gpu,
+                         void *memory,
+                         int32_t read_only,
+                         int32_t *fd);
+
+// How many leases of exportable memory are out.
+//
+// count must be valid for a write.
+CW_API cw_status cw_vmem_leases(int32_t virtual_gpu, void *memory, size_t *count);
+
+// Asks all importers to unmap and gives no more leases, then waits for at most timeout_ms milliseconds until none is out.
+// *remaining gets how many still are. A descriptor that was given cannot be taken back by force.
+//
+// remaining must be valid for a write.
+CW_API
+cw_status cw_vmem_revoke(int32_t virtual_gpu,
+                         void *memory,
+                         double timeout_ms,
+                         size_t *remaining);
+
+// Maps what a lease of another process offers into the space; *memory and *size get what was mapped. The descriptor is
+// consumed, also when this fails. It is charged to its owner, not here.
+//
+// memory and size must be valid for a write; fd must be a descriptor that nothing else uses.
+CW_API
+cw_status cw_vmem_import(int32_t virtual_gpu,
+                         int32_t fd,
+                         double timeout_ms,
+                         void **memory,
+                         uint64_t *size);
+
+// Writes 1 when the exporter asks for what was imported at memory back, or is gone, else 0; waits for that for at most
+// timeout_ms milliseconds. The answer to it is cw_vmem_release_import.
+//
+// revoked must be valid for a write.
+CW_API
+cw_status cw_vmem_is_revoked(int32_t virtual_gpu,
+                             void *memory,
+                             double timeout_ms,
+                             int32_t *revoked);
+
+// Unmaps what was imported at memory once work in flight has passed, and tells the exporter.
+//
+// No work that uses the memory may be queued.
+CW_API cw_status cw_vmem_release_import(int32_t virtual_gpu, void *memory);
 
 // Fills a configuration with defaults: the default device, defragmented from a half on, pauses of at most 5 ms, no guards.
 //

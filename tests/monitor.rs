@@ -96,8 +96,9 @@ fn work(ids: &[i32], time: Duration) {
                     let device = tenant.device().clone();
                     let launch = move |stream: &dyn Stream| match device.kind() {
                         DeviceKind::Cpu => stream.host_fn(Box::new(spin)),
+                        // Some tenths of a millisecond, so that the device never waits for the host.
                         // SAFETY: the memory lives until the queue has ended its work, below.
-                        _ => unsafe { device.fill(memory, 7, bytes, Some(stream)) },
+                        _ => (0..16).try_for_each(|i| unsafe { device.fill(memory, i, bytes, Some(stream)) }),
                     };
                     queue.run(launch).unwrap();
                     // Some are always there, but not without end.

@@ -54,7 +54,7 @@ std::string ratio(const Figure& value) {
 std::string device_line(const Device& device) {
     return clean(device.name, 12) + "  busy " + percent(device.utilization) + "  memory " + bytes(device.memory_used) +
            "/" + bytes(device.memory_total) + "  tenants " + percent(device.tenants) + "  tenants/device " +
-           ratio(device.ratio) + "  " + device.product;
+           ratio(device.ratio) + (device.product.empty() ? "" : "  " + device.product);
 }
 
 // Columns of a table out of one text by tenant each.

@@ -9,8 +9,9 @@ namespace cogniware_top {
 namespace {
 
 struct Character {
-    std::size_t length = 0;  // bytes; 0: none that a terminal may get
+    std::size_t length = 1;  // bytes
     std::uint32_t code = 0;
+    bool shown = false;  // a terminal may get it
 };
 
 // The UTF-8 character at `at`.
@@ -19,7 +20,7 @@ Character character(const std::string& text, std::size_t at) {
     const std::uint32_t first = byte(at);
     Character found;
     if (first < 0x80) {
-        found.length = first >= 0x20 && first != 0x7f ? 1 : 0;
+        found.shown = first >= 0x20 && first != 0x7f;
         found.code = first;
         return found;
     }
@@ -40,7 +41,8 @@ Character character(const std::string& text, std::size_t at) {
     // Controls, and marks that turn the direction of writing or have no width.
     const bool control = code < 0xa0 || (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
                          (code >= 0x2060 && code <= 0x206f) || code == 0xfeff || code >= 0xe0000;
-    found.length = long_form || no_character || control ? 0 : length;
+    found.length = length;
+    found.shown = !long_form && !no_character && !control;
     return found;
 }
 
@@ -75,13 +77,13 @@ std::string clean(const std::string& text, std::size_t most) {
     std::size_t columns = 0;
     for (std::size_t at = 0; at < text.size();) {
         const Character one = character(text, at);
-        const std::size_t wide = one.length == 0 ? 1 : columns_of(one.code);
+        const std::size_t wide = one.shown ? columns_of(one.code) : 1;
         // Marks without a width could go on for ever.
         if (columns + wide > most || shown.size() > 4 * most) {
             return most == 0 ? "" : cut + "~";
         }
-        shown += one.length == 0 ? "?" : text.substr(at, one.length);
-        at += std::max<std::size_t>(one.length, 1);
+        shown += one.shown ? text.substr(at, one.length) : "?";
+        at += one.length;
         columns += wide;
         if (columns < most) {
             cut = shown;
@@ -94,8 +96,8 @@ std::size_t width(const std::string& text) {
     std::size_t columns = 0;
     for (std::size_t at = 0; at < text.size();) {
         const Character one = character(text, at);
-        columns += one.length == 0 ? 1 : columns_of(one.code);
-        at += std::max<std::size_t>(one.length, 1);
+        columns += one.shown ? columns_of(one.code) : 1;
+        at += one.length;
     }
     return columns;
 }

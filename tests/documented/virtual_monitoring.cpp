@@ -109,7 +109,7 @@ METHOD(CUDAVirtualizationDriver, publishMetrics) {
     const Virtual all;
     all.create(4);
     const std::string path = "/tmp/cogniware-" + std::to_string(getpid()) + ".prom";
-    CHECK(!all.driver.publishMetrics("/nowhere/at/all.prom", 100) && refused(CW_ERROR_IO, "path"));
+    CHECK(!all.driver.publishMetrics("/nowhere/at/all.prom", 100) && refused(CW_ERROR_NOT_FOUND, "/nowhere/at/all.prom"));
     CHECK(!all.driver.publishMetrics(path, 0) && refused(CW_ERROR_INVALID_ARGUMENT, "intervalMs"));
     CHECK(all.driver.publishMetrics(path, 20));
     const std::string first = content(path);

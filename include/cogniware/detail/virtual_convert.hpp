@@ -64,7 +64,6 @@ inline VirtualGPUInfo to_cpp(const cw_vgpu_info& from) {
     info.memoryHeld = from.memory_held;
     info.memoryPeak = from.memory_peak;
     info.memoryPhysical = from.memory_physical;
-    info.memorySpilled = from.memory_spilled;
     info.allocations = from.allocations;
     info.rejections = from.rejections;
     info.compactions = from.compactions;

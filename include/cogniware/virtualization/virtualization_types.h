@@ -98,7 +98,6 @@ struct VirtualGPUInfo {
     std::size_t memoryHeld = 0;      // charged now
     std::size_t memoryPeak = 0;      // the most ever charged
     std::size_t memoryPhysical = 0;  // mapped for it alone
-    std::size_t memorySpilled = 0;   // of what it holds: in host memory instead of the device's
     std::size_t allocations = 0;     // live ones
     std::uint64_t rejections = 0;    // requests refused because of the limit
     std::uint64_t compactions = 0;   // of its memory

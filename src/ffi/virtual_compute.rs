@@ -1,9 +1,9 @@
 //! Compute units of virtual GPUs across the border: what `ComputeVirtualizationManager` calls.
 
-use super::guard::{guard, input, out, struct_size, write_list};
+use super::guard::{guard, input, out, slice, struct_size, write_list};
 use super::types::cw_status;
 use super::virtual_gpu::{count as number, flag, nanos, stream as chosen};
-use super::virtual_types::{cw_vcompute_config, cw_vcompute_info, cw_vcompute_unit};
+use super::virtual_types::{cw_vcompute_config, cw_vcompute_group, cw_vcompute_info, cw_vcompute_unit};
 use crate::compute::Priority;
 use crate::compute::balance::Balancing;
 use crate::virtualization::{self, ComputeConfig, ComputeManager, UnitConfig, UnitInfo, precision};
@@ -36,6 +36,11 @@ pub unsafe extern "C" fn cw_vcompute_config_default(config: *mut cw_vcompute_con
             max_units: d.most_units as i32,
             scaling: i32::from(d.scaling),
             balancing: d.balancing as i32,
+            groups: d.groups as i32,
+            devices: std::ptr::null(),
+            device_count: 0,
+            rebalance_threshold: d.threshold,
+            rebalance_interval_ms: 0.0,
         };
         Ok(())
     })
@@ -64,6 +69,11 @@ pub unsafe extern "C" fn cw_vcompute_initialize(config: *const cw_vcompute_confi
                     2 => Balancing::MeasuredTime,
                     other => return Err(Error::argument("strategy", format!("{other} is not in 0 to 2"))),
                 },
+                // SAFETY: the caller's promise.
+                devices: unsafe { slice("devices", config.devices, config.device_count)? }.to_vec(),
+                groups: number("unitGroups", config.groups)?,
+                threshold: config.rebalance_threshold,
+                interval: bound("rebalanceIntervalMs", config.rebalance_interval_ms)?,
             };
         }
         ComputeManager::global().initialize(&wanted)
@@ -290,8 +300,82 @@ pub extern "C" fn cw_vcompute_set_timeout(virtual_gpu: i32, timeout_ms: f64) -> 
 pub unsafe extern "C" fn cw_vcompute_choose(ids: *const i32, count: usize, chosen: *mut i32) -> cw_status {
     guard(call!("cw_vcompute_choose", ids, count, chosen), || {
         // SAFETY: the caller's promise.
-        let (ids, chosen) = unsafe { (super::guard::slice("ids", ids, count)?, out("chosen", chosen)?) };
+        let (ids, chosen) = unsafe { (slice("ids", ids, count)?, out("chosen", chosen)?) };
         *chosen = ComputeManager::global().choose(ids)?;
+        Ok(())
+    })
+}
+
+/// Moves compute units between the groups of each device while what is asked of these, as measured since the last call, lies
+/// further apart than the configured threshold; how many were moved. Units stay on their device, where their memory is. Within
+/// 100 ms of the last call nothing is moved.
+///
+/// # Safety
+/// `moved` must be null or valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_vcompute_rebalance(moved: *mut usize) -> cw_status {
+    guard(call!("cw_vcompute_rebalance", moved), || {
+        let steps = ComputeManager::global().rebalance()?;
+        if !moved.is_null() {
+            // SAFETY: the caller's promise.
+            *unsafe { out("moved", moved)? } = steps.len();
+        }
+        Ok(())
+    })
+}
+
+/// The group of its device in which a compute unit is kept; -1 for one that runs on units of several.
+///
+/// # Safety
+/// `group` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_vcompute_group_of(virtual_gpu: i32, group: *mut i32) -> cw_status {
+    guard(call!("cw_vcompute_group_of", virtual_gpu, group), || {
+        // SAFETY: the caller's promise.
+        let group = unsafe { out("group", group)? };
+        *group = ComputeManager::global().group(virtual_gpu)?.map_or(-1, |at| at as i32);
+        Ok(())
+    })
+}
+
+/// How many groups the units of this device are cut into.
+///
+/// # Safety
+/// `count` must be valid for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_vcompute_group_count(device: i32, count: *mut usize) -> cw_status {
+    guard(call!("cw_vcompute_group_count", device, count), || {
+        // SAFETY: the caller's promise.
+        *unsafe { out("count", count)? } = ComputeManager::global().groups(device)?.len();
+        Ok(())
+    })
+}
+
+/// A group of a device's units, 0 to their number - 1. Set `info->struct_size` first.
+///
+/// # Safety
+/// `info` must be valid for reads and writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cw_vcompute_get_group(
+    device: i32,
+    group: i32,
+    info: *mut cw_vcompute_group,
+) -> cw_status {
+    guard(call!("cw_vcompute_get_group", device, group, info), || {
+        // SAFETY: the caller's promise.
+        let info = unsafe { out("info", info)? };
+        struct_size::<cw_vcompute_group>("info", info.struct_size)?;
+        let all = ComputeManager::global().groups(device)?;
+        let found = usize::try_from(group)
+            .ok()
+            .and_then(|at| all.get(at))
+            .ok_or_else(|| Error::argument("group", format!("{group} is not in 0 to {}", all.len() - 1)))?;
+        *info = cw_vcompute_group {
+            struct_size: info.struct_size,
+            processors: found.processors,
+            members: found.members.len() as u32,
+            busy: found.busy,
+        };
         Ok(())
     })
 }

@@ -375,8 +375,34 @@ pub struct cw_vcompute_config {
     pub max_units: i32,
     /// 1 when `cw_vcompute_scale` may change units while they live.
     pub scaling: i32,
-    /// `CW_BALANCE_*`: by what `cw_vcompute_choose` chooses.
+    /// `CW_BALANCE_*`: by what `cw_vcompute_choose` chooses, and new units are put on devices and into groups.
     pub balancing: i32,
+    /// Into how many groups a device's units are cut, in each of which compute units are kept: 1 for none, 0 for those of the
+    /// hardware (NUMA nodes, else last-level caches, else cores; a quarter of a GPU).
+    pub groups: i32,
+    /// Devices over which units are spread that name none (indices as `device`); `device` alone when there are none.
+    pub devices: *const i32,
+    /// How many.
+    pub device_count: usize,
+    /// From which spread between the groups of a device on units are moved: the largest less the smallest of what is asked of
+    /// them, in parts of their processors.
+    pub rebalance_threshold: f64,
+    /// Milliseconds between two times that this is done by itself, 100 to a day; 0 for never.
+    pub rebalance_interval_ms: f64,
+}
+
+/// A group of a device's units. Set `struct_size` first.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cw_vcompute_group {
+    /// `sizeof(cw_vcompute_group)`, set by the caller.
+    pub struct_size: usize,
+    /// Cores or SMs.
+    pub processors: u32,
+    /// Compute units that are kept in it.
+    pub members: u32,
+    /// Part of the last second in which its processors were used, 0 to 1.
+    pub busy: f64,
 }
 
 /// What a compute unit is asked for. Fill with `cw_vcompute_unit_default`.

@@ -70,6 +70,12 @@ impl Tenant {
     ///
     /// Errors: `processors` 0 or more than the device has; what the device answers; a closed or lost tenant.
     pub fn scale(&self, processors: u32) -> Result<u32> {
+        self.scale_within(processors, None)
+    }
+
+    /// Like [`Tenant::scale`], to units among these alone where some are named (indices into
+    /// [`crate::device::Device::units`]); fewer processors where they have fewer.
+    pub fn scale_within(&self, processors: u32, within: Option<&[u32]>) -> Result<u32> {
         if processors == 0 {
             return Err(Error::argument("processors", "must be at least 1"));
         }
@@ -82,7 +88,7 @@ impl Tenant {
             self.must_be_open(&compute)?;
             self.held(&compute).iter().filter(|n| n.kind.is_processors()).map(|n| n.id).collect()
         };
-        let (info, _) = nodes.create_beside(&self.id, processors, &old)?;
+        let (info, _) = nodes.create_within(&self.id, processors, &old, within)?;
         let undo = |_: &Error| {
             // Ours since just now.
             let _ = nodes.release(info.id, &self.id);

@@ -1,7 +1,9 @@
 //! Compute units of virtual GPUs: what the C++ class `ComputeVirtualizationManager` mirrors.
 
 use super::config::{ComputeConfig, UnitConfig, check_cap, check_id, check_share, device_at};
+use super::groups::{self, GroupInfo};
 use super::info::UnitInfo;
+use super::rebalance::{self, Balance};
 use super::started::Switch;
 use super::table::{self, Claim, Unit, VirtualGpu};
 use super::work::{ExecutionInfo, Executions, KernelCall, Lane, Stopped, executions, programs};
@@ -20,17 +22,19 @@ use std::time::Duration;
 /// [`ComputeManager::is_initialized`] and [`ComputeManager::shutdown`] answers [`Status::NotInitialized`] before
 /// `initialize` and after `shutdown`.
 pub struct ComputeManager {
-    switch: Switch<ComputeConfig>,
+    pub(super) switch: Switch<ComputeConfig>,
     /// Held while one is created, so that the bound on their number holds.
     counting: Mutex<()>,
     /// Whose turn it is among units, once somebody has asked.
     chooser: Mutex<Option<Chooser>>,
+    pub(super) balance: Balance,
 }
 
 static MANAGER: ComputeManager = ComputeManager {
     switch: Switch::new("compute virtualization manager"),
     counting: Mutex::new(()),
     chooser: Mutex::new(None),
+    balance: Balance::new(),
 };
 
 impl ComputeManager {
@@ -41,7 +45,10 @@ impl ComputeManager {
 
     /// Opens the device. The same configuration again does nothing; another one is [`Status::AlreadyExists`].
     pub fn initialize(&self, config: &ComputeConfig) -> Result<()> {
-        self.switch.on(config, config.device, config.check())
+        self.switch.on(config, config.device, config.check())?;
+        self.balance.start(config.interval).inspect_err(|_| {
+            self.switch.off();
+        })
     }
 
     /// Destroys the compute units that were made here, as [`ComputeManager::destroy`] does. Those of virtual GPUs that were
@@ -50,6 +57,7 @@ impl ComputeManager {
         if !self.switch.off() {
             return;
         }
+        self.balance.stop();
         let all = table::list();
         let own: Vec<i32> =
             all.iter().filter(|g| !g.is_whole() && g.parts().unit.is_some()).map(|g| g.id()).collect();
@@ -65,7 +73,8 @@ impl ComputeManager {
         self.switch.is_on()
     }
 
-    /// Makes a compute unit; the virtual GPU with it when there is none (on this manager's device).
+    /// Makes a compute unit; the virtual GPU with it when there is none (on this manager's device, or the one of its devices
+    /// that the strategy chooses). Where units are kept in groups it is put into the one that the strategy chooses.
     ///
     /// Errors: [`Status::AlreadyExists`] when it has one, [`Status::QuotaExceeded`] when there are as many as the
     /// configuration allows.
@@ -89,8 +98,16 @@ impl ComputeManager {
             )
             .advise("destroy one, or initialize with more"));
         }
-        let own = config.device.map(device_at).transpose()?;
-        let device = own.as_ref().unwrap_or(&started.device);
+        let device = match (config.device, table::find(id)) {
+            (Some(index), _) => device_at(index)?,
+            (None, Ok(gpu)) if !started.config.devices.is_empty() => gpu.tenant().device().clone(),
+            (None, Err(_)) if !started.config.devices.is_empty() => {
+                let config = &started.config;
+                self.balance.in_turn(|turns| turns.device(config.balancing, &config.devices))?
+            }
+            _ => started.device.clone(),
+        };
+        let device = &device;
         let gpu = claim.open(device, "", &TenantConfig::default_on(device)?)?;
         match make_unit(&gpu, config) {
             Ok(unit) => gpu.change(|parts| parts.unit = Some(unit)),
@@ -201,8 +218,12 @@ impl ComputeManager {
                 format!("{processors} asked for, the device has {all}"),
             ));
         }
+        // In its group, as long as it fits there.
+        let group = self.group_of(&gpu, &started.config)?;
+        let group = group.filter(|g| processors > 0 && g.processors >= processors);
         let mut asked = unit.asked.lock();
-        tenant.scale(if processors == 0 { all } else { processors })?;
+        let wanted = if processors == 0 { all } else { processors };
+        tenant.scale_within(wanted, group.as_ref().map(|g| g.units.as_slice()))?;
         asked.processors = processors;
         // Now, and not with their next work: what waits in them goes to the new processors too.
         unit.lanes.iter().try_for_each(|lane| lane.queue(tenant).map(drop))
@@ -284,7 +305,15 @@ impl ComputeManager {
         Ok(programs::names(&*self.find(id)?))
     }
 
-    fn find(&self, id: i32) -> Result<Arc<VirtualGpu>> {
+    fn group_of(&self, gpu: &VirtualGpu, config: &ComputeConfig) -> Result<Option<GroupInfo>> {
+        if config.groups == 1 {
+            return Ok(None);
+        }
+        let all = groups::list(&**gpu.tenant().device(), config.groups)?;
+        Ok(all.into_iter().find(|g| g.members.contains(&gpu.id())))
+    }
+
+    pub(super) fn find(&self, id: i32) -> Result<Arc<VirtualGpu>> {
         self.switch.must_be_on()?;
         check_id(id)?;
         table::find(id)
@@ -296,6 +325,7 @@ pub(super) fn make_unit(gpu: &VirtualGpu, config: &UnitConfig) -> Result<Arc<Uni
     let tenant = gpu.tenant();
     let all: u32 = tenant.device().units().iter().map(|u| u.processors).sum();
     tenant.set_processors(if config.processors == 0 { all } else { config.processors.min(all) })?;
+    rebalance::put(gpu, config)?;
     tenant.set_priority(config.priority as u8)?;
     tenant.set_math(Some(config.rules().math));
     tenant.share().set_cap(config.cap)?;

@@ -1,5 +1,7 @@
 //! What virtual GPUs, their memory and their compute units are asked for.
 
+use super::groups::{WINDOW, cut};
+use super::monitor::LONGEST;
 use crate::compute::Priority;
 use crate::compute::balance::Balancing;
 use crate::device::{self, Device};
@@ -74,13 +76,33 @@ pub struct ComputeConfig {
     pub most_units: u32,
     /// Whether [`super::ComputeManager::scale`] may change a unit while it lives.
     pub scaling: bool,
-    /// By what [`super::ComputeManager::choose`] chooses among units.
+    /// By what [`super::ComputeManager::choose`] chooses among units, and new units are put on devices and into groups.
     pub balancing: Balancing,
+    /// Indices in [`device::list`] of the devices over which units are spread that name none and whose virtual GPU does not
+    /// exist yet; empty for `device` alone.
+    pub devices: Vec<i32>,
+    /// Into how many groups a device's units are cut, in each of which compute units are kept; see [`super::groups`]. 1 for
+    /// none (a unit runs where the fewest others do), 0 for those of the hardware.
+    pub groups: u32,
+    /// From which spread on between the groups of a device [`super::ComputeManager::rebalance`] moves units: the largest less
+    /// the smallest of what is asked of them, in parts of their processors.
+    pub threshold: f64,
+    /// How often it is called by a thread of its own; `None` for never.
+    pub interval: Option<Duration>,
 }
 
 impl Default for ComputeConfig {
     fn default() -> Self {
-        ComputeConfig { device: 0, most_units: 64, scaling: true, balancing: Balancing::default() }
+        ComputeConfig {
+            device: 0,
+            most_units: 64,
+            scaling: true,
+            balancing: Balancing::default(),
+            devices: Vec::new(),
+            groups: 1,
+            threshold: 0.2,
+            interval: None,
+        }
     }
 }
 
@@ -288,6 +310,35 @@ impl ComputeConfig {
         if self.most_units == 0 {
             return Err(Error::argument("maxVirtualComputeUnits", "must not be 0"));
         }
-        Ok(())
+        if !(self.threshold.is_finite() && self.threshold >= 0.0) {
+            return Err(Error::argument(
+                "rebalanceThreshold",
+                format!("{} is not 0 or more", self.threshold),
+            ));
+        }
+        for (i, &index) in self.devices.iter().enumerate() {
+            let device = device_at(index).map_err(|e| e.within("devices"))?;
+            if self.devices[..i].contains(&index) {
+                return Err(Error::argument("devices", format!("names device {index} twice")));
+            }
+            cut(&*device, self.groups)?;
+        }
+        cut(&*device_at(self.device)?, self.groups)?;
+        match self.interval {
+            Some(_) if self.groups == 1 || !self.scaling => Err(Error::argument(
+                "rebalanceIntervalMs",
+                "needs unitGroups other than 1 and enableDynamicScaling",
+            )),
+            Some(interval) if !(WINDOW..=LONGEST).contains(&interval) => Err(Error::argument(
+                "rebalanceIntervalMs",
+                format!(
+                    "{} is not 0 or in {} to {}",
+                    interval.as_millis(),
+                    WINDOW.as_millis(),
+                    LONGEST.as_millis()
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }

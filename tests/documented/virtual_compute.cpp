@@ -400,3 +400,45 @@ METHOD(ComputeVirtualizationManager, chooseComputeUnit) {
     const int first = all.compute.chooseComputeUnit({1, 2});
     CHECK(all.compute.chooseComputeUnit({1, 2}) == 3 - first && all.compute.chooseComputeUnit({1, 2}) == first);
 }
+
+METHOD(ComputeVirtualizationManager, getComputeGroups) {
+    const Virtual all;
+    CHECK(all.compute.getComputeGroups(0).size() == 1 && all.compute.getComputeGroups(-1).empty());
+    CHECK(refused(CW_ERROR_INVALID_ARGUMENT, "deviceId"));
+    all.compute.shutdown();
+    ComputeVirtualizationConfig config;
+    config.unitGroups = 1 << 20;
+    CHECK(!all.compute.initialize(config) && refused(CW_ERROR_INVALID_ARGUMENT, "unitGroups"));
+    config.unitGroups = 0;
+    CHECK(all.compute.initialize(config));
+    for (const auto& group : all.compute.getComputeGroups(0)) {
+        CHECK(group.processors > 0 && group.computeUnits == 0 && group.utilization <= 1.0);
+    }
+}
+
+METHOD(ComputeVirtualizationManager, getComputeGroup) {
+    const Virtual all;
+    all.compute.shutdown();
+    ComputeVirtualizationConfig config;
+    config.unitGroups = 0;
+    CHECK(all.compute.initialize(config));
+    VirtualComputeUnitConfig unit;
+    unit.numComputeUnits = 1;
+    CHECK(all.compute.createVirtualComputeUnit(1, unit));
+    const int group = all.compute.getComputeGroup(1);
+    CHECK(group >= 0 && all.compute.getComputeGroups(0).at(static_cast<std::size_t>(group)).computeUnits == 1);
+    CHECK(all.compute.getComputeGroup(9) == -1 && refused(CW_ERROR_NOT_FOUND, "virtual GPU 9"));
+}
+
+METHOD(ComputeVirtualizationManager, rebalance) {
+    const Virtual all;
+    CHECK(all.compute.rebalance() == -1 && refused(CW_ERROR_UNSUPPORTED, "unitGroups"));
+    all.compute.shutdown();
+    ComputeVirtualizationConfig config;
+    config.unitGroups = 0;
+    config.rebalanceIntervalMs = 1.0;
+    CHECK(!all.compute.initialize(config) && refused(CW_ERROR_INVALID_ARGUMENT, "rebalanceIntervalMs"));
+    config.rebalanceIntervalMs = 0.0;
+    CHECK(all.compute.initialize(config));
+    CHECK(all.compute.rebalance() == 0);  // nobody works
+}

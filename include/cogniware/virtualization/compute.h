@@ -36,6 +36,11 @@ public:
         wanted.max_units = config.maxVirtualComputeUnits;
         wanted.scaling = config.enableDynamicScaling ? 1 : 0;
         wanted.balancing = static_cast<std::int32_t>(config.strategy);
+        wanted.devices = config.devices.data();
+        wanted.device_count = config.devices.size();
+        wanted.groups = config.unitGroups;
+        wanted.rebalance_threshold = config.rebalanceThreshold;
+        wanted.rebalance_interval_ms = config.rebalanceIntervalMs;
         return cw_vcompute_initialize(&wanted) == CW_OK;
     }
 
@@ -256,6 +261,38 @@ public:
     int chooseComputeUnit(const std::vector<int>& virtualGPUIds) const noexcept {
         std::int32_t chosen = -1;
         return cw_vcompute_choose(virtualGPUIds.data(), virtualGPUIds.size(), &chosen) == CW_OK ? chosen : -1;
+    }
+
+    // Moves units between the groups of each device while what is asked of these, as measured since the last call, lies further
+    // apart than rebalanceThreshold; how many were moved, -1 on an error. Units stay on their device, where their memory is.
+    int rebalance() noexcept {
+        std::size_t moved = 0;
+        return cw_vcompute_rebalance(&moved) == CW_OK ? static_cast<int>(moved) : -1;
+    }
+
+    // The group of its device in which a unit is kept; -1 for one that runs on several, and on an error.
+    int getComputeGroup(int virtualGPUId) const noexcept {
+        std::int32_t group = -1;
+        return cw_vcompute_group_of(virtualGPUId, &group) == CW_OK ? group : -1;
+    }
+
+    // The groups of a device; an empty list on an error.
+    std::vector<ComputeGroupInfo> getComputeGroups(int deviceId) const {
+        std::vector<ComputeGroupInfo> groups;
+        std::size_t count = 0;
+        if (cw_vcompute_group_count(deviceId, &count) != CW_OK) {
+            return groups;
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            cw_vcompute_group info{};
+            info.struct_size = sizeof info;
+            if (cw_vcompute_get_group(deviceId, static_cast<std::int32_t>(i), &info) != CW_OK) {
+                return {};
+            }
+            groups.push_back(
+                {static_cast<int>(info.processors), static_cast<int>(info.members), info.busy});
+        }
+        return groups;
     }
 
     // The part of contended processors that it asks for, above 0 to 1, from now on.

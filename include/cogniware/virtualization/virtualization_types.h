@@ -229,7 +229,23 @@ struct ComputeVirtualizationConfig {
     int deviceId = 0;  // as selectDevice takes it: 0 is the default device
     int maxVirtualComputeUnits = 64;
     bool enableDynamicScaling = true;  // whether scaleComputeUnits may change units while they live
-    LoadBalancingStrategy strategy = LoadBalancingStrategy::LEAST_LOADED;
+    LoadBalancingStrategy strategy = LoadBalancingStrategy::LEAST_LOADED;  // also for new units, among devices and groups
+    // Devices over which units are spread that name none; empty: deviceId alone.
+    std::vector<int> devices = {};
+    // Into how many groups a device's units are cut, in each of which compute units are kept. 1: none; 0: those of the hardware
+    // (NUMA nodes, else last-level caches, else cores; a quarter of a GPU).
+    int unitGroups = 1;
+    // From which spread of what is asked of the groups, in parts of their processors, rebalance() moves units.
+    double rebalanceThreshold = 0.2;
+    // How often that is done by itself, 100 ms to a day; 0: only when rebalance() is called.
+    double rebalanceIntervalMs = 0.0;
+};
+
+// A group of a device's cores or SMs.
+struct ComputeGroupInfo {
+    int processors = 0;
+    int computeUnits = 0;      // that are kept in it
+    double utilization = 0.0;  // part of the last second in which its processors were used, 0 to 1
 };
 
 // What a compute unit is asked for.

@@ -215,6 +215,17 @@ impl Nodes {
         processors: u32,
         old: &[u32],
     ) -> Result<(NodeInfo, Arc<dyn Node>)> {
+        self.create_within(owner, processors, old, None)
+    }
+
+    /// Like [`Nodes::create_beside`], of these units alone where some are named; fewer processors where they have fewer.
+    pub fn create_within(
+        &self,
+        owner: &str,
+        processors: u32,
+        old: &[u32],
+        within: Option<&[u32]>,
+    ) -> Result<(NodeInfo, Arc<dyn Node>)> {
         let device = self.device()?;
         if processors == 0 {
             return Err(Error::argument("processors", "must be at least 1"));
@@ -244,6 +255,7 @@ impl Nodes {
             .units()
             .iter()
             .filter(|u| inside.is_empty() || inside.contains(&u.index))
+            .filter(|u| within.is_none_or(|within| within.contains(&u.index)))
             .map(|u| (!wished(u.index), users(u.index), u.index, u.processors))
             .collect();
         ranked.sort_unstable();
@@ -255,6 +267,13 @@ impl Nodes {
             }
             units.push(unit);
             have += size;
+        }
+        if units.is_empty() {
+            return Err(Error::argument(
+                "units",
+                format!("none of {within:?} is one that {owner:?} may use ({inside:?})"),
+            )
+            .advise("give its L2_CACHE node back first"));
         }
         units.sort_unstable();
         let node = device.node_create(&units)?;

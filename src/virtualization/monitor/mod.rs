@@ -10,4 +10,5 @@ pub use device::{DeviceUsage, WINDOW};
 pub use got::share_got;
 pub use hook::{hook, unhook};
 pub use publish::{Metrics, publish, publishing, stop_publishing};
+pub(super) use ticker::Ticker;
 pub use ticker::{LONGEST, SHORTEST};

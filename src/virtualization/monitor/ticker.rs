@@ -23,7 +23,7 @@ struct Signal {
 /// Calls a function at an interval, on a thread of its own, until it is dropped. Dropping it waits for a call that runs; done
 /// by that call itself it only sees to it that there is no further one. The function is dropped when its last call has ended,
 /// on that thread.
-pub(super) struct Ticker {
+pub(in crate::virtualization) struct Ticker {
     signal: Arc<Signal>,
     thread: Option<JoinHandle<()>>,
     id: ThreadId,

@@ -107,12 +107,17 @@ fn work(id: i32, ptr: u64, stop: &AtomicBool) -> u64 {
     adds
 }
 
-/// Two units that work in one group, while nobody is in the other; what `look` sees of it.
-fn crowd<T>(rig: &Rig, look: impl FnOnce() -> T) -> T {
-    let all: Vec<(i32, u64)> = (1..5).map(|id| (id, rig.create(id))).collect();
-    let (here, away): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(id, _)| compute().group(*id).unwrap() == Some(0));
-    assert_eq!(here.len(), 2);
+/// Units that work, so many in each of the two groups, while `look` sees to them.
+fn crowd<T>(rig: &Rig, wanted: [usize; 2], look: impl FnOnce() -> T) -> T {
+    let each = wanted.into_iter().max().unwrap_or(0) as i32;
+    let all: Vec<(i32, u64)> = (1..=2 * each).map(|id| (id, rig.create(id))).collect();
+    let mut there = [0; 2];
+    let (here, away): (Vec<_>, Vec<_>) = all.into_iter().partition(|(id, _)| {
+        let group = compute().group(*id).unwrap().unwrap() as usize;
+        there[group] += 1;
+        there[group] <= wanted[group]
+    });
+    assert_eq!(there, [each as usize; 2]);
     for (id, ptr) in away {
         Driver::global().free(id, ptr).unwrap();
         Driver::global().destroy(id).unwrap();
@@ -188,7 +193,7 @@ fn units_spread_over_the_groups_by_every_strategy() {
 fn a_crowded_group_gives_one_away_beyond_the_threshold() {
     each(|device| {
         let rig = Rig::on(two_groups(device));
-        let (moved, after) = crowd(&rig, || {
+        let (moved, after) = crowd(&rig, [2, 0], || {
             thread::sleep(Duration::from_millis(500));
             let moved = compute().rebalance().unwrap();
             // At once again is too early to tell.
@@ -203,7 +208,7 @@ fn a_crowded_group_gives_one_away_beyond_the_threshold() {
         assert_eq!((moved[0].from, moved[0].to, after), (0, 1, [1, 1]));
         drop(rig);
         let rig = Rig::on(ComputeConfig { threshold: 2.5, ..two_groups(device) });
-        let moved = crowd(&rig, || {
+        let moved = crowd(&rig, [2, 0], || {
             thread::sleep(Duration::from_millis(500));
             compute().rebalance().unwrap()
         });
@@ -212,10 +217,24 @@ fn a_crowded_group_gives_one_away_beyond_the_threshold() {
 }
 
 #[test]
+fn waiting_counts_where_both_groups_are_busy_all_the_time() {
+    each(|device| {
+        let rig = Rig::on(two_groups(device));
+        let (moved, after) = crowd(&rig, [3, 1], || {
+            thread::sleep(Duration::from_millis(800));
+            let moved = compute().rebalance().unwrap();
+            let groups = compute().groups(rig.config.device).unwrap();
+            (moved, [0, 1].map(|g: usize| groups[g].members.len()))
+        });
+        assert_eq!((moved.len(), after), (1, [2, 2]), "{moved:?}");
+    });
+}
+
+#[test]
 fn a_thread_does_it_by_itself_until_shutdown() {
     each(|device| {
         let rig = Rig::on(ComputeConfig { interval: Some(Duration::from_millis(200)), ..two_groups(device) });
-        crowd(&rig, || {
+        crowd(&rig, [2, 0], || {
             let begun = Instant::now();
             while !compute().groups(rig.config.device).unwrap().iter().all(|g| g.members.len() == 1) {
                 assert!(begun.elapsed() < Duration::from_secs(30), "nothing was moved");

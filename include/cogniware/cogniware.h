@@ -715,8 +715,20 @@ typedef struct cw_vcompute_config {
     int32_t max_units;
     // 1 when cw_vcompute_scale may change units while they live.
     int32_t scaling;
-    // CW_BALANCE_*: by what cw_vcompute_choose chooses.
+    // CW_BALANCE_*: by what cw_vcompute_choose chooses, and new units are put on devices and into groups.
     int32_t balancing;
+    // Into how many groups a device's units are cut, in each of which compute units are kept: 1 for none, 0 for those of the
+    // hardware (NUMA nodes, else last-level caches, else cores; a quarter of a GPU).
+    int32_t groups;
+    // Devices over which units are spread that name none (indices as device); device alone when there are none.
+    const int32_t *devices;
+    // How many.
+    size_t device_count;
+    // From which spread between the groups of a device on units are moved: the largest less the smallest of what is asked of
+    // them, in parts of their processors.
+    double rebalance_threshold;
+    // Milliseconds between two times that this is done by itself, 100 to a day; 0 for never.
+    double rebalance_interval_ms;
 } cw_vcompute_config;
 
 // What a compute unit is asked for. Fill with cw_vcompute_unit_default.
@@ -804,6 +816,18 @@ typedef struct cw_vcompute_info {
     // 1 when its matrix work may use matrix circuits.
     int32_t tensor_cores;
 } cw_vcompute_info;
+
+// A group of a device's units. Set struct_size first.
+typedef struct cw_vcompute_group {
+    // sizeof(cw_vcompute_group), set by the caller.
+    size_t struct_size;
+    // Cores or SMs.
+    uint32_t processors;
+    // Compute units that are kept in it.
+    uint32_t members;
+    // Part of the last second in which its processors were used, 0 to 1.
+    double busy;
+} cw_vcompute_group;
 
 // How virtual GPUs are bounded together. Fill with cw_virtualization_config_default.
 typedef struct cw_virtualization_config {
@@ -3046,6 +3070,29 @@ CW_API
 cw_status cw_vcompute_choose(const int32_t *ids,
                              size_t count,
                              int32_t *chosen);
+
+// Moves compute units between the groups of each device while what is asked of these, as measured since the last call, lies
+// further apart than the configured threshold; how many were moved. Units stay on their device, where their memory is. Within
+// 100 ms of the last call nothing is moved.
+//
+// moved must be null or valid for a write.
+CW_API
+cw_status cw_vcompute_rebalance(size_t *moved);
+
+// The group of its device in which a compute unit is kept; -1 for one that runs on units of several.
+//
+// group must be valid for a write.
+CW_API cw_status cw_vcompute_group_of(int32_t virtual_gpu, int32_t *group);
+
+// How many groups the units of this device are cut into.
+//
+// count must be valid for a write.
+CW_API cw_status cw_vcompute_group_count(int32_t device, size_t *count);
+
+// A group of a device's units, 0 to their number - 1. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vcompute_get_group(int32_t device, int32_t group, struct cw_vcompute_group *info);
 
 // Fills a configuration with defaults: the default device, at most 16 virtual GPUs.
 //

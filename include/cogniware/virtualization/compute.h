@@ -289,8 +289,7 @@ public:
             if (cw_vcompute_get_group(deviceId, static_cast<std::int32_t>(i), &info) != CW_OK) {
                 return {};
             }
-            groups.push_back(
-                {static_cast<int>(info.processors), static_cast<int>(info.members), info.busy});
+            groups.push_back({static_cast<int>(info.processors), static_cast<int>(info.members), info.busy});
         }
         return groups;
     }

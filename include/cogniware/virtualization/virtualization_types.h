@@ -229,7 +229,8 @@ struct ComputeVirtualizationConfig {
     int deviceId = 0;  // as selectDevice takes it: 0 is the default device
     int maxVirtualComputeUnits = 64;
     bool enableDynamicScaling = true;  // whether scaleComputeUnits may change units while they live
-    LoadBalancingStrategy strategy = LoadBalancingStrategy::LEAST_LOADED;  // also for new units, among devices and groups
+    LoadBalancingStrategy strategy =
+        LoadBalancingStrategy::LEAST_LOADED;  // also for new units, among devices and groups
     // Devices over which units are spread that name none; empty: deviceId alone.
     std::vector<int> devices = {};
     // Into how many groups a device's units are cut, in each of which compute units are kept. 1: none; 0: those of the hardware

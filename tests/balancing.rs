@@ -190,6 +190,21 @@ fn units_spread_over_the_groups_by_every_strategy() {
 }
 
 #[test]
+fn the_strategy_places_them_and_not_where_the_fewest_are() {
+    each(|device| {
+        let rig = Rig::on(ComputeConfig { balancing: Balancing::RoundRobin, ..two_groups(device) });
+        for id in 1..4 {
+            rig.create(id);
+        }
+        Driver::global().destroy(2).unwrap();
+        rig.create(4);
+        // In turn it is the first group's, though that has two.
+        rig.create(5);
+        assert_eq!(rig.spread(&[1, 3, 4, 5]), [3, 1]);
+    });
+}
+
+#[test]
 fn a_crowded_group_gives_one_away_beyond_the_threshold() {
     each(|device| {
         let rig = Rig::on(two_groups(device));

@@ -81,7 +81,7 @@ pub struct ComputeConfig {
     /// Indices in [`device::list`] of the devices over which units are spread that name none and whose virtual GPU does not
     /// exist yet; empty for `device` alone.
     pub devices: Vec<i32>,
-    /// Into how many groups a device's units are cut, in each of which compute units are kept; see [`super::groups`]. 1 for
+    /// Into how many groups a device's units are cut, in each of which compute units are kept; see [`super::cut`]. 1 for
     /// none (a unit runs where the fewest others do), 0 for those of the hardware.
     pub groups: u32,
     /// From which spread on between the groups of a device [`super::ComputeManager::rebalance`] moves units: the largest less

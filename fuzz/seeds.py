@@ -97,8 +97,15 @@ def template(folder):
         (folder / t["name"]).write_text(t["template"])
 
 
+def ptx(folder):
+    params = ".param .u64 .ptr .global .align 1 a, .param .f32 b, .param .align 4 .b8 c[12]"
+    (folder / "kernels.ptx").write_text(f".version 8.0\n// x\n.visible .entry k({params})\n{{ ret; }}\n.entry n() {{ ret; }}\n")
+    (folder / "cubin").write_bytes(b"\x7fELF\2\1\1".ljust(18, b"\0") + struct.pack("<H", 190) + b"\0" * 44)
+    (folder / "fatbin").write_bytes(struct.pack("<IHHQ", 0xBA55ED50, 1, 16, 8) + b"\0" * 8)
+
+
 if __name__ == "__main__":
-    writers = {f.__name__: f for f in (gguf, safetensors, tokenizer, template)}
+    writers = {f.__name__: f for f in (gguf, safetensors, tokenizer, template, ptx)}
     if len(sys.argv) != 3 or sys.argv[1] not in writers:
         sys.exit(f"usage: seeds.py {{{','.join(writers)}}} FOLDER")
     writers[sys.argv[1]](pathlib.Path(sys.argv[2]))

@@ -6,3 +6,8 @@
 #include "rows.cu"
 #include "simple.cu"
 #include "tf32.cu"
+#include "tensor/map.cu"
+#include "tensor/mma_product.cu"
+#include "tensor/plain_product.cu"
+#include "tensor/rows.cu"
+#include "tensor/shape.cu"

@@ -5,7 +5,7 @@
 mod mock_driver;
 
 use cogniware::device::cuda::{CudaDevice, CudaDriver, CudaStream, Graph, Module, PinnedBuffer};
-use cogniware::device::{Access, CacheWindow, Device, Filter, Granule, TextureView};
+use cogniware::device::{Access, CacheWindow, Count, Device, Filter, Granule, TextureView};
 use cogniware::{Result, Status};
 use mock_driver::{IMAGE, Mock, build};
 use std::os::fd::AsFd;
@@ -128,11 +128,15 @@ fn everything(driver: Arc<CudaDriver>) -> Result<()> {
     kernel.set_max_dynamic_smem(60_000)?;
     // SAFETY: the mock's kernel of this name has no parameters.
     let launch = || unsafe { kernel.launch(own, [1; 3], [1; 3], 0, &mut []) };
-    launch()?;
     // SAFETY: as above.
-    unsafe { kernel.launch_cooperative(own, [1; 3], [1; 3], 0, &mut [])? };
+    let together = || unsafe { kernel.launch_cooperative(own, [1; 3], [1; 3], 0, &mut []) };
+    let before = device.path().counted(Count::Launches);
+    launch()?;
+    together()?;
+    assert_eq!(device.path().counted(Count::Launches) - before, 2);
     a.set_shared_carveout(Some(100))?;
     assert_eq!(Graph::carveouts(own, launch)?, [100]);
+    assert_eq!(Graph::carveouts(own, together)?, [100]);
     a.set_shared_carveout(None)?;
     let mut graph = Graph::capture(own, launch)?;
     graph.upload(own)?;

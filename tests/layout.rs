@@ -1,17 +1,22 @@
-//! The structs, aliases and constants of `src/ffi/types.rs` agree with the committed header, as a C compiler sees it.
+//! The structs, aliases and constants of `src/ffi/types.rs` and `src/ffi/virtual_types.rs` agree with the committed header, as a C compiler sees it.
 
 use ctest2::TestGenerator;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
-/// `src/ffi/types.rs` as a file that can be included: without inner attributes and inner docs.
+/// `src/ffi/types.rs` and `src/ffi/virtual_types.rs` as one file that can be included: without inner attributes and docs,
+/// and with one `use` for both.
 fn types() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi/types.rs");
-    let text = fs::read_to_string(path).expect("src/ffi/types.rs");
-    let mut lines = text.lines().filter(|l| !l.starts_with("//!") && !l.starts_with("#!["));
-    let body = lines.by_ref().collect::<Vec<_>>().join("\n");
-    format!("{body}\n")
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ffi").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    let more = read("virtual_types.rs");
+    let more = more.lines().filter(|l| !l.starts_with("use "));
+    let text = read("types.rs");
+    let lines = text.lines().chain(more).filter(|l| !l.starts_with("//!") && !l.starts_with("#!["));
+    format!("{}\n", lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Generates, compiles and runs the comparison in a folder.

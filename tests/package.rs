@@ -164,13 +164,19 @@ fn the_package_serves_every_kind_of_project() {
     }
 
     // The installed examples run where they were moved to, and compile against the package.
-    for example in
-        ["hello", "hello_c", "complete_system_setup", "patent_claims_demonstration", "integration_test"]
-    {
+    for example in [
+        "hello",
+        "hello_c",
+        "complete_system_setup",
+        "patent_claims_demonstration",
+        "integration_test",
+        "virtual_gpus",
+    ] {
         let said = run(Command::new(prefix.join("bin").join(example)).env("COGNIWARE_DEVICE", "cpu"));
         assert!(!said.is_empty() && !said.contains("FAILED"), "{example}: {said}");
     }
     main_job(&prefix.join("bin/multi_llm"));
+    viewer(&prefix.join("bin/cogniware-top"));
     configure(&root().join("cpp_examples"), &at("examples"), std::slice::from_ref(&found));
     build(&at("examples"));
     main_job(&at("examples").join("bin/multi_llm"));
@@ -185,9 +191,18 @@ fn the_package_serves_every_kind_of_project() {
     ];
     configure(&root().join("tests/documented"), &at("documented"), &more);
     build(&at("documented"));
-    for (name, word) in
-        [("test_customized_kernel_driver", " 0 failed"), ("documented_fragments", "fragments: passed")]
-    {
+    for name in ["basic_usage", "multi_tenant", "quick_start"] {
+        let documented = at("documented").join(format!("documented_virtual_{name}"));
+        run(Command::new(documented).env("COGNIWARE_DEVICE", "cpu"));
+    }
+    let documented = at("documented").join("documented_virtual_memory_management");
+    let said = run(Command::new(documented).env("COGNIWARE_DEVICE", "cpu"));
+    assert!(said.contains("Virtual GPU 2 fragmentation: "), "{said}");
+    for (name, word) in [
+        ("test_customized_kernel_driver", " 0 failed"),
+        ("documented_fragments", "fragments: passed"),
+        ("documented_virtual_fragments", "virtual fragments: passed"),
+    ] {
         let packages = run(program("python3").args(["-c", "import site; print(site.getsitepackages()[0])"]));
         let said = run(Command::new(at("documented").join(name))
             .env("COGNIWARE_DEVICE", "cpu")
@@ -201,6 +216,80 @@ fn cuda_home() -> PathBuf {
     let libraries = root().join(".cache/nvcc-13.0.88/lib");
     let python = std::fs::read_dir(libraries).into_iter().flatten().flatten().next();
     python.expect("CUDA's wheels; scripts/setup installs them").path().join("site-packages/nvidia/cu13")
+}
+
+/// `cogniware-top` shows a process, and nothing that a file holds brings it down.
+fn viewer(top: &Path) {
+    let said = run(Command::new(top).args([
+        "--demo",
+        "--seconds",
+        "2",
+        "--once",
+        "--columns",
+        "160",
+        "--device",
+        "cpu",
+    ]));
+    for word in ["cpu:0", "tenants/device", "training", "search", "chat", "50%", "30%", "20%", "[#", "p99 ms"]
+    {
+        assert!(said.contains(word), "{word} is not in\n{said}");
+    }
+    assert!(!said.contains('\u{1b}') && said.lines().all(|l| l.chars().count() <= 160), "{said}");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("metrics.prom");
+    let show = |content: &[u8], columns: &str| {
+        std::fs::write(&file, content).expect("a file");
+        let done =
+            Command::new(top).arg(&file).args(["--once", "--columns", columns]).output().expect("it runs");
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        (done.status.code(), format!("{out}{err}"))
+    };
+    // Another process's file: a hostile name, a figure that is none, and the time at which it was written, long ago.
+    let text = "cogniware_build_info{version=\"0\"} 1\ncogniware_published_timestamp_seconds 1000\n\
+                cogniware_publish_interval_seconds 0.1\n\
+                cogniware_device_busy_ratio{device=\"cuda:0\"} 0.5\n\
+                cogniware_vgpu_info{tenant=\"vgpu:7\",vgpu=\"7\",name=\"\u{1b}[2Jevil\\nname \u{202e}\"} 1\n\
+                cogniware_tenant_memory_limit_bytes{tenant=\"vgpu:7\"} 2147483648\n\
+                cogniware_tenant_memory_held_bytes{tenant=\"vgpu:7\"} 1073741824\n\
+                cogniware_tenant_memory_peak_bytes{tenant=\"vgpu:7\"} NaN\n\
+                cogniware_tenant_utilization_ratio{tenant=\"vgpu:7\",window=\"1s\"} -1e300\n";
+    for columns in ["80", "200"] {
+        let (code, said) = show(text.as_bytes(), columns);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains("1.0G/2.0G") && said.contains("stale") && said.contains("?[2Jevil?name"),
+            "{said}"
+        );
+        let most: usize = columns.parse().expect("a number");
+        assert!(!said.contains('\u{1b}') && said.lines().all(|l| l.chars().count() <= most), "{said}");
+    }
+    let bad: [(&[u8], &str); 8] = [
+        (b"", "empty"),
+        (b"\xff\xfe\x00", "line 1"),
+        (b"up 1\n", "cogniware_build_info"),
+        (b"a{b=\"c} 1\n", "line 1"),
+        (b"a 1\nb two\n", "line 2"),
+        (b"a{b=\"c\",b=\"d\"} 1\n", "twice"),
+        (b"cogniware_build_info 1", "middle"),
+        (b"a 0x10\n", "number"),
+    ];
+    for (content, word) in bad {
+        let (code, said) = show(content, "80");
+        assert!(code == Some(1) && said.contains(word), "{word}: {said}");
+    }
+    for (arguments, word) in [
+        (&["/none/at/all"][..], "/none/at/all"),
+        (&["/dev/zero"], "regular"),
+        (&[], "--demo"),
+        (&["x", "--columns", "1"], "--columns"),
+        (&["--demo", "x"], "--demo"),
+        (&["--what"], "--what"),
+    ] {
+        let done = Command::new(top).args(arguments).output().expect("it runs");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(matches!(done.status.code(), Some(1 | 2)) && said.contains(word), "{arguments:?}: {said}");
+    }
 }
 
 /// `multi_llm` does what the README's first command promises.

@@ -1,6 +1,8 @@
 //! The profiler against known work, on every device: the CPU always, the mock driver for the CUDA device's host logic,
 //! a real GPU where there is one.
 
+#[path = "common/exposition.rs"]
+mod exposition;
 #[cfg(feature = "cuda")]
 mod mock_driver;
 
@@ -12,6 +14,7 @@ use cogniware::kernel::{Kernel, prometheus};
 use cogniware::system::System;
 use cogniware::telemetry::{profiler, trace};
 use cogniware::tenant::{self, Tenant, TenantConfig};
+use exposition::parsed;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -524,83 +527,6 @@ fn a_trace_that_cannot_be_written_names_its_path_and_leaves_the_file() {
     let trace: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let event = trace["traceEvents"].as_array().unwrap().iter().find(|e| e["ph"] == "X").unwrap().clone();
     assert_eq!(event["name"], "a \"quoted\"\n\\name\u{1} \u{1f980}");
-}
-
-/// Labels of a sample, `{` behind it already; and what follows.
-fn labels(mut rest: &str) -> (BTreeMap<String, String>, &str) {
-    let mut found = BTreeMap::new();
-    loop {
-        let equals = rest.find('=').expect("a label");
-        let name = &rest[..equals];
-        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        assert!(
-            !name.is_empty() && name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()),
-            "{name}"
-        );
-        rest = rest[equals + 1..].strip_prefix('"').expect("a quote");
-        let mut value = String::new();
-        let mut chars = rest.char_indices();
-        let end = loop {
-            match chars.next().expect("the end of the value") {
-                (_, '\\') => match chars.next().unwrap().1 {
-                    'n' => value.push('\n'),
-                    c @ ('\\' | '"') => value.push(c),
-                    c => panic!("the escape \\{c}"),
-                },
-                (at, '"') => break at,
-                (_, '\n') => panic!("a line ends inside of a label"),
-                (_, c) => value.push(c),
-            }
-        };
-        assert!(found.insert(name.to_owned(), value).is_none(), "{name} twice");
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(',') {
-            Some(more) => rest = more,
-            None => return (found, rest.strip_prefix('}').expect("the end of the labels")),
-        }
-    }
-}
-
-type Samples = Vec<(String, BTreeMap<String, String>, f64)>;
-
-/// Reads the exposition format strictly; samples by name.
-fn parsed(text: &str) -> Samples {
-    assert!(text.ends_with('\n'));
-    let (mut samples, mut families, mut seen) = (Samples::new(), HashMap::new(), BTreeSet::new());
-    let mut current = String::new();
-    for line in text.lines() {
-        if let Some(help) = line.strip_prefix("# HELP ") {
-            let (name, text) = help.split_once(' ').unwrap();
-            assert!(!text.is_empty() && !families.contains_key(name), "{name} begins twice");
-            families.insert(name.to_owned(), String::new());
-            current = name.to_owned();
-        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = kind.split_once(' ').unwrap();
-            assert_eq!(name, current, "TYPE follows HELP");
-            assert!(["counter", "gauge", "summary"].contains(&kind));
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-            families.insert(name.to_owned(), kind.to_owned());
-        } else {
-            let end = line.find(['{', ' ']).unwrap();
-            let name = &line[..end];
-            let (labels, value) = match line[end..].strip_prefix('{') {
-                Some(rest) => labels(rest),
-                None => (BTreeMap::new(), &line[end..]),
-            };
-            let value: f64 = value.strip_prefix(' ').unwrap().replace("+Inf", "inf").parse().unwrap();
-            let endings = if families[&current] == "summary" { &["", "_sum", "_count"][..] } else { &[""] };
-            assert!(
-                endings.iter().any(|e| name == format!("{current}{e}")),
-                "{name} in the family {current}"
-            );
-            if families[&current] == "counter" {
-                assert!(value >= 0.0, "{line}");
-            }
-            assert!(seen.insert((name.to_owned(), labels.clone())), "twice: {line}");
-            samples.push((name.to_owned(), labels, value));
-        }
-    }
-    samples
 }
 
 #[test]

@@ -121,7 +121,10 @@ fn launches_are_checked() {
     assert_eq!(program.names().unwrap(), ["mock_fill", "mock_smid"]);
     let fill = library.find("mock_fill", None).unwrap();
     let Callable::Kernel(kernel) = &fill else { panic!("no kernel") };
-    assert_eq!(kernel.parameters(), Some(&[8, 4, 4][..]));
+    let sizes = |k: &cogniware::program::Kernel| {
+        k.parameters().map(|all| all.iter().map(|p| p.bytes).collect::<Vec<_>>())
+    };
+    assert_eq!(sizes(kernel), Some(vec![8, 4, 4]));
     assert!(kernel.attributes().max_threads_per_block > 0 && kernel.most_shared_bytes() > 48 << 10);
 
     let at = w.words(1000);
@@ -158,6 +161,18 @@ fn launches_are_checked() {
             invalid,
             "argument 0 has 4 bytes (u32), \"mock_fill\" takes 8",
         ),
+        (
+            shape,
+            &[good[0].clone(), Argument::F32(7.0), Argument::U32(1)],
+            invalid,
+            "argument 1 is f32, \"mock_fill\" takes an integer of 4 bytes",
+        ),
+        (
+            shape,
+            &[Argument::F64(7.0), Argument::U32(7), Argument::U32(1)],
+            invalid,
+            "argument 0 is f64, \"mock_fill\" takes an integer of 8 bytes",
+        ),
         (shape, &with(0), invalid, "argument 0 is a null pointer"),
         (shape, &with(other), Status::NotOwner, "argument 0"),
         (shape, &with(host.as_ptr() as u64), Status::NotOwner, "argument 0"),
@@ -181,6 +196,9 @@ fn launches_are_checked() {
         let e = library.load("bad", Source::Image(bytes.to_vec())).err().unwrap();
         assert!(e.status() == status && e.message().contains("`image`"), "{e}");
     }
+    // What does not assemble is told with the assembler's words.
+    let e = library.load("bad", Source::Image(b".version 6.3\nsyntax_error\n".to_vec())).err().unwrap();
+    assert!(e.status() == Status::Format && e.message().contains("assembler said:\n"), "{e}");
     // A host function is for the CPU device.
     library.register("missing_host", vec![], Calls::Once, Arc::new(|_, _| Ok(()))).unwrap();
     let e = library.find("missing_host", None).err().unwrap();
@@ -202,6 +220,10 @@ fn an_older_driver_tells_no_parameters() {
     let stream = device.node_create(&[0]).unwrap().stream_create(0).unwrap();
     let program = Program::load_cached(&device, Source::Image(mock_driver::IMAGE.to_vec()), None).unwrap();
     let kernel = program.kernel("mock_fill").unwrap();
+    // The text itself tells; of machine code nothing is known.
+    assert_eq!(kernel.parameters().unwrap().len(), 3);
+    let kernel =
+        Program::load_cached(&device, Source::Image(elf()), None).unwrap().kernel("mock_fill").unwrap();
     assert!(kernel.parameters().is_none());
     let granule = device.granule_create(device.granularity()).unwrap();
     let at = device.range_reserve(device.granularity()).unwrap();
@@ -221,6 +243,14 @@ fn an_older_driver_tells_no_parameters() {
     device.unmap(at, device.granularity()).unwrap();
     device.range_release(at, device.granularity());
     device.granule_release(granule);
+}
+
+/// A GPU's ELF file with nothing in it, as far as the mock looks.
+fn elf() -> Vec<u8> {
+    let mut bytes = vec![0u8; 64];
+    bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    bytes[18] = 190;
+    bytes
 }
 
 const TEMPLATES: &str = r#"
@@ -265,6 +295,9 @@ fn source_runs_on_a_gpu() {
     w.device.write(at, &[0; 1024]).unwrap();
     w.launch(&find("shift<float, 2>"), &shape, &numbers).unwrap();
     assert!(w.read(at, 256).iter().all(|&v| f32::from_bits(v) == 5.0));
+    // Kinds are known of what was compiled from source.
+    let e = refused(w.launch(&find("shift<float, 2>"), &shape, &[numbers[0].clone(), Argument::F32(1.0)]));
+    assert!(e.message().contains("argument 1 is f32") && e.message().contains("an integer of 4"), "{e}");
     // A C++ function that is no template has one kernel of its name.
     w.device.write(at, &[0; 1024]).unwrap();
     w.launch(&find("count"), &shape, &[Argument::Pointer(at)]).unwrap();

@@ -265,9 +265,12 @@ fn memory_moves_between_work(device: &Arc<dyn Device>, spin: &Spin) {
         for _ in 0..50 {
             let closed = space.door().close();
             queue.stream().synchronize().unwrap();
-            assert!(running.load(SeqCst) == 0 && queue.stream().is_idle().unwrap());
+            // Marks may come on the stream meanwhile, but no work.
+            let launches = queue.figures().launches;
+            assert_eq!(running.load(SeqCst), 0, "work is running that was waited for");
             std::thread::sleep(MS / 5);
-            assert!(queue.stream().is_idle().unwrap(), "work passed a closed door");
+            let now = (running.load(SeqCst), queue.figures().launches);
+            assert_eq!(now, (0, launches), "work passed a closed door");
             drop(closed);
             std::thread::sleep(MS);
         }

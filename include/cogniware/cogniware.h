@@ -190,6 +190,139 @@
 // It was cancelled.
 #define CW_TASK_CANCELLED 4
 
+// No virtual GPU has the id.
+#define CW_VGPU_NOT_CREATED 0
+
+// It has no work.
+#define CW_VGPU_IDLE 1
+
+// Work is queued or runs.
+#define CW_VGPU_BUSY 2
+
+// Its tenant was closed by name.
+#define CW_VGPU_CLOSED 3
+
+// Its device was lost.
+#define CW_VGPU_LOST 4
+
+// Both ends are the program's own memory; the numbers of CW_COPY_* are cudaMemcpyKind's.
+#define CW_COPY_HOST_TO_HOST 0
+
+// From the program's memory to the virtual GPU's.
+#define CW_COPY_HOST_TO_DEVICE 1
+
+// From the virtual GPU's memory to the program's.
+#define CW_COPY_DEVICE_TO_HOST 2
+
+// Within the virtual GPU's memory.
+#define CW_COPY_DEVICE_TO_DEVICE 3
+
+// As the pointers lie.
+#define CW_COPY_DEFAULT 4
+
+// Matrix work rounds f32 inputs to nothing less.
+#define CW_PRECISION_FP32 0
+
+// f32 inputs of matrix work may be rounded to 11 bits.
+#define CW_PRECISION_TF32 1
+
+// f32 inputs of matrix work may be rounded to f16.
+#define CW_PRECISION_FP16 2
+
+// f32 inputs of matrix work may be rounded to bf16.
+#define CW_PRECISION_BF16 3
+
+// An address in the virtual GPU's memory.
+#define CW_ARGUMENT_POINTER 0
+
+// A signed integer of 32 bits.
+#define CW_ARGUMENT_I32 1
+
+// An unsigned integer of 32 bits.
+#define CW_ARGUMENT_U32 2
+
+// A signed integer of 64 bits.
+#define CW_ARGUMENT_I64 3
+
+// An unsigned integer of 64 bits.
+#define CW_ARGUMENT_U64 4
+
+// A number of 32 bits.
+#define CW_ARGUMENT_F32 5
+
+// A number of 64 bits.
+#define CW_ARGUMENT_F64 6
+
+// A struct by value.
+#define CW_ARGUMENT_BYTES 7
+
+// Not on the device yet.
+#define CW_EXECUTION_QUEUED 0
+
+// On the device's stream, or running.
+#define CW_EXECUTION_RUNNING 1
+
+// Ended well.
+#define CW_EXECUTION_FINISHED 2
+
+// It could not be put on the stream, or the device reported an error.
+#define CW_EXECUTION_FAILED 3
+
+// Withdrawn or stopped.
+#define CW_EXECUTION_CANCELLED 4
+
+// Late.
+#define CW_EXECUTION_TIMED_OUT 5
+
+// It had not begun and will not.
+#define CW_STOPPED_WITHDRAWN 0
+
+// It was told to stop, and does so at its next poll.
+#define CW_STOPPED_STOPPING 1
+
+// Instead of a stream's index: the call waits (copies, fills), or all streams are meant (waiting). No index is mistaken
+// for it: -1 is an error like every other that is out of range.
+#define CW_NO_STREAM -2147483648
+
+// Nothing is allocated in the page.
+#define CW_PAGE_FREE 0
+
+// Part of the page is allocated.
+#define CW_PAGE_PARTLY 1
+
+// All of the page is allocated.
+#define CW_PAGE_USED 2
+
+// The page has memory that its owner frees as a whole, and that stays where it is.
+#define CW_PAGE_KEPT 3
+
+// Nothing is moved to the host: it gets no part of anybody's floor.
+#define CW_SPILL_NEVER 0
+
+// What was not named by work for the longest time goes first.
+#define CW_SPILL_COLDEST 1
+
+// The largest allocations go first.
+#define CW_SPILL_LARGEST 2
+
+// Nothing is known of the allocation.
+#define CW_ADVICE_NORMAL 0
+
+// It is never moved to the host.
+#define CW_ADVICE_PINNED 1
+
+// It is moved before all others.
+#define CW_ADVICE_COLD 2
+
+// One unit after the other.
+#define CW_BALANCE_ROUND_ROBIN 0
+
+// The unit with the least asked of each of its processors.
+#define CW_BALANCE_LEAST_LOADED 1
+
+// The unit whose measured time is the least.
+#define CW_BALANCE_MEASURED_TIME 2
+
 // Result of every function: CW_OK or one of CW_ERROR_*.
 typedef int32_t cw_status;
 
@@ -571,6 +704,581 @@ typedef struct cw_usage {
     // Cores or SMs of its node now; 0 when it has none yet.
     uint32_t processors;
 } cw_usage;
+
+// How compute units are bounded together. Fill with cw_vcompute_config_default.
+typedef struct cw_vcompute_config {
+    // sizeof(cw_vcompute_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // The most compute units at a time.
+    int32_t max_units;
+    // 1 when cw_vcompute_scale may change units while they live.
+    int32_t scaling;
+    // CW_BALANCE_*: by what cw_vcompute_choose chooses.
+    int32_t balancing;
+} cw_vcompute_config;
+
+// What a compute unit is asked for. Fill with cw_vcompute_unit_default.
+typedef struct cw_vcompute_unit {
+    // sizeof(cw_vcompute_unit), set by the caller.
+    size_t struct_size;
+    // Cores or SMs; 0, or more than there are, for the whole device. On a GPU whole groups of SMs.
+    int32_t processors;
+    // Streams, 1 to 256.
+    int32_t streams;
+    // 1 when its matrix work may use matrix circuits (tensor cores).
+    int32_t tensor_cores;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
+    float compute_share;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    float compute_cap;
+    // Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+    double timeout_ms;
+    // Index of its device among all (cw_device_info_at); -1 for the manager's.
+    int32_t device;
+} cw_vcompute_unit;
+
+// The figures of a compute unit at one moment.
+typedef struct cw_vcompute_info {
+    // sizeof(cw_vcompute_info), set by the caller.
+    size_t struct_size;
+    // Cores or SMs that were asked for; 0 for all.
+    uint32_t processors_asked;
+    // Cores or SMs of its node; 0 when nothing has run yet.
+    uint32_t processors;
+    // Its streams.
+    uint32_t streams;
+    // Streams with work that has not ended.
+    uint32_t busy_streams;
+    // CW_MATH_*: what its matrix work may use.
+    int32_t math;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // The part of contended processors that it asked for; 0 when it asked for none.
+    float share_asked;
+    // Its weight over those of all virtual GPUs of its device.
+    float share_due;
+    // Measured device time, in nanoseconds.
+    uint64_t device_time_ns;
+    // Time waited for processors, in nanoseconds.
+    uint64_t wait_time_ns;
+    // How often it was let onto its processors.
+    uint64_t admissions;
+    // Device time times the processors it was used on (SM-seconds), in nanoseconds.
+    uint64_t processor_time_ns;
+    // Time that work has waited between submission and the stream, in nanoseconds.
+    uint64_t queue_wait_ns;
+    // Work put on the streams; each piece of piecewise work counts.
+    uint64_t launches;
+    // Work that is queued now.
+    uint64_t pending;
+    // Executions that failed.
+    uint64_t failed;
+    // Executions that were cancelled.
+    uint64_t cancelled;
+    // Executions that were late.
+    uint64_t timed_out;
+    // Part of the last second in which its work ran.
+    double utilization_second;
+    // Part of the last minute, or of its life where that is shorter, in which its work ran.
+    double utilization_minute;
+    // Its part of what all tenants of its device (LLMs are among them) used of it in the last second; 0 when nobody used any.
+    float share_got;
+    // The same of the last minute.
+    float share_got_minute;
+    // The mean time from submission to the end of all its work, in nanoseconds.
+    uint64_t latency_mean_ns;
+    // The median of the last 30 to 60 seconds, in nanoseconds; 0 when nothing ended.
+    uint64_t latency_p50_ns;
+    // What 99 of 100 of these are below, in nanoseconds.
+    uint64_t latency_p99_ns;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // The most of its processors' time that it gets; 0 for no cap.
+    float compute_cap;
+    // 1 when its matrix work may use matrix circuits.
+    int32_t tensor_cores;
+} cw_vcompute_info;
+
+// How virtual GPUs are bounded together. Fill with cw_virtualization_config_default.
+typedef struct cw_virtualization_config {
+    // sizeof(cw_virtualization_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // The most virtual GPUs at a time.
+    int32_t max_virtual_gpus;
+    // The most streams of all virtual GPUs together; 0 for no bound.
+    int32_t max_streams;
+} cw_virtualization_config;
+
+// What a virtual GPU is asked for. Fill with cw_vgpu_config_default.
+typedef struct cw_vgpu_config {
+    // sizeof(cw_vgpu_config), set by the caller.
+    size_t struct_size;
+    // Its id, 0 or more.
+    int32_t id;
+    // CW_PRIORITY_*.
+    int32_t priority;
+    // The most bytes it may hold: a bound, not a reservation.
+    uint64_t memory_limit;
+    // Bytes set aside for it, whether it uses them or not.
+    uint64_t memory_floor;
+    // Streams, 1 to 256.
+    int32_t streams;
+    // Cores or SMs; 0, or more than there are, for the whole device. On a GPU whole groups of SMs.
+    int32_t processors;
+    // 1 when its matrix work may use matrix circuits (tensor cores).
+    int32_t tensor_cores;
+    // CW_PRECISION_*.
+    int32_t precision;
+    // Part of contended processors, 0 to 1; 0 for an equal part of what the others leave.
+    float compute_share;
+    // The most of its processors' time that it gets, above 0 to 1, also when nobody else wants them; 0 for no cap.
+    float compute_cap;
+    // Index of its device among all (cw_device_info_at); -1 for the driver's.
+    int32_t device;
+    // A name for people, or NULL.
+    const char *name;
+} cw_vgpu_config;
+
+// The figures of a virtual GPU, or of the part of one, at one moment.
+typedef struct cw_vgpu_info {
+    // sizeof(cw_vgpu_info), set by the caller.
+    size_t struct_size;
+    // Its id.
+    int32_t id;
+    // CW_VGPU_*.
+    int32_t status;
+    // Its name, NUL-terminated.
+    char name[128];
+    // CW_DEVICE_*.
+    int32_t device_kind;
+    // Index among devices of its kind.
+    int32_t device_ordinal;
+    // The most bytes it may hold.
+    uint64_t memory_limit;
+    // Bytes set aside for it.
+    uint64_t memory_floor;
+    // Bytes charged now.
+    uint64_t memory_held;
+    // The most bytes ever charged.
+    uint64_t memory_peak;
+    // Physical bytes mapped for it alone.
+    uint64_t memory_physical;
+    // Live allocations.
+    uint64_t allocations;
+    // Requests refused because of the limit.
+    uint64_t rejections;
+    // Compactions that gave something back or moved something.
+    uint64_t compactions;
+    // The longest that one held its work up at a time, in nanoseconds.
+    uint64_t longest_pause_ns;
+    // Bytes in host memory instead of the device's now.
+    uint64_t memory_spilled;
+    // Its compute unit; all 0 when it has none.
+    struct cw_vcompute_info unit;
+} cw_vgpu_info;
+
+// What a compaction did.
+typedef struct cw_vmem_compaction {
+    // sizeof(cw_vmem_compaction), set by the caller.
+    size_t struct_size;
+    // Bytes copied to other physical memory.
+    uint64_t bytes_moved;
+    // Bytes of physical memory that went back.
+    uint64_t bytes_given_back;
+    // In how many slices it was done.
+    uint32_t slices;
+    // 1 when nothing is left to be done.
+    int32_t complete;
+    // The longest that a slice held new work up, in nanoseconds.
+    uint64_t longest_pause_ns;
+    // All pauses together, in nanoseconds.
+    uint64_t paused_ns;
+    // The longest wait for work in flight, in nanoseconds.
+    uint64_t longest_wait_ns;
+    // From the first slice to the last, in nanoseconds.
+    uint64_t time_ns;
+} cw_vmem_compaction;
+
+// One mapped page of a memory space.
+typedef struct cw_vmem_page {
+    // sizeof(cw_vmem_page).
+    size_t struct_size;
+    // First byte.
+    uint64_t address;
+    // Bytes.
+    uint64_t size;
+    // The physical piece behind it: pages with the same number are one piece, which goes back to the device as a whole.
+    uint64_t granule;
+    // Bytes of it that are allocated.
+    uint64_t live;
+    // Bytes of it that have memory: less than all after its free parts were given back.
+    uint64_t resident;
+    // CW_PAGE_*.
+    int32_t state;
+    // 1 when compaction leaves its piece where it is.
+    int32_t pinned;
+} cw_vmem_page;
+
+// How a memory space allocates and when it compacts itself. Fill with cw_vmem_policy_get.
+typedef struct cw_vmem_policy {
+    // sizeof(cw_vmem_policy), set by the caller.
+    size_t struct_size;
+    // Bytes behind each allocation that belong to nobody and are charged with it; 0 for none.
+    uint64_t guard_bytes;
+    // Allocations of fewer bytes are small.
+    uint64_t small_limit;
+    // 1 when gaps are filled with a pattern that cw_vmem_check_guards compares.
+    int32_t guard_pattern;
+    // 1 when small allocations come from memory of their own.
+    int32_t small_pools;
+    // 1 when it is compacted before an allocation is refused for memory that lies scattered.
+    int32_t before_refusal;
+    // 1 when it is compacted by itself.
+    int32_t automatic;
+    // From which fragmentation on, 0 to 1.
+    double threshold;
+    // Milliseconds that work may be kept waiting at a time.
+    double max_pause_ms;
+} cw_vmem_policy;
+
+// What moving memory to the host and back has cost. Bytes are whole granules.
+typedef struct cw_vmem_spill_info {
+    // sizeof(cw_vmem_spill_info), set by the caller.
+    size_t struct_size;
+    // Bytes in host memory instead of the device's now: still held, not physical.
+    uint64_t spilled;
+    // The most there ever were.
+    uint64_t spilled_peak;
+    // Page-locked host memory for it now.
+    uint64_t host_bytes;
+    // Times something was moved to the host.
+    uint64_t spills;
+    // Times something was fetched.
+    uint64_t fetches;
+    // Bytes moved to the host.
+    uint64_t bytes_out;
+    // Bytes fetched.
+    uint64_t bytes_in;
+    // Bytes a second of the copies to the host.
+    double speed_out;
+    // Bytes a second of the copies from the host.
+    double speed_in;
+    // Time that new work was held up while memory moved, in nanoseconds.
+    uint64_t paused_ns;
+    // The longest of these.
+    uint64_t longest_pause_ns;
+    // Time that work waited for memory to be fetched, in nanoseconds.
+    uint64_t fetching_ns;
+    // The longest of these.
+    uint64_t longest_fetch_ns;
+} cw_vmem_spill_info;
+
+// What memory spaces are like. Fill with cw_vmem_config_default.
+typedef struct cw_vmem_config {
+    // sizeof(cw_vmem_config), set by the caller.
+    size_t struct_size;
+    // Index of the device among all (cw_device_info_at); 0 is the default device.
+    int32_t device;
+    // 1 when spaces are defragmented by themselves.
+    int32_t automatic;
+    // From which fragmentation on, 0 to 1.
+    float threshold;
+    // 1 when small allocations come from pools of their size.
+    int32_t small_pools;
+    // Bytes of a page that are wished for, a power of two; the device's granularity where that is larger.
+    uint64_t page_size;
+    // Bytes kept free behind each allocation, rounded up to 256; 0 for none.
+    uint64_t guard_bytes;
+    // Milliseconds that work may be kept waiting at a time while memory moves.
+    double max_pause_ms;
+} cw_vmem_config;
+
+// The figures of a memory space at one moment.
+typedef struct cw_vmem_info {
+    // sizeof(cw_vmem_info), set by the caller.
+    size_t struct_size;
+    // Bytes of a page, as they are: the device's granularity where that is larger than what was wished for.
+    uint64_t page_size;
+    // First address of its range.
+    uint64_t base;
+    // The most bytes it may hold.
+    uint64_t total;
+    // Bytes charged now.
+    uint64_t used;
+    // Bytes that may still be allocated: the limit less what is held, or what the device has left where that is less.
+    uint64_t free;
+    // The largest single allocation that would succeed now without compaction.
+    uint64_t largest_free;
+    // The share of free that no allocation of largest_free bytes can use: 1 - largest_free / free; 0 when nothing is free.
+    double fragmentation;
+    // The most bytes ever charged.
+    uint64_t peak;
+    // Bytes set aside for it.
+    uint64_t floor;
+    // Physical bytes mapped for it alone.
+    uint64_t physical;
+    // Live allocations.
+    uint64_t allocations;
+    // Requests refused because of the limit.
+    uint64_t rejections;
+    // Compactions that gave something back or moved something.
+    uint64_t compactions;
+    // Of these those that began by themselves.
+    uint64_t automatic_compactions;
+    // Bytes copied to other physical memory.
+    uint64_t bytes_moved;
+    // Bytes of physical memory that compactions gave back.
+    uint64_t bytes_given_back;
+    // The longest pause of the last compaction, in nanoseconds.
+    uint64_t last_pause_ns;
+    // The longest pause of all, in nanoseconds.
+    uint64_t longest_pause_ns;
+    // All pauses together, in nanoseconds.
+    uint64_t total_pause_ns;
+} cw_vmem_info;
+
+// A whole device beside what the tenants of this process (virtual GPUs and LLMs) had of it.
+typedef struct cw_device_usage {
+    // sizeof(cw_device_usage), set by the caller.
+    size_t struct_size;
+    // CW_DEVICE_*.
+    int32_t device_kind;
+    // Index among devices of its kind.
+    int32_t device_ordinal;
+    // Busy part of the last second with work of all programs, 0 to 1 (a GPU: time in which any kernel ran, by NVML; the CPU: the
+    // mean of its cores, by the system's counters); -1 where nobody tells.
+    float utilization;
+    // Busy part of the last second with work of the tenants, counted as the device counts utilization.
+    float tenants_second;
+    // The same of the last minute.
+    float tenants_minute;
+    // tenants_second over utilization: 1 when all that the device does is their work; -1 when it was idle or does not tell.
+    float tenants_over_device;
+    // Bytes in use by all programs; 0 where nobody tells.
+    uint64_t memory_used;
+    // Bytes of the device; 0 where nobody tells.
+    uint64_t memory_total;
+    // Cores or SMs.
+    uint32_t processors;
+    // Time in which work of any tenant ran, once where several ran at a time, in nanoseconds.
+    uint64_t tenants_busy_ns;
+    // Device time of all tenants times the processors that it was used on, in nanoseconds.
+    uint64_t tenants_processor_time_ns;
+} cw_device_usage;
+
+// A function that is called again and again, for figures that are asked for in it.
+typedef void (*cw_monitor_function)(void *user_data);
+
+// CUDA C++ with what its compilation depends on. All zeros but struct_size and text is a source with nothing beside it.
+typedef struct cw_program_source {
+    // sizeof(cw_program_source), set by the caller.
+    size_t struct_size;
+    // What the compiler calls it in messages; NULL for the module's name.
+    const char *name;
+    // The source.
+    const char *text;
+    // Options of NVRTC: --use_fast_math, -DN=4 … The architecture is the device's.
+    const char *const *options;
+    // How many.
+    size_t option_count;
+    // Folders in which headers are looked for.
+    const char *const *include_paths;
+    // How many.
+    size_t include_path_count;
+    // Names of headers in memory, as #include has them.
+    const char *const *header_names;
+    // Their texts.
+    const char *const *headers;
+    // How many headers.
+    size_t header_count;
+    // Kernels that are wanted by an expression of C++: scale<float, 4>.
+    const char *const *expressions;
+    // How many.
+    size_t expression_count;
+} cw_program_source;
+
+// What a host function is told of its call. Valid only inside of it.
+typedef struct cw_host_launch {
+    // sizeof(cw_host_launch).
+    size_t struct_size;
+    // Blocks in x, y and z.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z: the function does the work of all of them.
+    uint32_t block[3];
+    // The block that this call is for; zeros when it is called once a launch.
+    uint32_t index[3];
+    // Which of the node's threads this is.
+    uint32_t worker;
+    // How many there are.
+    uint32_t workers;
+    // Bytes at shared.
+    uint32_t shared_bytes;
+    // The block's own scratch memory, aligned to 64; what is in it at first is undefined.
+    void *shared;
+} cw_host_launch;
+
+// One argument of a kernel.
+typedef struct cw_argument {
+    // CW_ARGUMENT_*.
+    int32_t kind;
+    // Bytes of a struct; ignored for other kinds.
+    uint32_t size;
+    // The bits of the value (a 32-bit one in the low half); for a struct the address of its bytes, which are copied.
+    uint64_t value;
+} cw_argument;
+
+// A host function: does the work of a block, or of a whole launch. Returns CW_OK or an error code, which ends the
+// execution as failed. arguments are as many as were registered; structs at the address in value. It may run on several
+// threads at a time.
+typedef cw_status (*cw_host_function)(void *user_data,
+                                      const struct cw_host_launch *launch,
+                                      const struct cw_argument *arguments,
+                                      size_t count);
+
+// A kernel to execute. Fill with cw_kernel_call_default.
+typedef struct cw_kernel_call {
+    // sizeof(cw_kernel_call), set by the caller.
+    size_t struct_size;
+    // Its name: of a kernel in a loaded module, of a registered host function, or of a built-in kernel, in this order.
+    const char *name;
+    // The module in which it is; NULL for any.
+    const char *module;
+    // Blocks in x, y and z. Built-in kernels choose their own shape; the given one must be possible all the same.
+    uint32_t grid[3];
+    // Threads of a block in x, y and z.
+    uint32_t block[3];
+    // Bytes of dynamic shared memory of each block.
+    uint32_t shared;
+    // 1 when all blocks must run at once, so that the kernel may synchronise its whole grid.
+    int32_t cooperative;
+    // Its arguments.
+    const struct cw_argument *arguments;
+    // How many.
+    size_t argument_count;
+    // Milliseconds from submission to the end; 0 for the unit's own bound. Late work that has not begun is withdrawn, late
+    // work that can be stopped is stopped; other late work runs on and is told as timed out.
+    double timeout_ms;
+} cw_kernel_call;
+
+// What is told of an execution.
+typedef struct cw_execution_info {
+    // sizeof(cw_execution_info), set by the caller.
+    size_t struct_size;
+    // Its number.
+    int32_t execution;
+    // Index of its stream.
+    int32_t stream;
+    // CW_EXECUTION_*.
+    int32_t state;
+    // Status it failed with, or CW_OK.
+    cw_status status;
+    // 1 while it is on the device: also late work that runs on, and work that will stop at its next poll.
+    int32_t running;
+    // Why it failed, was cancelled or timed out, NUL-terminated, cut to fit.
+    char error[512];
+} cw_execution_info;
+
+// A matrix product C = alpha op(A) op(B) + beta C, row-major. Fill with cw_matmul_default.
+typedef struct cw_matmul {
+    // sizeof(cw_matmul), set by the caller.
+    size_t struct_size;
+    // A, m x k, or k x m when it is transposed.
+    const void *a;
+    // B, k x n, or n x k when it is transposed.
+    const void *b;
+    // C, m x n.
+    void *c;
+    // Rows of op(A) and C.
+    int32_t m;
+    // Columns of op(B) and C.
+    int32_t n;
+    // Columns of op(A), rows of op(B).
+    int32_t k;
+    // Elements of A and B, as a number of cudaDataType_t: 0 f32, 1 f64, 2 f16, 3 int8 (C is int32), 14 bf16.
+    int32_t data_type;
+    // 1 when A lies transposed.
+    int32_t transpose_a;
+    // 1 when B lies transposed.
+    int32_t transpose_b;
+    // Elements from one row of A to the next; 0 for its columns.
+    int32_t lda;
+    // Elements from one row of B to the next; 0 for its columns.
+    int32_t ldb;
+    // Elements from one row of C to the next; 0 for its columns.
+    int32_t ldc;
+    // Products, each with matrices of its own.
+    int32_t batch;
+    // Elements from one A to the next; -1 for one behind another, 0 for the same.
+    int64_t stride_a;
+    // Elements from one B to the next; -1 for one behind another, 0 for the same.
+    int64_t stride_b;
+    // Elements from one C to the next; -1 for one behind another.
+    int64_t stride_c;
+    // Factor on the product.
+    double alpha;
+    // Factor on what C holds.
+    double beta;
+} cw_matmul;
+
+// A convolution forward, one group, no dilation: input NCHW, filter OIHW, output NCHW.
+typedef struct cw_convolution {
+    // sizeof(cw_convolution), set by the caller.
+    size_t struct_size;
+    // The input.
+    const void *input;
+    // The filter.
+    const void *filter;
+    // The output.
+    void *output;
+    // Images.
+    int32_t batch;
+    // Channels of the input.
+    int32_t in_channels;
+    // Channels of the output.
+    int32_t out_channels;
+    // Rows of an image.
+    int32_t height;
+    // Columns of an image.
+    int32_t width;
+    // Rows and columns of the filter.
+    int32_t kernel;
+    // Pixels from one application of the filter to the next.
+    int32_t stride;
+    // Zeros around the image, less than kernel.
+    int32_t padding;
+    // Elements as a number of cudaDataType_t: 0 f32, 2 f16, 3 int8 (the output is int32), 14 bf16.
+    int32_t data_type;
+} cw_convolution;
+
+// An activation of a dense NCHW tensor.
+typedef struct cw_activation {
+    // sizeof(cw_activation), set by the caller.
+    size_t struct_size;
+    // relu, leaky_relu, sigmoid, tanh, gelu, silu, softmax (over the channels) …; an unknown name's error lists all.
+    const char *name;
+    // The input.
+    const void *input;
+    // The output; may be the input.
+    void *output;
+    // Images.
+    int32_t batch;
+    // Channels.
+    int32_t channels;
+    // Rows.
+    int32_t height;
+    // Columns.
+    int32_t width;
+    // Elements as a number of cudaDataType_t: 0 f32, 2 f16, 14 bf16.
+    int32_t data_type;
+} cw_activation;
 
 // Success.
 #define CW_OK 0
@@ -2248,6 +2956,598 @@ CW_API cw_status cw_tenant_set_weight(struct cw_tenant *tenant, double weight);
 
 // Changes the tenant's priority (CW_PRIORITY_*) from now on.
 CW_API cw_status cw_tenant_set_priority(struct cw_tenant *tenant, int32_t priority);
+
+// Fills a configuration with defaults: the default device, at most 64 compute units, scaling allowed.
+//
+// config must be valid for a write.
+CW_API cw_status cw_vcompute_config_default(struct cw_vcompute_config *config);
+
+// Initialises the manager of compute units. The same configuration again does nothing; another one is refused until
+// cw_vcompute_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_vcompute_initialize(const struct cw_vcompute_config *config);
+
+// Destroys the compute units that cw_vcompute_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_vcompute_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_vcompute_is_initialized(int32_t *initialized);
+
+// Fills what a compute unit is asked for with defaults: the whole device, one stream, tensor cores, full precision.
+//
+// unit must be valid for a write.
+CW_API
+cw_status cw_vcompute_unit_default(struct cw_vcompute_unit *unit);
+
+// Makes a compute unit; the virtual GPU with it when there is none. unit may be NULL for defaults.
+//
+// unit must be null or valid.
+CW_API cw_status cw_vcompute_create(int32_t virtual_gpu, const struct cw_vcompute_unit *unit);
+
+// Ends a compute unit: work that waits is withdrawn, work in flight waited for. The virtual GPU ends with it when it has no
+// other part.
+CW_API
+cw_status cw_vcompute_destroy(int32_t virtual_gpu);
+
+// The figures of a compute unit. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vcompute_get_info(int32_t virtual_gpu, struct cw_vcompute_info *info);
+
+// Waits for everything queued on the stream, or (CW_NO_STREAM) on all of the unit; reports an error that it raised.
+CW_API
+cw_status cw_vcompute_synchronize(int32_t virtual_gpu,
+                                  int32_t stream);
+
+// The device's own streams behind those of the unit, in order: a CUstream each on a CUDA device, for the program's own
+// CUDA code; NULL each on the CPU. As many as fit are written to streams, *count gets how many there are. They belong to
+// Cogniware. Work that the program puts there by itself passes no gate and is not charged.
+//
+// streams must be valid for writes of capacity elements, or NULL with a capacity of 0; count valid for a write.
+CW_API
+cw_status cw_vcompute_streams(int32_t virtual_gpu,
+                              void **streams,
+                              size_t capacity,
+                              size_t *count);
+
+// Changes the part of contended processors that the unit asks for, above 0 to 1, from now on.
+CW_API cw_status cw_vcompute_set_share(int32_t virtual_gpu, float compute_share);
+
+// Lets the unit's matrix work use matrix circuits (1) or forbids them (0), from the next operation on.
+CW_API cw_status cw_vcompute_set_tensor_cores(int32_t virtual_gpu, int32_t on);
+
+// Changes what the unit's matrix work may round to (CW_PRECISION_*), from the next operation on.
+CW_API cw_status cw_vcompute_set_precision(int32_t virtual_gpu, int32_t precision);
+
+// The most of its processors' time that the unit gets from now on, above 0 to 1, also when nobody else wants them; 0 for no
+// cap.
+CW_API
+cw_status cw_vcompute_set_cap(int32_t virtual_gpu,
+                              float compute_cap);
+
+// Gives the unit another number of cores or SMs (0: the whole device; on a GPU whole groups) while it lives: what is on the
+// device ends where it is, what comes after runs on the new ones, in order.
+CW_API
+cw_status cw_vcompute_scale(int32_t virtual_gpu,
+                            int32_t processors);
+
+// Milliseconds from submission to the end that work may take whose call names no bound; 0 for none.
+CW_API cw_status cw_vcompute_set_timeout(int32_t virtual_gpu, double timeout_ms);
+
+// The one of these virtual GPUs whose unit the next work should go to, by the configured strategy (CW_BALANCE_*). They may be on
+// several devices.
+//
+// ids must be valid for reads of count elements, chosen valid for a write.
+CW_API
+cw_status cw_vcompute_choose(const int32_t *ids,
+                             size_t count,
+                             int32_t *chosen);
+
+// Fills a configuration with defaults: the default device, at most 16 virtual GPUs.
+//
+// config must be valid for a write.
+CW_API cw_status cw_virtualization_config_default(struct cw_virtualization_config *config);
+
+// Initialises the driver of virtual GPUs. The same configuration again does nothing; another one is refused until
+// cw_virtualization_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_virtualization_initialize(const struct cw_virtualization_config *config);
+
+// Destroys the virtual GPUs that cw_vgpu_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_virtualization_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_virtualization_is_initialized(int32_t *initialized);
+
+// The ids of all virtual GPUs, those with one part only included, ascending. As many as fit are written to ids, *count
+// gets how many there are.
+//
+// ids must be valid for writes of capacity elements, or NULL with a capacity of 0; count valid for a write.
+CW_API
+cw_status cw_virtualization_gpus(int32_t *ids,
+                                 size_t capacity,
+                                 size_t *count);
+
+// Part of the time that the whole device was busy, 0 to 1, with work of all programs (a GPU: by NVML).
+//
+// utilization must be valid for a write.
+CW_API cw_status cw_virtualization_utilization(float *utilization);
+
+// Fills a configuration with defaults: id 0, no memory limit (one must be set), one stream, the whole device.
+//
+// config must be valid for a write.
+CW_API cw_status cw_vgpu_config_default(struct cw_vgpu_config *config);
+
+// Makes a virtual GPU with its memory space and its compute unit: the tenant vgpu:<id>. Nothing is left of it when that
+// fails.
+//
+// config must be valid, its name null or NUL-terminated.
+CW_API
+cw_status cw_vgpu_create(const struct cw_vgpu_config *config);
+
+// Ends a virtual GPU with all its parts: work that waits is withdrawn, work in flight waited for, its memory freed. *leaked
+// (may be NULL) gets the bytes that nobody had freed; the log names them.
+//
+// leaked must be null or valid for a write.
+CW_API
+cw_status cw_vgpu_destroy(int32_t virtual_gpu,
+                          uint64_t *leaked);
+
+// How a virtual GPU is: CW_VGPU_*; CW_VGPU_NOT_CREATED for an id that does not exist.
+//
+// status must be valid for a write.
+CW_API cw_status cw_vgpu_status(int32_t virtual_gpu, int32_t *status);
+
+// The figures of a virtual GPU. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vgpu_get_info(int32_t virtual_gpu, struct cw_vgpu_info *info);
+
+// Allocates size bytes of the virtual GPU's memory, aligned to 256. On the CPU device the pointer is an ordinary address;
+// on a GPU it is a device address. Free it with cw_vgpu_memory_free.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vgpu_memory_alloc(int32_t virtual_gpu,
+                               uint64_t size,
+                               void **memory);
+
+// Frees memory by the very pointer that was returned. Foreign, freed, inner and other virtual GPUs' pointers are refused,
+// saying which of these it is; so is NULL.
+//
+// No work that uses the memory may be in flight.
+CW_API
+cw_status cw_vgpu_memory_free(int32_t virtual_gpu,
+                              void *memory);
+
+// Copies size bytes (at least 1) as kind (CW_COPY_*) says; ends in the virtual GPU's memory must lie in one allocation
+// each, and ranges must not overlap. With stream CW_NO_STREAM the call waits; else the copy is queued on that stream (0 to
+// the number of streams - 1) and both ranges must stay valid until it has run.
+//
+// Ranges of the program's own memory must be valid for size bytes.
+CW_API
+cw_status cw_vgpu_memory_copy(int32_t virtual_gpu,
+                              void *dst,
+                              const void *src,
+                              uint64_t size,
+                              int32_t kind,
+                              int32_t stream);
+
+// Sets size bytes (at least 1) of one allocation to the low byte of value; stream as for cw_vgpu_memory_copy.
+//
+// No other work that uses the memory may be in flight.
+CW_API
+cw_status cw_vgpu_memory_fill(int32_t virtual_gpu,
+                              void *memory,
+                              int32_t value,
+                              uint64_t size,
+                              int32_t stream);
+
+// Waits for everything queued on the stream, or (CW_NO_STREAM) on all of the virtual GPU; reports an error that it raised.
+CW_API
+cw_status cw_vgpu_synchronize(int32_t virtual_gpu,
+                              int32_t stream);
+
+// Compacts a memory space: all memory that is free inside of pieces in use goes back, so that (nearly) all that is free can
+// be allocated in one piece. Pointers stay valid, contents too; captured graphs still replay. Work of this virtual GPU waits
+// for at most max_pause_ms at a time (0: as its policy says), that of others goes on. report (may be NULL) gets what was
+// done; set its struct_size first.
+//
+// report must be null or valid for reads and writes.
+CW_API
+cw_status cw_vmem_compact(int32_t virtual_gpu,
+                          double max_pause_ms,
+                          struct cw_vmem_compaction *report);
+
+// The page table of a memory space: every mapped page by address. Set the struct_size of the first element first: it is the
+// step from one to the next. As many as fit are written, *count gets how many there are; pages may be NULL with a
+// capacity of 0 to ask for that.
+//
+// pages must be valid for reads and writes of capacity elements, count valid for a write.
+CW_API
+cw_status cw_vmem_pages(int32_t virtual_gpu,
+                        struct cw_vmem_page *pages,
+                        size_t capacity,
+                        size_t *count);
+
+// How a memory space allocates and when it compacts itself. Set policy->struct_size first.
+//
+// policy must be valid for reads and writes.
+CW_API cw_status cw_vmem_policy_get(int32_t virtual_gpu, struct cw_vmem_policy *policy);
+
+// Changes that from now on; what was allocated before stays as it is.
+//
+// policy must be valid.
+CW_API cw_status cw_vmem_policy_set(int32_t virtual_gpu, const struct cw_vmem_policy *policy);
+
+// The allocations behind whose end somebody wrote, where gaps have a pattern, as JSON:
+// [{"address": …, "bytes": …, "first_changed": …, "changed": …}, …]. Waits for work in flight first.
+//
+// The buffer as the contract says.
+CW_API
+cw_status cw_vmem_check_guards(int32_t virtual_gpu,
+                               char *buffer,
+                               size_t length,
+                               size_t *needed);
+
+// Whether others may use the part of its floor that the space does not use (1), and give it back when it asks.
+// CW_ERROR_UNSUPPORTED on the CPU device, where nobody could be made to.
+CW_API
+cw_status cw_vmem_set_lending(int32_t virtual_gpu,
+                              int32_t lend_floor);
+
+// Which of the space's memory is moved to the host (CW_SPILL_*) when what it has above its floor is asked back, and how many
+// bytes of host memory that may take (0: no bound). CW_ERROR_UNSUPPORTED on the CPU device, whose memory is the host's.
+CW_API
+cw_status cw_vmem_set_spill_policy(int32_t virtual_gpu,
+                                   int32_t policy,
+                                   uint64_t most_host_bytes);
+
+// Says something about one allocation, by the very pointer that was returned: CW_ADVICE_*. Pinning fetches it.
+CW_API
+cw_status cw_vmem_advise(int32_t virtual_gpu,
+                         void *memory,
+                         int32_t advice);
+
+// Moves about size bytes to the host now, as if others had asked for them. *freed gets the bytes that the device has got back.
+//
+// freed must be valid for a write.
+CW_API
+cw_status cw_vmem_spill(int32_t virtual_gpu,
+                        uint64_t size,
+                        uint64_t *freed);
+
+// Fetches size bytes at memory from the host, or, when that is NULL, everything. Work fetches what it needs by itself.
+CW_API
+cw_status cw_vmem_fetch(int32_t virtual_gpu,
+                        void *memory,
+                        uint64_t size);
+
+// What moving memory to the host and back has cost. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vmem_get_spill_info(int32_t virtual_gpu, struct cw_vmem_spill_info *info);
+
+// Allocates at least size bytes as whole pages that can be exported. They never move. Freed by cw_vmem_free once no lease is
+// out.
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vmem_alloc_exportable(int32_t virtual_gpu,
+                                   uint64_t size,
+                                   void **memory);
+
+// A lease of exportable memory for one importer: *fd gets a descriptor to hand to another process by any means (inheritance,
+// SCM_RIGHTS); close it here then. With read_only 1 the importer maps it for reading. The memory stays charged, and cannot be freed,
+// until the importer has unmapped it or has ended.
+//
+// fd must be valid for a write.
+CW_API
+cw_status cw_vmem_export(int32_t virtual_gpu,
+                         void *memory,
+                         int32_t read_only,
+                         int32_t *fd);
+
+// How many leases of exportable memory are out.
+//
+// count must be valid for a write.
+CW_API cw_status cw_vmem_leases(int32_t virtual_gpu, void *memory, size_t *count);
+
+// Asks all importers to unmap and gives no more leases, then waits for at most timeout_ms milliseconds until none is out.
+// *remaining gets how many still are. A descriptor that was given cannot be taken back by force.
+//
+// remaining must be valid for a write.
+CW_API
+cw_status cw_vmem_revoke(int32_t virtual_gpu,
+                         void *memory,
+                         double timeout_ms,
+                         size_t *remaining);
+
+// Maps what a lease of another process offers into the space; *memory and *size get what was mapped. The descriptor is
+// consumed, also when this fails. It is charged to its owner, not here.
+//
+// memory and size must be valid for a write; fd must be a descriptor that nothing else uses.
+CW_API
+cw_status cw_vmem_import(int32_t virtual_gpu,
+                         int32_t fd,
+                         double timeout_ms,
+                         void **memory,
+                         uint64_t *size);
+
+// Writes 1 when the exporter asks for what was imported at memory back, or is gone, else 0; waits for that for at most
+// timeout_ms milliseconds. The answer to it is cw_vmem_release_import.
+//
+// revoked must be valid for a write.
+CW_API
+cw_status cw_vmem_is_revoked(int32_t virtual_gpu,
+                             void *memory,
+                             double timeout_ms,
+                             int32_t *revoked);
+
+// Unmaps what was imported at memory once work in flight has passed, and tells the exporter.
+//
+// No work that uses the memory may be queued.
+CW_API cw_status cw_vmem_release_import(int32_t virtual_gpu, void *memory);
+
+// Fills a configuration with defaults: the default device, defragmented from a half on, pauses of at most 5 ms, no guards.
+//
+// config must be valid for a write.
+CW_API
+cw_status cw_vmem_config_default(struct cw_vmem_config *config);
+
+// Initialises the manager of memory spaces. The same configuration again does nothing; another one is refused until
+// cw_vmem_shutdown. config may be NULL for defaults.
+//
+// config must be null or valid.
+CW_API
+cw_status cw_vmem_initialize(const struct cw_vmem_config *config);
+
+// Destroys the memory spaces that cw_vmem_create made. Does nothing when it is not initialised.
+CW_API cw_status cw_vmem_shutdown(void);
+
+// Writes 1 between initialize and shutdown, else 0.
+//
+// initialized must be valid for a write.
+CW_API cw_status cw_vmem_is_initialized(int32_t *initialized);
+
+// Makes a memory space of at most size bytes; the virtual GPU with it when there is none.
+CW_API cw_status cw_vmem_create(int32_t virtual_gpu, uint64_t size);
+
+// Ends a memory space: work in flight is waited for, its memory freed. *leaked (may be NULL) gets the bytes that nobody
+// had freed; the log names them. The virtual GPU ends with it when it has no other part.
+//
+// leaked must be null or valid for a write.
+CW_API
+cw_status cw_vmem_destroy(int32_t virtual_gpu,
+                          uint64_t *leaked);
+
+// Allocates size bytes of the space, aligned to alignment (a power of two up to 2 GiB; 256 is always given).
+//
+// memory must be valid for a write.
+CW_API
+cw_status cw_vmem_alloc(int32_t virtual_gpu,
+                        uint64_t size,
+                        uint64_t alignment,
+                        void **memory);
+
+// Frees memory by the very pointer that was returned; see cw_vgpu_memory_free, which refuses NULL too.
+//
+// No work that uses the memory may be in flight.
+CW_API cw_status cw_vmem_free(int32_t virtual_gpu, void *memory);
+
+// Copies; see cw_vgpu_memory_copy.
+//
+// As there.
+CW_API
+cw_status cw_vmem_copy(int32_t virtual_gpu,
+                       void *dst,
+                       const void *src,
+                       uint64_t size,
+                       int32_t kind,
+                       int32_t stream);
+
+// Sets bytes; see cw_vgpu_memory_fill.
+//
+// As there.
+CW_API
+cw_status cw_vmem_fill(int32_t virtual_gpu,
+                       void *memory,
+                       int32_t value,
+                       uint64_t size,
+                       int32_t stream);
+
+// The figures of a memory space. Set info->struct_size first.
+//
+// info must be valid for reads and writes.
+CW_API cw_status cw_vmem_get_info(int32_t virtual_gpu, struct cw_vmem_info *info);
+
+// What is allocated in a space, as JSON; see cw_tenant_allocations.
+//
+// The buffer as the contract says.
+CW_API cw_status cw_vmem_allocations(int32_t virtual_gpu, char *buffer, size_t length, size_t *needed);
+
+// Changes the most bytes that a space may hold; refused when it holds more.
+CW_API cw_status cw_vmem_set_limit(int32_t virtual_gpu, uint64_t size);
+
+// Changes the bytes that are set aside for a space; refused when the device has not so many left to promise.
+CW_API cw_status cw_vmem_set_floor(int32_t virtual_gpu, uint64_t size);
+
+// The driver's device as a whole, beside what the tenants of this process had of it. Set usage->struct_size first.
+//
+// usage must be valid for reads and writes.
+CW_API
+cw_status cw_virtualization_device_usage(struct cw_device_usage *usage);
+
+// Calls function every interval_ms milliseconds (10 to 86,400,000), for the first time that long from now, on one thread of
+// its own and with no lock held, until another function is set, a function of NULL is, or the driver is shut down. It may
+// call Cogniware, this function included. drop runs when the last call has returned; when the call that replaces it
+// or shuts down returns, that has happened, unless it is made by function itself. On an error the one before goes on.
+//
+// function and drop must be safe to call with user_data from any thread.
+CW_API
+cw_status cw_virtualization_monitor_set(cw_monitor_function function,
+                                        void *user_data,
+                                        cw_drop_function drop,
+                                        uint64_t interval_ms);
+
+// Writes what cw_profiler_prometheus tells to the file at path now, and again every interval_ms milliseconds (10 to
+// 86,400,000), until another path is published, cw_virtualization_publish_stop is called or the driver is shut down, when
+// it is written once more. Readers see a whole text each time. The file stays. On an error what was published before goes on.
+//
+// path must be NUL-terminated.
+CW_API
+cw_status cw_virtualization_publish(const char *path,
+                                    uint64_t interval_ms);
+
+// Ends publishing: the metrics are written once more, and the file stays. Does nothing when nothing is published.
+CW_API
+cw_status cw_virtualization_publish_stop(void);
+
+// Loads PTX, a cubin or a fatbin (told by its content) as the module module of the virtual GPU.
+//
+// module must be NUL-terminated, image valid for reads of size bytes.
+CW_API
+cw_status cw_vcompute_module_load(int32_t virtual_gpu,
+                                  const char *module,
+                                  const void *image,
+                                  size_t size);
+
+// The same from a file.
+//
+// Texts must be NUL-terminated.
+CW_API cw_status cw_vcompute_module_load_file(int32_t virtual_gpu, const char *module, const char *path);
+
+// Compiles CUDA C++ by NVRTC, which is found at run time, and loads it as the module module. Images are kept on disk by a
+// hash of all that they depend on. What the compiler said goes to the caller's buffer, which may be NULL with a length of 0;
+// when it refuses, what it said is in the error.
+//
+// Texts must be NUL-terminated, source valid; the buffer as the contract says, needed may be NULL.
+CW_API
+cw_status cw_vcompute_module_compile(int32_t virtual_gpu,
+                                     const char *module,
+                                     const struct cw_program_source *source,
+                                     char *buffer,
+                                     size_t length,
+                                     size_t *needed);
+
+// Unloads a module after everything on the device has finished.
+//
+// module must be NUL-terminated.
+CW_API cw_status cw_vcompute_module_unload(int32_t virtual_gpu, const char *module);
+
+// Registers a function of the application as the kernel name of the virtual GPU. It runs on the CPU device alone; on a GPU
+// it may be registered, and executing it is an error. kinds are CW_ARGUMENT_* of its parameters, sizes the bytes of those
+// that are structs (NULL when none is). With per_block 1 it is called for each block of the grid, by all cores of the unit;
+// with 0 once a launch. drop runs once, when it was unregistered and its last execution has ended, or the virtual GPU is
+// gone; at once when this call fails.
+//
+// name must be NUL-terminated, the arrays readable for count elements, the function callable with user_data from any
+// thread.
+CW_API
+cw_status cw_vcompute_register_kernel(int32_t virtual_gpu,
+                                      const char *name,
+                                      const int32_t *kinds,
+                                      const uint32_t *sizes,
+                                      size_t count,
+                                      int32_t per_block,
+                                      cw_host_function function,
+                                      void *user_data,
+                                      cw_drop_function drop);
+
+// Takes a registered function out; CW_ERROR_BUSY while it is queued or runs.
+//
+// name must be NUL-terminated.
+CW_API cw_status cw_vcompute_unregister_kernel(int32_t virtual_gpu, const char *name);
+
+// Fills a kernel call with defaults: no name, one block of one thread, no arguments.
+//
+// call must be valid for a write.
+CW_API cw_status cw_kernel_call_default(struct cw_kernel_call *call);
+
+// Queues a kernel on a stream of the unit (0 to the number of streams - 1) once its name, shape, arguments and memory were found
+// right. *execution (may be NULL) gets its number. What goes wrong later belongs to the execution and to the next
+// cw_vcompute_synchronize.
+//
+// call must be valid, its texts NUL-terminated, its structs readable; execution null or valid for a write.
+CW_API
+cw_status cw_vcompute_execute(int32_t virtual_gpu,
+                              const struct cw_kernel_call *call,
+                              int32_t stream,
+                              int32_t *execution);
+
+// The number of the unit's latest execution, of whatever kind; 0 when there was none.
+//
+// execution must be valid for a write.
+CW_API cw_status cw_vcompute_last_execution(int32_t virtual_gpu, int32_t *execution);
+
+// Where an execution stands; waits for its end for at most timeout_ms milliseconds (0: not at all). Set info->struct_size
+// first.
+//
+// info must be valid for reads and writes.
+CW_API
+cw_status cw_vcompute_execution(int32_t virtual_gpu,
+                                int32_t execution,
+                                double timeout_ms,
+                                struct cw_execution_info *info);
+
+// Cancels an execution: queued work is withdrawn; built-in work and host functions stop at their next poll (at most 5 ms, a
+// block of a host function). *how (may be NULL) gets CW_STOPPED_*. Any other work on the device cannot be stopped, which is
+// CW_ERROR_UNSUPPORTED; what has ended is CW_ERROR_NOT_FOUND and says how.
+//
+// how must be null or valid for a write.
+CW_API
+cw_status cw_vcompute_cancel(int32_t virtual_gpu,
+                             int32_t execution,
+                             int32_t *how);
+
+// The names of all kernels that the virtual GPU can execute, each with own or the signature of the built-in one. Free the map.
+//
+// kernels must be valid for a write.
+CW_API
+cw_status cw_vcompute_kernels(int32_t virtual_gpu,
+                              struct cw_map **kernels);
+
+// Fills a product with defaults: dense matrices that do not lie transposed, alpha 1, beta 0, one product of f32.
+//
+// product must be valid for a write.
+CW_API
+cw_status cw_matmul_default(struct cw_matmul *product);
+
+// Queues a matrix product on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// product must be valid, execution null or valid for a write; the matrices must stay allocated until it has run.
+CW_API
+cw_status cw_vgpu_matrix_multiply(int32_t virtual_gpu,
+                                  const struct cw_matmul *product,
+                                  int32_t stream,
+                                  int32_t *execution);
+
+// Queues a convolution on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// convolution must be valid, execution null or valid for a write; the tensors must stay allocated until it has run.
+CW_API
+cw_status cw_vgpu_convolution_forward(int32_t virtual_gpu,
+                                      const struct cw_convolution *convolution,
+                                      int32_t stream,
+                                      int32_t *execution);
+
+// Queues an activation on a stream of the virtual GPU and returns. *execution (may be NULL) gets its number.
+//
+// activation must be valid, its name NUL-terminated, execution null or valid for a write; the tensors must stay allocated
+// until it has run.
+CW_API
+cw_status cw_vgpu_activation_forward(int32_t virtual_gpu,
+                                     const struct cw_activation *activation,
+                                     int32_t stream,
+                                     int32_t *execution);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -24,6 +24,7 @@
 
 #if COGNIWARE_CUDA_HEADERS
 #include <cuda_runtime_api.h>
+#include <library_types.h>
 #else
 /* A stream of CUDA's driver or runtime; a repeated typedef of the same type is allowed, so both orders work. */
 typedef struct CUstream_st* cudaStream_t;

@@ -238,16 +238,8 @@ __device__ __forceinline__ void cw_mma_product(const CwGemm& g) {
             }
 }
 
-// Two blocks an SM where a thread's share of the registers holds everything.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define CW_MMA_BLOCKS 1
-#else
-#define CW_MMA_BLOCKS 2
-#endif
-
 #define CW_MMA_PRODUCT(NAME, P)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256, CW_MMA_BLOCKS)                                             \
-        cw_product_mma_##NAME(const __grid_constant__ CwGemm g) {                                                     \
+    extern "C" __global__ void __launch_bounds__(256) cw_product_mma_##NAME(const __grid_constant__ CwGemm g) {       \
         cw_mma_product<P>(g);                                                                                         \
     }
 CW_MMA_PRODUCT(f16, CwMmaF16)

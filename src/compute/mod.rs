@@ -2,12 +2,15 @@
 
 pub mod balance;
 mod gate;
+mod load;
 mod nodes;
 mod queue;
 mod share;
+mod spans;
 mod tasks;
 
 pub use gate::{GRACE, Gate, Permit, SLICE, Verdict};
+pub use load::Load;
 pub use nodes::{Layout, MOST_SLICES, NodeInfo, NodeKind, Nodes};
 pub use queue::{
     CancelFlag, Cancelled, Execution, ExecutionState, HISTORY, MOST_PENDING, Queue, QueueFigures, Work,

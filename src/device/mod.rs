@@ -127,6 +127,15 @@ pub trait Device: Send + Sync + Any {
         DeviceHealth::default()
     }
 
+    /// Part of the last `window` (at most 5 s) in which it was busy with work of all programs, 0 to 1. A GPU: the time in which any
+    /// kernel ran, by NVML, which samples it some times a second. The CPU: the mean of its cores, between this
+    /// reading of the system's counters and an earlier one that is nearest to `window` ago. `None` where nobody tells, or
+    /// when it was never asked before.
+    fn busy(&self, window: Duration) -> Option<f64> {
+        let _ = window;
+        self.health().utilization
+    }
+
     /// Free and total bytes of physical memory at this moment.
     fn memory(&self) -> Result<(u64, u64)>;
 

@@ -107,11 +107,15 @@ pub unsafe extern "C" fn cw_device_fallback(
 
 /// `CW_DEVICE_*` and the index among devices of this kind.
 pub(super) fn place(device: &dyn Device) -> (i32, i32) {
-    let kind = match device.kind() {
+    (kind_number(device.kind()), device.ordinal() as i32)
+}
+
+/// `CW_DEVICE_*`.
+pub(super) fn kind_number(kind: DeviceKind) -> i32 {
+    match kind {
         DeviceKind::Cpu => CW_DEVICE_CPU,
         DeviceKind::Cuda => CW_DEVICE_CUDA,
-    };
-    (kind, device.ordinal() as i32)
+    }
 }
 
 pub(super) fn to_c(device: &Arc<dyn Device>, info: &DeviceInfo, struct_size: usize) -> cw_device_info {

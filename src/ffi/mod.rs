@@ -50,5 +50,15 @@ mod task_type;
 mod tenant;
 mod text;
 mod types;
+mod virtual_compute;
+mod virtual_gpu;
+mod virtual_layout;
+mod virtual_lending;
+mod virtual_memory;
+mod virtual_monitor;
+mod virtual_programs;
+mod virtual_types;
+mod virtual_work;
 
 pub use types::*;
+pub use virtual_types::*;

@@ -6,6 +6,7 @@ use super::handle::Table;
 use super::text::{text, write_text};
 use super::types::{cw_status, cw_tenant, cw_tenant_config, cw_usage};
 use crate::compute::Priority;
+use crate::memory::Allocation;
 use crate::tenant::{self, Tenant, TenantConfig};
 use crate::{Error, Result};
 use std::ffi::c_char;
@@ -169,6 +170,18 @@ pub unsafe extern "C" fn cw_tenant_usage(tenant: *const cw_tenant, usage: *mut c
     })
 }
 
+/// Allocations as JSON.
+pub(super) fn as_json(list: Vec<Allocation>) -> String {
+    let list: Vec<_> = list
+        .into_iter()
+        .map(|a| {
+            let age_ms = a.age.as_millis() as u64;
+            serde_json::json!({"address": a.ptr, "bytes": a.bytes, "tag": a.tag, "age_ms": age_ms})
+        })
+        .collect();
+    serde_json::Value::from(list).to_string()
+}
+
 /// What the tenant has allocated, as JSON: `[{"address": …, "bytes": …, "tag": "…", "age_ms": …}, …]`, oldest first.
 ///
 /// # Safety
@@ -181,17 +194,9 @@ pub unsafe extern "C" fn cw_tenant_allocations(
     needed: *mut usize,
 ) -> cw_status {
     guard(call!("cw_tenant_allocations", tenant, buffer, length, needed), || {
-        let list: Vec<_> = get(tenant)?
-            .space()
-            .leaks()
-            .into_iter()
-            .map(|a| {
-                let age_ms = a.age.as_millis() as u64;
-                serde_json::json!({"address": a.ptr, "bytes": a.bytes, "tag": a.tag, "age_ms": age_ms})
-            })
-            .collect();
+        let text = as_json(get(tenant)?.space().leaks());
         // SAFETY: the caller's promise.
-        unsafe { write_text(&serde_json::Value::from(list).to_string(), buffer, length, needed) }
+        unsafe { write_text(&text, buffer, length, needed) }
     })
 }
 

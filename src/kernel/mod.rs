@@ -3,14 +3,15 @@
 
 mod config;
 mod memory;
+mod metrics;
 mod partition;
 mod profile;
 mod report;
 mod stream;
 
 pub use config::KERNEL_KEYS;
+pub use metrics::prometheus;
 pub use partition::{Partition, PartitionType, TextureShape};
-pub use profile::prometheus;
 
 use crate::compute::{NodeInfo, Nodes, Task, TaskInfo, Tasks};
 use crate::device::{self, Device};

@@ -9,6 +9,7 @@
 use super::UNIT;
 use super::space::Space;
 use crate::{Error, Result, Status};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What a compaction did.
@@ -74,7 +75,7 @@ pub(super) struct Course {
     pub wanted: u64,
     /// How long to wait for those who queue work.
     pub patience: Duration,
-    /// Where to go on, for devices that take parts: the slot.
+    /// Where to go on, for devices that take parts: the unit.
     pub from: u32,
     /// Pieces that are still to be looked at, the best one last; none before they were listed.
     pub pieces: Option<Vec<u32>>,
@@ -112,6 +113,9 @@ impl Course {
         self.done.given_back >= self.wanted
     }
 }
+
+/// Blocks that are looked at between two looks at the clock.
+const AT_A_TIME: usize = 128;
 
 /// How long a compaction that was asked for waits for those who queue work.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -230,26 +234,31 @@ impl Space {
         let begun = Instant::now();
         let mut found = 0;
         course.done.complete = true;
-        for (&at, piece) in maps.pieces.range(course.from..) {
+        'pieces: for (&at, piece) in maps.pieces.range(self.piece_at(&maps, course.from)..) {
             let range = self.range_of(at, piece);
-            let late = begun.elapsed() >= course.max_pause / 2 && !parts.is_empty();
-            if late || course.done.given_back + found >= course.wanted {
-                course.done.complete = false;
-                course.from = at;
-                break;
-            }
-            let free = heap.between(range.start, range.end).filter(|b| b.is_free());
-            let inner: Vec<_> = free
-                .map(|b| {
-                    (b.start.max(range.start).next_multiple_of(self.page), b.end().min(range.end), b.zone())
-                })
-                .map(|(start, end, zone)| (start, end / self.page * self.page, zone))
-                .filter(|(start, end, _)| start < end)
-                .collect();
-            for (start, end, zone) in inner {
-                self.take_out(&mut heap, start, end - start);
-                found += u64::from(end - start) * UNIT;
-                parts.push((at, start, end - start, zone));
+            let mut from = course.from.max(range.start);
+            while from < range.end {
+                let late = begun.elapsed() >= course.max_pause / 2 && !parts.is_empty();
+                if late || course.done.given_back + found >= course.wanted {
+                    course.done.complete = false;
+                    course.from = from;
+                    break 'pieces;
+                }
+                let blocks: Vec<_> = heap
+                    .between(from, range.end)
+                    .take(AT_A_TIME)
+                    .map(|b| {
+                        (b.start.max(range.start), b.end().min(range.end), b.is_free().then(|| b.zone()))
+                    })
+                    .collect();
+                from = if blocks.len() < AT_A_TIME { range.end } else { blocks[AT_A_TIME - 1].1 };
+                for (start, end, zone) in blocks {
+                    let (start, end) = (start.next_multiple_of(self.page), end / self.page * self.page);
+                    let Some(zone) = zone.filter(|_| start < end) else { continue };
+                    self.take_out(&mut heap, start, end - start);
+                    found += u64::from(end - start) * UNIT;
+                    parts.push((at, start, end - start, zone));
+                }
             }
         }
         drop(heap);
@@ -265,12 +274,20 @@ impl Space {
             if given {
                 let range = self.range_of(at, &maps.pieces[&at]);
                 maps.holes.add(start, units, range);
+                self.holed.store(true, Ordering::Relaxed);
                 course.done.given_back += bytes;
             } else {
                 self.take_in(&mut self.heap.lock(), start, units, zone);
             }
         }
         fenced
+    }
+
+    /// The piece that covers a unit, or else the next one.
+    fn piece_at(&self, maps: &super::growth::Maps, unit: u32) -> u32 {
+        let slot = unit / self.slot;
+        let before = maps.pieces.range(..=slot).next_back();
+        before.filter(|(at, piece)| self.range_of(**at, piece).contains(&unit)).map_or(slot, |(at, _)| *at)
     }
 
     fn note(&self, done: &mut Compaction, time: Duration, cause: Cause, failed: bool) {

@@ -70,15 +70,13 @@ impl Door {
         Entered(guard)
     }
 
-    /// Like [`Door::enter`], but does not wait: `None` while the door is closed, about to be for a thread that holds none,
-    /// or while memory lies in host memory.
+    /// Like [`Door::enter`], but neither waits nor fetches: `None` while the door is closed, or about to be for a thread
+    /// that holds none, and while anything of the tenant lies in host memory.
     pub fn try_enter(&self) -> Option<Entered<'_>> {
         let guard = if INSIDE.get() == 0 { self.lock.try_read() } else { self.lock.try_read_recursive() }?;
-        if self.away() > 0 {
-            return None;
-        }
         INSIDE.set(INSIDE.get() + 1);
-        Some(Entered(guard))
+        let inside = Entered(guard);
+        (self.away() == 0).then_some(inside)
     }
 
     /// Waits until nobody is queueing work, and keeps everybody out until the result is dropped. Must not be called by a
@@ -87,11 +85,22 @@ impl Door {
         self.lock.write()
     }
 
+    /// Whether this thread holds a door open, this one or another: it must not wait for one to close.
+    pub(super) fn is_held_here(&self) -> bool {
+        INSIDE.get() > 0
+    }
+
     /// The same, unless somebody queues work for all of `patience`, or this thread itself holds a door open.
     pub fn close_within(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
-        if INSIDE.get() > 0 {
+        if self.is_held_here() {
             return None;
         }
+        self.lock.try_write_for(patience)
+    }
+
+    /// As [`Door::close_within`], for a thread that holds doors of other tenants: they may wait for each other, so it gives
+    /// up in the end.
+    pub(super) fn close_of_other(&self, patience: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
         self.lock.try_write_for(patience)
     }
 

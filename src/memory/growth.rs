@@ -241,6 +241,7 @@ impl Space {
         let end = start + slots * self.slot;
         if start + plan.units < end {
             maps.holes.add(start + plan.units, end - start - plan.units, start..end);
+            self.holed.store(true, Ordering::Relaxed);
         }
         maps.pieces.insert(start / self.slot, piece);
         Ok((start, plan.units))
@@ -359,12 +360,17 @@ impl Space {
         // From the top, so that what stays is at the bottom.
         idle.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
         let mut spare = self.mapped.load(Ordering::Relaxed).saturating_sub(heap.used);
+        let mut all: u64 = idle.iter().map(|at| maps.pieces[at].held() / UNIT).sum();
         idle.retain(|at| {
             let units = maps.pieces[at].held() / UNIT;
+            // The last page stays however much is free beside: what comes and goes page by page finds one.
+            if keep > 0 && units == all && units <= u64::from(self.slot) {
+                return false;
+            }
             if units > 0 && (spare <= keep || spare - units.min(spare) < least) {
                 return false;
             }
-            spare = spare.saturating_sub(units);
+            (spare, all) = (spare.saturating_sub(units), all - units);
             true
         });
         idle

@@ -27,7 +27,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    fn to_bytes(self) -> [u8; OFFER] {
+    pub(super) fn to_bytes(self) -> [u8; OFFER] {
         let mut all = [0; OFFER];
         all[..8].copy_from_slice(&MAGIC);
         all[8..40].copy_from_slice(&self.device);

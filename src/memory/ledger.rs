@@ -14,8 +14,10 @@ pub(super) trait Idle: Send + Sync {
     fn account(&self) -> &Arc<Account>;
     /// Gives back what it can without waiting for other threads of its tenant.
     fn give_back(&self);
-    /// Moves about `bytes` to the host, nothing of it that touches `spare` (`None`: nothing at all); how many moved.
-    fn spill(&self, bytes: u64, spare: Option<&[(u64, u64)]>) -> u64;
+    /// Moves about `bytes` to the host for another tenant; how many the device has got back.
+    fn spill(&self, bytes: u64) -> u64;
+    /// The same for its own tenant, nothing that touches `spare`.
+    fn spill_own(&self, bytes: u64, spare: &[(u64, u64)]) -> u64;
 }
 
 #[derive(Default)]

@@ -400,18 +400,19 @@ impl Ledger {
             if got >= need {
                 break;
             }
-            got += space.spill((need - got).min(most), Some(&[]));
+            got += space.spill((need - got).min(most));
         }
         got
     }
 
     fn spill_own(&self, who: Option<&Account>, need: u64, purpose: &Purpose<'_>) -> u64 {
-        let spare: Option<&[(u64, u64)]> = match purpose {
-            Purpose::New => Some(&[]),
-            Purpose::Fetch(spare) => *spare,
+        let spare: &[(u64, u64)] = match purpose {
+            Purpose::New => &[],
+            Purpose::Fetch(Some(spare)) => spare,
+            Purpose::Fetch(None) => return 0,
         };
         let own = self.holders().into_iter().filter(|s| same(who, s.account()) && s.account().can_spill());
-        own.map(|space| space.spill(need, spare)).sum()
+        own.map(|space| space.spill_own(need, spare)).sum()
     }
 
     /// Who holds the device's memory, for the message of somebody who gets none.

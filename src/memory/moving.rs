@@ -1,22 +1,30 @@
-//! Compaction where a granule goes only as a whole: what is live in a piece is copied into smaller pieces, which are
-//! then mapped at the very addresses; the rest of the old piece goes back to the device.
+//! Compaction where a granule goes only as a whole: what is live in a piece is copied into smaller pieces that lie at
+//! the very addresses; the rest of the old piece goes back to the device.
 //!
 //! The tenant's [`super::Door`] is closed meanwhile and its work in flight has passed, so nothing reads or writes the
-//! memory while it moves. The copy is made before the old mapping goes: when anything fails, all is as it was.
+//! memory while it moves. The old piece stays mapped at a second place until the copy has been made: when anything fails
+//! it comes back to its own, and all is as it was.
+//!
+//! While a piece moves there is memory for both, old and new. The books of the device have it (or, where those allow no
+//! more, nobody else creates memory meanwhile); the tenant's own bound does not count it, since it ends before the
+//! tenant goes on.
 
 use super::compaction::{Course, busy};
 use super::growth::Maps;
 use super::heap::Zone;
-use super::round_up;
 use super::source::Piece;
 use super::space::Space;
-use crate::device::{Access, Granule};
+use crate::device::{Access, DevicePtr, Granule};
 use crate::{Error, Result, Status};
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Mapping, unmapping and waiting for a copy take as long as copying about so many bytes.
-const FIXED: u64 = 8 << 20;
+/// What is taken as copied for each mapping, when time is foretold.
+const A_MAPPING: u64 = 1 << 20;
+
+/// The longest between two tries to close the door.
+const LONGEST_REST: Duration = Duration::from_millis(5);
 
 /// A piece of which some slots hold nothing.
 struct Job {
@@ -25,7 +33,15 @@ struct Job {
     runs: Vec<(u32, u32)>,
     /// Free units in the other slots.
     idle: Vec<(u32, u32, Zone)>,
+    /// Bytes of the runs.
     live: u64,
+}
+
+impl Job {
+    /// What its time goes by.
+    fn weight(&self) -> u64 {
+        self.live + (self.runs.len() as u64 + 2) * A_MAPPING
+    }
 }
 
 impl Space {
@@ -38,18 +54,15 @@ impl Space {
             course.done.complete = true;
             return Ok(());
         }
-        // Most of what is in flight ends before anybody is held up.
-        self.wait_for_work()?;
-        let closed = self.door().close_within(course.patience).ok_or_else(busy)?;
-        let closing = Instant::now();
-        let mut maps = self.maps.try_lock_for(course.max_pause).ok_or_else(busy)?;
+        let (closed, mut maps, closing) = self.shut(course)?;
         let fence = Instant::now();
-        self.wait_for_work()?;
+        let fenced = self.wait_for_work();
         let wait = fence.elapsed();
-        let ran = self.move_pieces(course, &mut maps, closing + wait);
+        let ran = fenced.and_then(|()| self.move_pieces(course, &mut maps, closing + wait));
         drop(maps);
         let pause = closing.elapsed().saturating_sub(wait);
-        drop(closed);
+        // Who came meanwhile goes in before the door closes again.
+        RwLockWriteGuard::unlock_fair(closed);
         course.paused(pause, wait);
         match ran {
             Err(e) if e.status() == Status::OutOfMemory && !course.relieved => {
@@ -62,19 +75,39 @@ impl Space {
         }
     }
 
+    /// Closes the door and takes the maps. While somebody is inside for long, others are held up for one pause at a time.
+    fn shut(&self, course: &Course) -> Result<(RwLockWriteGuard<'_, ()>, MutexGuard<'_, Maps>, Instant)> {
+        let until = Instant::now() + course.patience;
+        loop {
+            // Most of what is in flight ends before anybody is held up.
+            self.wait_for_work()?;
+            if let Some(closed) = self.door().close_within(course.max_pause) {
+                let closing = Instant::now();
+                if let Some(maps) = self.maps.try_lock_for(course.max_pause) {
+                    return Ok((closed, maps, closing));
+                }
+                RwLockWriteGuard::unlock_fair(closed);
+            }
+            if Instant::now() >= until || self.door().is_held_here() {
+                return Err(busy());
+            }
+            std::thread::sleep(course.max_pause.min(LONGEST_REST));
+        }
+    }
+
     fn move_pieces(&self, course: &mut Course, maps: &mut Maps, begun: Instant) -> Result<()> {
         let mut one = false;
         while let Some(at) = course.pieces.as_mut().and_then(Vec::pop) {
             let Some(job) = self.job(maps, at) else { continue };
-            if one && begun.elapsed() + self.expected(job.live) > course.max_pause {
+            let (live, weight) = (job.live, job.weight());
+            if one && begun.elapsed() + self.expected(weight) > course.max_pause {
                 course.pieces.get_or_insert_default().push(at);
                 return Ok(());
             }
             let start = Instant::now();
-            let live = job.live;
             match self.carry(maps, job) {
                 Ok(given) => {
-                    course.done.moved += live;
+                    course.done.moved += if given > 0 { live } else { 0 };
                     course.done.given_back += given;
                 }
                 Err(e) => {
@@ -84,7 +117,7 @@ impl Space {
                     return Err(e);
                 }
             }
-            self.measured(live, start.elapsed());
+            self.measured(weight, start.elapsed());
             one = true;
             if course.enough() {
                 return Ok(());
@@ -94,22 +127,22 @@ impl Space {
         Ok(())
     }
 
-    /// How long a piece with so many live bytes will take, by what those before took.
-    fn expected(&self, live: u64) -> Duration {
+    /// How long a job of this weight will take, by what those before took.
+    fn expected(&self, weight: u64) -> Duration {
         let rate = f64::from_bits(self.pace.load(Ordering::Relaxed));
         // The first is a guess: 20 GB/s.
         let rate = if rate > 0.0 { rate } else { 0.05 };
-        Duration::from_nanos((rate * (live + FIXED) as f64) as u64)
+        Duration::from_nanos((rate * weight as f64) as u64)
     }
 
-    fn measured(&self, live: u64, time: Duration) {
+    fn measured(&self, weight: u64, time: Duration) {
         let before = f64::from_bits(self.pace.load(Ordering::Relaxed));
-        let rate = time.as_nanos() as f64 / (live + FIXED) as f64;
+        let rate = time.as_nanos() as f64 / weight as f64;
         // The slower of late ones: a pause is a bound.
         self.pace.store(rate.max(before * 0.9).to_bits(), Ordering::Relaxed);
     }
 
-    /// Pieces that are worth moving, the one with the least in it last.
+    /// Pieces that are worth moving, the one with the least in it last: what it frees makes room for the others.
     fn movable(&self, maps: &Maps) -> Vec<u32> {
         let mut all: Vec<(u64, u32)> =
             maps.pieces.keys().filter_map(|&at| self.job(maps, at).map(|job| (job.live, at))).collect();
@@ -173,7 +206,7 @@ impl Space {
                 self.take_out(&mut heap, start, units);
             }
         }
-        let moved = self.copy_out(maps, &job).and_then(|granules| self.exchange(maps, &job, granules));
+        let moved = self.replace(maps, &job);
         if moved.is_err() {
             let mut heap = self.heap.lock();
             for &(start, units, zone) in &job.idle {
@@ -183,86 +216,120 @@ impl Space {
         moved
     }
 
-    /// Copies the runs of a job into new granules, which are mapped nowhere then.
-    fn copy_out(&self, maps: &Maps, job: &Job) -> Result<Vec<Granule>> {
+    /// Puts new granules with the same content into the place of the old one. Returns the bytes that went back.
+    fn replace(&self, maps: &mut Maps, job: &Job) -> Result<u64> {
+        let (source, account) = (&self.source, &self.account);
+        let old = maps.pieces.get(&job.at).ok_or_else(lost)?;
+        let all = old.granule.bytes;
+        let booked = source.ledger.take_as(Some(account), job.live, true);
+        // Where the books allow no more, nobody else may create anything until the old piece is gone. With a bank
+        // nothing goes back to the device, so that would not be true.
+        let (_others, _alone) = match &booked {
+            Ok(()) => (Some(source.ledger.dividing.read()), None),
+            Err(e) if account.banked() > 0 => return Err(e.clone()),
+            Err(_) => (None, Some(source.ledger.dividing.write())),
+        };
+        let exchanged = self.create(job).and_then(|granules| match self.exchange(old, job, &granules) {
+            Ok(()) => Ok(granules),
+            Err(e) => {
+                self.throw_away(granules);
+                Err(e)
+            }
+        });
+        let granules = exchanged.inspect_err(|_| {
+            if booked.is_ok() {
+                source.ledger.give(job.live);
+            }
+        })?;
+        if let Some(old) = maps.pieces.remove(&job.at) {
+            // A bank that takes it keeps its bytes in the books.
+            if let Some(granule) = account.park(old.granule) {
+                source.device.granule_release(granule);
+                source.ledger.give(if booked.is_ok() { all } else { all - job.live });
+            }
+            account.give_footprint(all - job.live);
+        }
+        for (&(slot, _), granule) in job.runs.iter().zip(granules) {
+            maps.pieces.insert(slot, Piece::new(self.address(slot * self.slot), granule));
+        }
+        Ok(all - job.live)
+    }
+
+    /// A new granule for each run, mapped nowhere.
+    fn create(&self, job: &Job) -> Result<Vec<Granule>> {
         let mut granules = Vec::with_capacity(job.runs.len());
-        let mut made = Ok(());
         for &(_, slots) in &job.runs {
-            match self.source.take_to_move(&self.account, u64::from(slots) * self.page_size()) {
+            match self.source.device.granule_create(u64::from(slots) * self.page_size()) {
                 Ok(granule) => granules.push(granule),
                 Err(e) => {
-                    made = Err(e);
-                    break;
+                    self.throw_away(granules);
+                    return Err(e);
                 }
             }
         }
-        let copied = made.and_then(|()| {
-            let piece = maps.pieces.get(&job.at).ok_or_else(lost)?;
-            let device = &self.source.device;
-            let room = round_up(piece.granule.bytes, device.granularity());
-            let desk = device.range_reserve(room)?;
-            let copied = job.runs.iter().zip(&granules).try_for_each(|(&(slot, _), granule)| {
-                let from = self.address(slot * self.slot);
-                let to = desk + (from - piece.address);
-                device.map(to, granule, Access::ReadWrite)?;
-                // SAFETY: both are mapped, of this size, and nobody else uses them now.
-                let copied = unsafe { device.copy(to, from, granule.bytes, None) };
-                let unmapped = device.unmap(to, granule.bytes);
-                copied.and(unmapped)
-            });
-            device.range_release(desk, room);
-            copied
-        });
-        match copied {
-            Ok(()) => Ok(granules),
-            Err(e) => {
-                self.drop_new(granules);
-                Err(e)
-            }
-        }
+        Ok(granules)
     }
 
-    /// Puts the new granules into the place of the old one.
-    fn exchange(&self, maps: &mut Maps, job: &Job, granules: Vec<Granule>) -> Result<u64> {
+    /// Maps the old piece aside and the new granules at its addresses, and copies. On an error the old one is back.
+    fn exchange(&self, old: &Piece, job: &Job, granules: &[Granule]) -> Result<()> {
         let device = &self.source.device;
-        let piece = maps.pieces.get(&job.at).ok_or_else(lost)?;
-        let all = piece.granule.bytes;
-        if let Err(e) = device.unmap(piece.address, all) {
-            self.drop_new(granules);
-            return Err(e);
-        }
-        let places: Vec<_> = job.runs.iter().map(|(slot, _)| self.address(slot * self.slot)).collect();
-        for (n, (address, granule)) in places.iter().zip(&granules).enumerate() {
-            let Err(e) = device.map(*address, granule, Access::ReadWrite) else { continue };
-            for (address, granule) in places.iter().zip(&granules).take(n) {
-                // What cannot be unmapped keeps the old one from coming back, which is told below.
-                let _ = device.unmap(*address, granule.bytes);
-            }
-            let back = device.map(piece.address, &piece.granule, Access::ReadWrite);
-            self.drop_new(granules);
-            return Err(match back {
-                Ok(()) => e,
-                Err(back) => Error::new(
-                    Status::Internal,
-                    format!("{all} bytes at {:#x} cannot be mapped any more: {back}", piece.address),
-                )
-                .advise("the device's driver refuses mappings: close the tenant and open it anew"),
-            });
-        }
-        let kept: u64 = granules.iter().map(|g| g.bytes).sum();
-        if let Some(old) = maps.pieces.remove(&job.at) {
-            self.source.release(Some(&self.account), old.granule);
-        }
-        for ((&(slot, _), address), granule) in job.runs.iter().zip(places).zip(granules) {
-            maps.pieces.insert(slot, Piece::new(address, granule));
-        }
-        Ok(all - kept)
+        let bytes = old.granule.bytes;
+        let aside = device.range_reserve(bytes)?;
+        let moved = device.map(aside, &old.granule, Access::ReadWrite).and_then(|()| {
+            let moved = self.exchange_with(old, aside, job, granules);
+            // What cannot be unmapped stays mapped at addresses that nobody uses.
+            let _ = device.unmap(aside, bytes);
+            moved
+        });
+        device.range_release(aside, bytes);
+        moved
     }
 
-    /// Gives granules back that nobody has seen.
-    fn drop_new(&self, granules: Vec<Granule>) {
+    fn exchange_with(&self, old: &Piece, aside: DevicePtr, job: &Job, granules: &[Granule]) -> Result<()> {
+        let device = &self.source.device;
+        device.unmap(old.address, old.granule.bytes)?;
+        let places = || job.runs.iter().map(|(slot, _)| self.address(slot * self.slot)).zip(granules);
+        let mut mapped = 0;
+        let copied = places()
+            .try_for_each(|(address, granule)| {
+                device.map(address, granule, Access::ReadWrite)?;
+                mapped += 1;
+                Ok(())
+            })
+            .and_then(|()| {
+                places().try_for_each(|(address, granule)| {
+                    let from = aside + (address - old.address);
+                    // SAFETY: both are mapped, of this size, and nobody else uses them now. The call waits.
+                    unsafe { device.copy(address, from, granule.bytes, None) }
+                })
+            });
+        let Err(e) = copied else { return Ok(()) };
+        for (address, granule) in places().take(mapped) {
+            // What cannot be unmapped keeps the old one from coming back, which is told below.
+            let _ = device.unmap(address, granule.bytes);
+        }
+        // Once more, should it be refused: nothing else would bring the content back.
+        let mut back = device.map(old.address, &old.granule, Access::ReadWrite);
+        if back.is_err() {
+            back = device.map(old.address, &old.granule, Access::ReadWrite);
+        }
+        Err(match back {
+            Ok(()) => e,
+            Err(back) => Error::new(
+                Status::Internal,
+                format!(
+                    "{} bytes at {:#x} cannot be mapped any more: {back}",
+                    old.granule.bytes, old.address
+                ),
+            )
+            .advise("the device's driver refuses mappings: close the tenant and open it anew"),
+        })
+    }
+
+    /// Gives back granules that nobody has seen.
+    fn throw_away(&self, granules: Vec<Granule>) {
         for granule in granules {
-            self.source.release(Some(&self.account), granule);
+            self.source.device.granule_release(granule);
         }
     }
 }

@@ -342,14 +342,4 @@ impl Source {
             if e.status() == Status::OutOfMemory { Shortage::Device(e) } else { Shortage::Other(e) }
         })
     }
-
-    /// New memory for what is about to move, mapped nowhere. For a moment the account holds both, old and new: the device
-    /// must have room for it, the account's own bound may be passed by this much.
-    pub fn take_to_move(&self, account: &Account, bytes: u64) -> Result<Granule> {
-        self.ledger.take_as(Some(account), bytes, true)?;
-        let _nobody_divides = self.ledger.dividing.read();
-        let granule = self.device.granule_create(bytes).inspect_err(|_| self.ledger.give(bytes))?;
-        account.force_footprint(bytes);
-        Ok(granule)
-    }
 }

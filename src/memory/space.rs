@@ -52,6 +52,8 @@ pub struct Space {
     pub(super) guard: AtomicU64,
     pub(super) pattern: AtomicBool,
     pub(super) auto: AtomicBool,
+    /// Whether any piece ever had holes.
+    pub(super) holed: AtomicBool,
     /// Whether the process's own thread was asked to look.
     pub(super) asked: AtomicBool,
     /// Held for the length of a compaction. Taken before the door is closed.
@@ -110,6 +112,7 @@ impl Space {
             guard: AtomicU64::new(policy.guard_bytes),
             pattern: AtomicBool::new(policy.guard_pattern),
             auto: AtomicBool::new(policy.auto),
+            holed: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             compacting: Mutex::default(),
             pace: AtomicU64::new(0),
@@ -293,6 +296,10 @@ impl Space {
         let merged = heap.free(id);
         let used = heap.used;
         let due = self.auto.load(Ordering::Relaxed) && self.is_due(heap.freed, used);
+        // Around holes memory falls free in pieces too small to tell: there each slot's worth counts.
+        let slot = u64::from(self.slot);
+        let sum = self.holed.load(Ordering::Relaxed)
+            && heap.freed / slot != heap.freed.saturating_sub(units.into()) / slot;
         drop(heap);
         self.account.refund(units);
         if merged >= self.slot && self.door.away() > 0 {
@@ -301,7 +308,7 @@ impl Space {
         if due {
             self.look_after(false);
         }
-        if merged >= self.slot && self.mapped.load(Ordering::Relaxed) > used + self.cached(used) {
+        if (merged >= self.slot || sum) && self.mapped.load(Ordering::Relaxed) > used + self.cached(used) {
             self.trim_soon();
         }
     }
@@ -510,8 +517,12 @@ impl Idle for Space {
         self.free_spares();
     }
 
-    fn spill(&self, bytes: u64, spare: Option<&[(u64, u64)]>) -> u64 {
-        spare.map_or(0, |spare| self.move_to_host(bytes, spare))
+    fn spill(&self, bytes: u64) -> u64 {
+        self.move_to_host(bytes, &[], false)
+    }
+
+    fn spill_own(&self, bytes: u64, spare: &[(u64, u64)]) -> u64 {
+        self.move_to_host(bytes, spare, true)
     }
 }
 

@@ -98,7 +98,7 @@ impl Space {
             .advise("set a spill policy; memory banks are never moved"));
         }
         let _one = self.source.ledger.spilling.lock();
-        Ok(self.move_to_host(bytes, &[]))
+        Ok(self.move_to_host(bytes, &[], true))
     }
 
     /// What moving memory has cost this tenant.
@@ -121,9 +121,16 @@ impl Space {
     }
 
     /// Moves about `bytes` of what may go and touches nothing of `spare`; how many the device has got back. Waits for work
-    /// of this tenant, and gives up when its door stays open for too long.
-    pub(super) fn move_to_host(&self, bytes: u64, spare: &[(u64, u64)]) -> u64 {
-        let Some(_closed) = self.door().close_within(PATIENCE) else { return 0 };
+    /// of this tenant, and gives up when its door stays open for too long. `own`: for this tenant itself, whose door this
+    /// thread may hold.
+    pub(super) fn move_to_host(&self, bytes: u64, spare: &[(u64, u64)], own: bool) -> u64 {
+        // Most of what is in flight ends before anybody is held up.
+        if self.wait_for_work().is_err() {
+            return 0;
+        }
+        let door = self.door();
+        let closed = if own { door.close_within(PATIENCE) } else { door.close_of_other(PATIENCE) };
+        let Some(_closed) = closed else { return 0 };
         let begun = Instant::now();
         if self.wait_for_work().is_err() {
             return 0;

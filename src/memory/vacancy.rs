@@ -5,6 +5,7 @@ use super::UNIT;
 use super::growth::Maps;
 use super::heap::{Heap, Zone};
 use super::space::Space;
+use std::collections::BTreeMap;
 
 /// Units side by side that have no memory.
 #[derive(Clone, Copy)]
@@ -31,12 +32,15 @@ impl Vacancy {
             .flatten()
     }
 
-    /// The largest allocation that it allows when `most` units can get memory.
-    fn largest(&self, heap: &Heap, zone: Zone, most: u64) -> u64 {
-        let before = u64::from(heap.free_before(self.start, zone));
+    /// The largest allocation that it allows when `most` units can get memory. What is free beside it counts only
+    /// within `bounds`: beyond lies memory that is taken as gone.
+    fn largest(&self, heap: &Heap, zone: Zone, most: u64, bounds: (u64, u64)) -> u64 {
+        let (start, end) = (u64::from(self.start), u64::from(self.start) + self.units);
+        let before = u64::from(heap.free_before(self.start, zone)).min(start - bounds.0.min(start));
+        let after = u64::from(self.after(heap, zone)).min(bounds.1.max(end) - end);
         match most {
             0 => 0,
-            _ if most >= self.units => before + self.units + u64::from(self.after(heap, zone)),
+            _ if most >= self.units => before + self.units + after,
             _ => before + most,
         }
     }
@@ -83,9 +87,14 @@ impl Space {
         let most =
             self.account.headroom().saturating_add(idle_bytes).min(device_room.saturating_add(idle_bytes));
         let most = most / UNIT;
-        let gone: std::collections::BTreeSet<u32> = idle.into_iter().collect();
-        let mut vacancies = self.gaps(maps, |at| !gone.contains(&at));
-        for (&at, piece) in maps.pieces.iter().filter(|(at, p)| p.vacant > 0 && !gone.contains(at)) {
+        let gone: BTreeMap<u32, u32> = idle
+            .into_iter()
+            .map(|at| self.range_of(at, &maps.pieces[&at]))
+            .map(|r| (r.start, r.end))
+            .collect();
+        let stays = |at: u32| !gone.contains_key(&(at * self.slot));
+        let mut vacancies = self.gaps(maps, stays);
+        for (&at, piece) in maps.pieces.iter().filter(|(at, p)| p.vacant > 0 && stays(**at)) {
             let first = at * self.slot;
             let holes = maps.holes.within(first..first + self.units_of(piece.granule.bytes));
             vacancies.extend(holes.map(|(start, n)| Vacancy { start, units: n.into(), unmapped: false }));
@@ -93,8 +102,13 @@ impl Space {
         let grain = u64::from(self.grain());
         let mut largest = u64::from(heap.largest_free());
         for vacancy in vacancies {
+            // Memory of idle pieces is counted in `most`, so not beside a vacancy as well.
+            let lower = gone.range(..vacancy.start).next_back().map_or(0, |(_, end)| u64::from(*end));
+            let upper = gone.range(vacancy.start..).map(|(start, _)| u64::from(*start));
+            let mut upper = upper.skip_while(|at| *at < u64::from(vacancy.start) + vacancy.units);
+            let bounds = (lower, upper.next().unwrap_or(u64::MAX));
             for zone in Zone::ALL {
-                largest = largest.max(vacancy.largest(heap, zone, most / grain * grain));
+                largest = largest.max(vacancy.largest(heap, zone, most / grain * grain, bounds));
             }
         }
         if !self.source.device.path().direct() {

@@ -4,7 +4,7 @@
 //! written beside its place and renamed, so that nobody sees half of one, and begins with a hash of the rest: what is
 //! damaged counts as not there. When there is too much, what was not used for longest goes.
 
-use super::{Image, ImageKind};
+use super::{Image, ImageKind, KernelParameter};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const MOST_KEPT_BYTES: usize = 64 << 20;
 /// What somebody began to write and did not finish is removed after this time.
 const STALE: Duration = Duration::from_secs(3600);
 /// Changes with the layout of the files.
-const MAGIC: &[u8; 8] = b"CWKERN01";
+const MAGIC: &[u8; 8] = b"CWKERN02";
 const ENDING: &str = "image";
 
 /// A folder of compiled images, and the last ones that went through it in memory. Usable from any thread and by any
@@ -55,12 +55,22 @@ impl Cache {
             // A relative path would be another folder wherever the process goes.
             caches.filter(|f| f.is_absolute()).map(|f| f.join("cogniware").join("kernels"))
         });
-        let said = std::env::var("COGNIWARE_CACHE_BYTES").ok();
-        let most = said.as_deref().and_then(|v| v.trim().parse().ok()).unwrap_or(CACHE_BYTES);
+        let said = set("COGNIWARE_CACHE_BYTES").map(|v| v.display().to_string());
+        let most = said.as_deref().map_or(Some(CACHE_BYTES), |v| v.trim().parse().ok());
         let mut last = LAST.lock();
         match &*last {
-            Some(cache) if cache.folder == folder && cache.most == most => cache.clone(),
+            Some(cache) if cache.folder == folder && cache.most == most.unwrap_or(CACHE_BYTES) => {
+                cache.clone()
+            }
             _ => {
+                if let (None, Some(said)) = (most, said) {
+                    crate::log_later!(
+                        Warn,
+                        "program",
+                        "COGNIWARE_CACHE_BYTES: {said:?} is no number of bytes, {CACHE_BYTES} are used"
+                    );
+                }
+                let most = most.unwrap_or(CACHE_BYTES);
                 let cache =
                     Arc::new(Cache { folder, most, kept: Mutex::default(), told: AtomicBool::new(false) });
                 *last = Some(cache.clone());
@@ -237,6 +247,12 @@ fn written(image: &Image) -> Vec<u8> {
         field(expression.as_bytes());
         field(name.as_bytes());
     }
+    field(&(image.parameters.len() as u64).to_le_bytes());
+    for (name, parameters) in &image.parameters {
+        field(name.as_bytes());
+        let codes: Vec<String> = parameters.iter().map(KernelParameter::code).collect();
+        field(codes.join(" ").as_bytes());
+    }
     field(&image.bytes);
     let mut file = MAGIC.to_vec();
     file.extend(Sha256::digest(&body));
@@ -266,8 +282,17 @@ fn read(file: &[u8]) -> Option<Image> {
         let expression = text(field()?)?;
         lowered.insert(expression, text(field()?)?);
     }
+    let count = u64::from_le_bytes(field()?.try_into().ok()?);
+    let mut parameters = BTreeMap::new();
+    for _ in 0..count {
+        let name = text(field()?)?;
+        let codes = text(field()?)?;
+        let all: Option<Vec<_>> = codes.split_whitespace().map(KernelParameter::of_code).collect();
+        parameters.insert(name, all?);
+    }
     let bytes = field()?.to_vec();
-    Some(Image { kind: ImageKind::of(&bytes).ok()?, bytes, lowered, log, architecture, cached: true })
+    let kind = ImageKind::of(&bytes).ok()?;
+    Some(Image { kind, bytes, lowered, parameters, log, architecture, cached: true })
 }
 
 #[cfg(test)]
@@ -276,7 +301,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn image(text: &str) -> Image {
-        let mut image = Image::new(format!(".version 8.0\n// {text}").into_bytes()).unwrap();
+        let mut image = Image::new(
+            format!(".version 8.0\n// {text}\n.entry k(.param .f32 x, .param .b8 y[3]) {{}}").into_bytes(),
+        )
+        .unwrap();
         image.lowered.insert("add<float>".into(), "_Z3addIfEvPT_".into());
         image.log = "a warning".into();
         image.architecture = "sm_90".into();

@@ -1,9 +1,11 @@
 //! What a program is made of: an image, or CUDA C++ source and how it is to be compiled.
 
+use super::ImageKind;
 use crate::device::DeviceInfo;
 use crate::{Error, Result};
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Longer sources and headers are refused.
 const MOST_TEXT: usize = 64 << 20;
@@ -15,6 +17,42 @@ pub enum Source {
     Image(Vec<u8>),
     /// CUDA C++, which NVRTC compiles.
     Cuda(CudaSource),
+}
+
+/// Larger files are not read.
+const MOST_FILE: u64 = 1 << 30;
+
+impl Source {
+    /// What these bytes are: an image when they begin as one, else CUDA C++ that messages call `name`.
+    ///
+    /// Errors: `Format` for an image that is cut short and for what is neither.
+    pub fn of_bytes(name: &str, bytes: Vec<u8>) -> Result<Source> {
+        match ImageKind::of(&bytes) {
+            Ok(_) => Ok(Source::Image(bytes)),
+            Err(e) if matches!(bytes[..], [] | [0x7f, ..] | [0x50, 0xed, ..]) => Err(e),
+            Err(_) => match String::from_utf8(bytes) {
+                Ok(text) if !text.contains('\0') => Ok(Source::Cuda(CudaSource::new(name, text))),
+                _ => Err(Error::format("is neither PTX, a cubin, a fatbin nor the text of CUDA C++")),
+            },
+        }
+    }
+
+    /// A file, told by its content as [`Source::of_bytes`] does. Headers beside a source are found.
+    ///
+    /// Errors: `NotFound`, `Io`; `InvalidArgument` for a folder and for more than 1 GiB; `Format`.
+    pub fn read(path: &Path) -> Result<Source> {
+        let place = format!("argument `path`: {}", path.display());
+        let file = std::fs::File::open(path).map_err(|e| Error::io(&place, e))?;
+        if !file.metadata().map_err(|e| Error::io(&place, e))?.is_file() {
+            return Err(Error::argument("path", format!("{} is no regular file", path.display())));
+        }
+        let mut bytes = Vec::new();
+        file.take(MOST_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io(&place, e))?;
+        if bytes.len() as u64 > MOST_FILE {
+            return Err(Error::argument("path", format!("{} is larger than any program", path.display())));
+        }
+        Source::of_bytes(&path.to_string_lossy(), bytes).map_err(|e| e.within(place))
+    }
 }
 
 /// CUDA C++ source with what its compilation depends on.
@@ -230,6 +268,7 @@ impl fmt::Display for Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Status;
 
     #[test]
     fn architectures_are_read_and_fitted() {
@@ -260,6 +299,25 @@ mod tests {
             assert!(e.message().contains("`options`") && e.message().contains(wrong), "{e}");
         }
         assert!(source.option("-arch=sm_90").architecture().is_err());
+    }
+
+    #[test]
+    fn files_are_told_apart_by_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Source::read(&path)
+        };
+        assert_eq!(read(b".version 8.0\n").unwrap(), Source::Image(b".version 8.0\n".to_vec()));
+        let Source::Cuda(source) = read(b"__global__ void k() {}").unwrap() else { panic!("no source") };
+        assert_eq!(source.name, path.to_str().unwrap());
+        for wrong in [&b""[..], b"\x7fELF", b"\x50\xed\x55\xba", b"\xff\xfe", b"a\0b"] {
+            let e = read(wrong).unwrap_err();
+            assert!(e.status() == Status::Format && e.message().contains("`path`"), "{e}");
+        }
+        assert_eq!(Source::read(folder.path()).unwrap_err().status(), Status::InvalidArgument);
+        assert_eq!(Source::read(&folder.path().join("none")).unwrap_err().status(), Status::NotFound);
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! Host functions: what the CPU device runs in place of kernels.
 
-use super::{Launch, names};
+use super::Launch;
 use crate::device::Stream;
 use crate::device::cpu::{CpuNode, CpuStream};
 use crate::memory::Space;
 use crate::ops::tensor::Argument;
+use crate::telemetry::profiler::{self, Kind, Span};
 use crate::{Error, Result, Status};
 use parking_lot::Mutex;
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+mod table;
+
+pub use table::HostFunctions;
 
 /// Bytes of dynamic shared memory that a block may have: what the largest block of a GPU has, and a bit more.
 const MOST_SHARED: u32 = 256 << 10;
@@ -246,9 +250,16 @@ impl HostFunction {
         self.check(launch, arguments, None)?;
         let Some(stream) = stream.as_any().downcast_ref::<CpuStream>() else { return Err(self.not_here()) };
         let (flight, launch, arguments) = (Flight::new(self), *launch, arguments.to_vec());
-        let node = stream.node().clone();
+        let (node, track) = (stream.node().clone(), stream.track().cloned());
         stream.submit(move || {
-            let outcome = flight.0.execute(&node, &launch, &arguments, run.stop.as_deref());
+            let execute = || flight.0.execute(&node, &launch, &arguments, run.stop.as_deref());
+            let outcome = match profiler::on() {
+                false => execute(),
+                true => {
+                    let span = Span::begin(Kind::Kernel, flight.0.name.clone(), track.as_ref());
+                    span.end_if(execute())
+                }
+            };
             // It is over when somebody hears of it.
             drop(flight);
             match run.ended {
@@ -350,83 +361,6 @@ fn said(panic: Box<dyn Any + Send>) -> String {
     };
     std::mem::forget(panic);
     text
-}
-
-/// Host functions by name. Usable from any thread.
-#[derive(Default)]
-pub struct HostFunctions(Mutex<BTreeMap<String, Arc<HostFunction>>>);
-
-impl HostFunctions {
-    /// Registers a function.
-    ///
-    /// Errors: `InvalidArgument` for an empty name; `AlreadyExists`.
-    pub fn register(
-        &self,
-        name: &str,
-        parameters: Vec<ParameterKind>,
-        calls: Calls,
-        body: Arc<HostBody>,
-    ) -> Result<Arc<HostFunction>> {
-        if name.trim().is_empty() || name.contains('\0') {
-            return Err(Error::argument("name", "is empty or holds a zero byte"));
-        }
-        let mut all = self.0.lock();
-        if all.contains_key(name) {
-            return Err(Error::new(
-                Status::AlreadyExists,
-                format!("a host function {name:?} is registered already"),
-            )
-            .advise("unregister it first"));
-        }
-        let function = Arc::new(HostFunction {
-            name: name.to_owned(),
-            parameters,
-            calls,
-            body,
-            flying: AtomicUsize::new(0),
-        });
-        all.insert(name.to_owned(), function.clone());
-        Ok(function)
-    }
-
-    /// Takes a function out. What somebody still holds of it (from [`HostFunctions::get`]) is dropped when they let go.
-    ///
-    /// Errors: `NotFound`; `Busy` while it is queued or runs: it stays then.
-    pub fn unregister(&self, name: &str) -> Result<()> {
-        let mut all = self.0.lock();
-        let function = all.get(name).ok_or_else(|| unknown(name, &all))?;
-        match function.in_flight() {
-            0 => {
-                let gone = all.remove(name);
-                drop(all);
-                // The application's own destructor runs with no lock held.
-                drop(gone);
-                Ok(())
-            }
-            n => {
-                Err(Error::new(Status::Busy, format!("host function {name:?} has {n} executions in flight"))
-                    .advise("synchronize the streams that run it, or cancel them, and try again"))
-            }
-        }
-    }
-
-    /// The function of this name.
-    ///
-    /// Errors: `NotFound`, with near names.
-    pub fn get(&self, name: &str) -> Result<Arc<HostFunction>> {
-        let all = self.0.lock();
-        all.get(name).cloned().ok_or_else(|| unknown(name, &all))
-    }
-
-    /// The names of all, sorted.
-    pub fn names(&self) -> Vec<String> {
-        self.0.lock().keys().cloned().collect()
-    }
-}
-
-fn unknown(name: &str, all: &BTreeMap<String, Arc<HostFunction>>) -> Error {
-    Error::not_found(format!("there is no host function {name:?}"))
-        .advise(names::advice(name, all.keys().map(String::as_str)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Images: code that a GPU's driver loads.
 
 use super::elf::{self, Elf};
+use super::parameters::{KernelParameter, read_ptx};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -86,6 +87,8 @@ pub struct Image {
     pub bytes: Vec<u8>,
     /// The names that name expressions have in it: `add<float>` is `_Z3addIfEvPT_`.
     pub lowered: BTreeMap<String, String>,
+    /// What its kernels take, by their names in it, as far as PTX tells; empty for machine code that was given.
+    pub parameters: BTreeMap<String, Vec<KernelParameter>>,
     /// What the compiler said, warnings for the most part; empty for images that were given.
     pub log: String,
     /// The architecture that it was compiled for, such as `sm_90`; empty for images that were given.
@@ -99,8 +102,14 @@ impl Image {
     ///
     /// Errors: as [`ImageKind::of`].
     pub fn new(bytes: Vec<u8>) -> Result<Image> {
+        let kind = ImageKind::of(&bytes)?;
+        let parameters = match kind {
+            ImageKind::Ptx => read_ptx(&String::from_utf8_lossy(&bytes)),
+            _ => BTreeMap::new(),
+        };
         Ok(Image {
-            kind: ImageKind::of(&bytes)?,
+            kind,
+            parameters,
             bytes,
             lowered: BTreeMap::new(),
             log: String::new(),

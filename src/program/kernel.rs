@@ -1,7 +1,7 @@
 //! A kernel of a program: what its image says of it, the checks before a launch, and the launch.
 
-use super::Launch;
 use super::backend::Entry;
+use super::{KernelParameter, Launch};
 use crate::device::{Device, Stream};
 use crate::memory::Space;
 use crate::ops::tensor::Argument;
@@ -41,7 +41,7 @@ pub struct Kernel {
     name: String,
     entry: Entry,
     attributes: KernelAttributes,
-    parameters: Option<Vec<usize>>,
+    parameters: Option<Vec<KernelParameter>>,
     most_blocks: [u32; 3],
     most_threads: [u32; 3],
     most_shared: u32,
@@ -52,12 +52,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub(super) fn new(name: &str, entry: Entry, device: &dyn Device) -> Result<Kernel> {
+    /// `known` is what the image says of the parameters, beside the sizes that the driver tells.
+    pub(super) fn new(
+        name: &str,
+        entry: Entry,
+        known: Option<&[KernelParameter]>,
+        device: &dyn Device,
+    ) -> Result<Kernel> {
         let info = device.info()?;
         let attributes = entry.attributes()?;
         Ok(Kernel {
             name: name.to_owned(),
-            parameters: entry.parameters()?,
+            parameters: joined(entry.parameters()?, known),
             most_blocks: info.max_grid_dim,
             most_threads: info.max_block_dim,
             most_shared: info.shared_memory_per_block_optin.saturating_sub(attributes.shared_bytes),
@@ -79,8 +85,8 @@ impl Kernel {
         &self.attributes
     }
 
-    /// The size in bytes of each parameter, in order; `None` where the driver is older than CUDA 12.4 and does not tell.
-    pub fn parameters(&self) -> Option<&[usize]> {
+    /// Its parameters in order; `None` for machine code on a driver that is older than CUDA 12.4 and does not tell.
+    pub fn parameters(&self) -> Option<&[KernelParameter]> {
         self.parameters.as_deref()
     }
 
@@ -91,7 +97,7 @@ impl Kernel {
     }
 
     /// Checks a launch before anything is queued: the shape against the limits of the device and the kernel, arguments
-    /// against the parameters by number and size, and, with a `space`, that every pointer lies in memory that it holds.
+    /// against the parameters by number, size and, as far as the image tells, kind, and, with a `space`, that every pointer lies in memory that it holds.
     /// A pointer of 0 is refused; where a kernel takes null on purpose, give it as [`Argument::U64`].
     ///
     /// Errors: `InvalidArgument` naming `grid`, `block`, `shared_bytes`, `cooperative` or `arguments` with the index, what
@@ -152,7 +158,7 @@ impl Kernel {
     }
 
     fn check_sizes(&self, given: &[Argument]) -> Result<()> {
-        let Some(sizes) = &self.parameters else {
+        let Some(parameters) = &self.parameters else {
             let bytes: usize = given.iter().map(Argument::size).sum();
             if given.len() > MOST_PARAMETERS || bytes > MOST_PARAMETER_BYTES {
                 return Err(Error::argument(
@@ -162,13 +168,14 @@ impl Kernel {
             }
             return Ok(());
         };
-        if given.len() != sizes.len() {
+        if given.len() != parameters.len() {
             return Err(Error::argument(
                 "arguments",
-                format!("{} are given, {:?} has {} parameters", given.len(), self.name, sizes.len()),
+                format!("{} are given, {:?} has {} parameters", given.len(), self.name, parameters.len()),
             ));
         }
-        for (i, (argument, &size)) in given.iter().zip(sizes).enumerate() {
+        for (i, (argument, parameter)) in given.iter().zip(parameters).enumerate() {
+            let size = parameter.bytes;
             if argument.size() != size {
                 return Err(Error::argument(
                     "arguments",
@@ -177,6 +184,17 @@ impl Kernel {
                         argument.size(),
                         argument.kind(),
                         self.name
+                    ),
+                ));
+            }
+            if !parameter.fits(argument) {
+                return Err(Error::argument(
+                    "arguments",
+                    format!(
+                        "argument {i} is {}, {:?} takes {} there",
+                        argument.kind(),
+                        self.name,
+                        parameter.takes()
                     ),
                 ));
             }
@@ -261,6 +279,14 @@ impl Kernel {
         // SAFETY: there is a pointer for every parameter, to as many bytes as any has; the rest is the caller's duty.
         unsafe { self.entry.launch(stream, launch, &mut all) }
     }
+}
+
+/// Sizes from the driver with what the image knows beside them; one alone where the other does not tell.
+fn joined(sizes: Option<Vec<usize>>, known: Option<&[KernelParameter]>) -> Option<Vec<KernelParameter>> {
+    let known = known.map(<[KernelParameter]>::to_vec);
+    let Some(sizes) = sizes else { return known };
+    let same = |k: &Vec<KernelParameter>| k.iter().map(|p| p.bytes).eq(sizes.iter().copied());
+    Some(known.filter(same).unwrap_or_else(|| sizes.iter().map(|&n| KernelParameter::sized(n)).collect()))
 }
 
 /// Errors: a pointer that `space` does not hold, naming the argument's index.

@@ -96,11 +96,15 @@ impl Program {
             return Ok(kernel.clone());
         }
         let symbol = self.image.lowered.get(name).map_or(name, String::as_str);
-        let entry = match self.loaded.entry(symbol) {
-            Err(e) if e.status() == Status::NotFound => self.loaded.entry(&self.mangled(name)?)?,
-            other => other?,
+        let (entry, symbol) = match self.loaded.entry(symbol) {
+            Err(e) if e.status() == Status::NotFound => {
+                let symbol = self.mangled(name)?;
+                (self.loaded.entry(&symbol)?, symbol)
+            }
+            other => (other?, symbol.to_owned()),
         };
-        let kernel = Arc::new(Kernel::new(name, entry, self.device.as_ref())?);
+        let known = self.image.parameters.get(&symbol).map(Vec::as_slice);
+        let kernel = Arc::new(Kernel::new(name, entry, known, self.device.as_ref())?);
         // Two threads may have made one each: all are given the first.
         Ok(self.kernels.lock().entry(name.to_owned()).or_insert(kernel).clone())
     }

@@ -29,6 +29,7 @@ mod nvrtc;
 #[cfg(not(feature = "cuda"))]
 #[path = "absent/nvrtc.rs"]
 mod nvrtc;
+mod parameters;
 
 pub use cache::{CACHE_BYTES, Cache};
 pub use cuda_source::{Architecture, CudaSource, Source};
@@ -39,6 +40,7 @@ pub use launch::Launch;
 pub use library::{Callable, Library};
 pub use loading::Program;
 pub use nvrtc::{Compiler, compile};
+pub use parameters::{Class, KernelParameter, read_ptx};
 
 #[cfg(test)]
 pub(crate) use elf::made;

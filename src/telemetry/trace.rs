@@ -1,48 +1,30 @@
 //! A trace in the format of Chrome's tracing, which Perfetto (ui.perfetto.dev) opens: one process a tenant, one thread a
 //! stream or host thread.
 
+use super::file;
 use super::profiler::store::{Event, Snapshot, snapshot};
 use super::profiler::{self, Kind};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Writes the last events (at most [`profiler::TRACE_EVENTS`]) to a file, replacing it at once when all is written; how many
 /// events it holds. Recording goes on meanwhile.
 ///
 /// Errors: what the file system says, with the path; then the file is as it was.
 pub fn export(path: &Path) -> Result<u64> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     if path.as_os_str().is_empty() {
         return Err(Error::argument("path", "is empty"));
     }
     profiler::collect();
     let snapshot = snapshot();
-    let name = path.file_name().ok_or_else(|| Error::argument("path", "names no file"))?;
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Relaxed)));
-    let temporary = path.with_file_name(temporary);
-    let failed =
-        |e: io::Error| Error::io(format_args!("argument `path`: writing the trace {}", path.display()), e);
-    let write = || -> io::Result<()> {
-        let mut to = BufWriter::with_capacity(1 << 16, File::create(&temporary)?);
-        write(&snapshot, &mut to)?;
-        to.into_inner()?.sync_data()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
-        // It may never have been made; the error that matters is the first one.
-        let _ = std::fs::remove_file(&temporary);
-        failed(e)
-    })?;
+    file::replace(path, "the trace", true, |to| write(&snapshot, to))?;
     Ok(snapshot.events.len() as u64)
 }
 
 /// Writes a snapshot as JSON, event by event.
-fn write(snapshot: &Snapshot, to: &mut impl Write) -> io::Result<()> {
+fn write(snapshot: &Snapshot, to: &mut dyn Write) -> io::Result<()> {
     let text = |id: u32| snapshot.names.get(id as usize).map_or("", |name| name.as_ref());
     // Numbers of processes: the tenants in the order of their names, work of nobody first.
     let tenants: BTreeSet<&str> = snapshot.events.iter().map(|e| text(e.tenant)).collect();
@@ -102,7 +84,7 @@ fn write(snapshot: &Snapshot, to: &mut impl Write) -> io::Result<()> {
     to.flush()
 }
 
-fn arguments(event: &Event, to: &mut impl Write) -> io::Result<()> {
+fn arguments(event: &Event, to: &mut dyn Write) -> io::Result<()> {
     let mut comma = "";
     if event.bytes > 0 {
         write!(to, "\"bytes\":{}", event.bytes)?;

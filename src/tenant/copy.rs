@@ -14,14 +14,9 @@ impl Tenant {
     /// # Safety
     /// Host ranges must be valid for `bytes` until the copy has run.
     pub unsafe fn copy(&self, dst: u64, src: u64, bytes: u64, stream: Option<&dyn Stream>) -> Result<()> {
-        self.check_range("dst", dst, bytes)?;
-        self.check_range("src", src, bytes)?;
+        self.check_copy(dst, src, bytes)?;
         if bytes == 0 || dst == src {
             return Ok(());
-        }
-        let overlap = dst < src + bytes && src < dst + bytes;
-        if overlap {
-            return Err(Error::argument("dst", "the ranges overlap without being the same"));
         }
         let _scope = profiler::on().then(|| self.subject().enter());
         let _door = self.space.enter_for(&[(dst, bytes), (src, bytes)])?;
@@ -36,6 +31,16 @@ impl Tenant {
         let _door = self.space.enter_for(&[(dst, bytes)])?;
         // SAFETY: the range lies inside one live allocation of this tenant.
         unsafe { self.device.fill(dst, value, bytes, stream) }
+    }
+
+    /// Checks both ends of a copy, and that they do not overlap.
+    pub fn check_copy(&self, dst: u64, src: u64, bytes: u64) -> Result<()> {
+        self.check_range("dst", dst, bytes)?;
+        self.check_range("src", src, bytes)?;
+        if dst != src && dst < src + bytes && src < dst + bytes {
+            return Err(Error::argument("dst", "the ranges overlap without being the same"));
+        }
+        Ok(())
     }
 
     /// Checks one end of a copy.

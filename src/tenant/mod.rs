@@ -5,13 +5,16 @@ mod cache;
 mod copy;
 mod direct;
 pub mod keys;
+mod math;
 mod optimize;
 mod queues;
 mod registry;
 mod slice;
 
 pub use optimize::{REQUIREMENT_KEYS, Requirements};
-pub use registry::{Wishes, close, close_this, find, find_or_open, list, open, open_default};
+pub use registry::{
+    Wishes, close, close_this, find, find_or_open, list, open, open_default, open_with_pages,
+};
 
 use crate::compute::{
     Gate, Layout, NodeInfo, NodeKind, Nodes, Priority, Queue, Share, Stack, Task, TaskBody, TaskSpec, Tasks,
@@ -74,6 +77,8 @@ pub struct Tenant {
     /// Streams made so far.
     numbered: AtomicU64,
     policy: Arc<MathPolicy>,
+    /// Set for this tenant alone.
+    own_math: Mutex<Option<Math>>,
     cache: Mutex<cache::Cache>,
     direct: direct::Direct,
     slice: Mutex<Option<slice::Slice>>,
@@ -134,14 +139,15 @@ fn fits(device: &Arc<dyn Device>, processors: u32) -> Result<()> {
 }
 
 impl Tenant {
-    fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Tenant> {
+    fn new(id: &str, device: &Arc<dyn Device>, config: &TenantConfig, page_size: u64) -> Result<Tenant> {
         check_id(id)?;
         fits(device, config.processors)?;
         // A tool that is attached to the process hears of everything from the first tenant on.
         nvtx::attach();
         let share = Share::new(id, config.weight, config.priority)?;
         let account = Ledger::of(device).open(id, config.memory_limit, config.memory_floor)?;
-        let space = Space::new(device.clone(), account.clone())?;
+        account.set_rank(config.priority);
+        let space = Space::with_pages(device.clone(), account.clone(), page_size)?;
         space.set_subject(share.subject());
         let made = Arc::<Made>::default();
         let running = made.clone();
@@ -164,6 +170,7 @@ impl Tenant {
             made,
             numbered: AtomicU64::new(0),
             policy: MathPolicy::of(device),
+            own_math: Mutex::default(),
             cache: Mutex::default(),
             direct: direct::Direct::default(),
             slice: Mutex::default(),
@@ -382,16 +389,6 @@ impl Tenant {
         }
     }
 
-    /// By which rules its products are computed: without matrix circuits when all its processors were given to it as
-    /// [`NodeKind::CudaCore`], else by the device's [`MathPolicy`].
-    pub fn math(&self) -> Math {
-        let held = self.held(&self.compute.lock());
-        let mut processors = held.iter().filter(|n| n.kind.is_processors()).peekable();
-        let some = processors.peek().is_some();
-        let plain = some && processors.all(|n| n.kind == NodeKind::CudaCore && !n.virtual_node);
-        if plain { Math::Plain } else { self.policy.math() }
-    }
-
     /// Makes a node of `processors` cores or SMs for it, in addition to those that it was given; its id.
     pub fn make_node(&self, processors: u32) -> Result<u32> {
         let mut compute = self.compute.lock();
@@ -445,7 +442,8 @@ impl Tenant {
         self.stream_on(&self.node()?, priority)
     }
 
-    fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
+    /// A new stream on this node, which must be one of its device.
+    pub(crate) fn stream_on(&self, node: &Arc<dyn Node>, priority: i32) -> Result<Arc<dyn Stream>> {
         let stream = node.stream_create(priority)?;
         stream.set_track(Track::new(
             self.subject(),
@@ -584,6 +582,8 @@ impl Tenant {
     pub fn set_priority(&self, priority: u8) -> Result<()> {
         let before = self.stream_priority();
         self.share.set_priority(priority)?;
+        // Whose memory is spared when room is made goes by the priority too.
+        self.account.set_rank(priority);
         self.move_streams(before);
         Ok(())
     }

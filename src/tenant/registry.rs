@@ -14,13 +14,23 @@ static TENANTS: Lazy<Mutex<BTreeMap<String, Arc<Tenant>>>> = Lazy::new(Mutex::de
 
 /// Opens a tenant. An id that is open already is refused; so is one whose tenant is being closed ([`Status::Busy`]).
 pub fn open(id: &str, device: &Arc<dyn Device>, config: &TenantConfig) -> Result<Arc<Tenant>> {
+    open_with_pages(id, device, config, 0)
+}
+
+/// The same with pages of at least `page_size` bytes; see [`crate::memory::Space::with_pages`].
+pub fn open_with_pages(
+    id: &str,
+    device: &Arc<dyn Device>,
+    config: &TenantConfig,
+    page_size: u64,
+) -> Result<Arc<Tenant>> {
     device::on_recovery(lose_all);
     let mut tenants = TENANTS.lock();
     if let Some(there) = tenants.get(id) {
         still_open(there)?;
         return Err(Error::new(Status::AlreadyExists, format!("tenant {id:?} exists")));
     }
-    let tenant = Arc::new(Tenant::new(id, device, config)?);
+    let tenant = Arc::new(Tenant::new(id, device, config, page_size)?);
     tenants.insert(id.to_owned(), tenant.clone());
     Ok(tenant)
 }
@@ -42,7 +52,7 @@ fn open_implicit(id: &str, wishes: impl FnOnce() -> Result<Wishes>) -> Result<Ar
         return Ok(tenant.clone());
     }
     let (device, config) = wishes()?;
-    let tenant = Arc::new(Tenant::new(id, &device, &config)?);
+    let tenant = Arc::new(Tenant::new(id, &device, &config, 0)?);
     tenant.implicit.store(true, SeqCst);
     tenants.insert(id.to_owned(), tenant.clone());
     Ok(tenant)

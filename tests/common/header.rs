@@ -14,7 +14,8 @@ pub fn sources() -> Vec<PathBuf> {
         .map(|entry| entry.expect("an entry of src/ffi").path())
         .filter(|path| path.extension().is_some_and(|e| e == "rs"))
         .collect();
-    files.sort_by_key(|path| (!path.ends_with("types.rs"), path.clone()));
+    let types = |path: &PathBuf| path.ends_with("types.rs") || path.ends_with("virtual_types.rs");
+    files.sort_by_key(|path| (!types(path), path.clone()));
     files
 }
 

@@ -1352,11 +1352,25 @@ Result cuModuleLoadData(Module **m, const void *image) {
     CURRENT;
     if (memcmp(image, "\x7f" "ELF", 4) && memcmp(image, "\x50\xed\x55\xba", 4) && !strstr(image, ".version"))
         return BAD_IMAGE;
+    if (*(const char *)image == '.' && strstr(image, "syntax_error")) return 218;
     LOCKED({
         *m = make(K_MODULE, sizeof(Module));
         (*m)->context = current;
         if (*(const char *)image != 0x7f && *(const char *)image != 0x50) read_entries(*m, image);
     });
+}
+
+/* Refuses PTX as the assembler does: with a log. */
+Result cuModuleLoadDataEx(Module **m, const void *image, u32 n, u32 *options, void **values) {
+    ENTER;
+    CURRENT;
+    char *log = NULL;
+    for (u32 i = 0; i < n; i++)
+        if (options[i] == 5) log = values[i];
+    for (u32 i = 0; i < n; i++)
+        if (options[i] == 6 && log && strstr(image, "syntax_error"))
+            snprintf(log, (size_t)values[i], "ptxas application ptx input, line 2; fatal : near 'syntax_error'");
+    return cuModuleLoadData(m, image);
 }
 
 Result cuModuleGetFunctionCount(u32 *n, Module *m) {

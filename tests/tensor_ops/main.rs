@@ -2,5 +2,9 @@
 //! all devices that can be opened; `COGNIWARE_DEVICE=cuda` or `cpu` picks one.
 
 mod convolution;
+mod each;
+mod fixtures;
 mod product;
 mod rig;
+mod rows;
+mod shape;

@@ -79,11 +79,25 @@ pub struct Permit {
     since: Instant,
     /// Charged before its end.
     ran: Duration,
+    /// When one piece of work asked for it.
+    asked: Option<Instant>,
 }
 
 impl Permit {
     pub(super) fn new(gate: &Arc<Gate>, me: Waiting, since: Instant) -> Permit {
-        Permit { gate: gate.clone(), me: Some(me), since, ran: Duration::ZERO }
+        Permit { gate: gate.clone(), me: Some(me), since, ran: Duration::ZERO, asked: None }
+    }
+
+    /// For one piece of work, whose latency counts from `asked`.
+    pub(super) fn for_one(mut self, asked: Instant) -> Permit {
+        self.asked = Some(asked);
+        self
+    }
+
+    fn note_latency(&self, me: &Waiting) {
+        if let Some(asked) = self.asked {
+            me.share.latency().add(asked.elapsed());
+        }
     }
 
     /// Charges `device` time and leaves.
@@ -95,6 +109,7 @@ impl Permit {
     /// share as `device` over `weight`. The figure of device time used stays what was measured.
     pub fn finish_as(mut self, device: Duration, weight: f64) {
         if let Some(me) = self.me.take() {
+            self.note_latency(&me);
             self.gate.leave(me, device, weight);
         }
     }
@@ -119,6 +134,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(me) = self.me.take() {
+            self.note_latency(&me);
             self.gate.leave(me, self.since.elapsed().saturating_sub(self.ran), 1.0);
         }
     }

@@ -6,6 +6,7 @@ mod state;
 pub(super) use lease::Signal;
 pub use lease::{Permit, SLICE, Verdict};
 
+use super::load::{Load, Tally};
 use super::share::Share;
 use crate::device::{Device, PerDevice};
 use crate::{Error, Result, Status};
@@ -35,6 +36,7 @@ pub struct Gate {
     processors: Vec<u32>,
     state: Mutex<State>,
     changed: Condvar,
+    tally: Tally,
 }
 
 static GATES: PerDevice<Gate> = PerDevice::new();
@@ -51,11 +53,13 @@ impl Gate {
     }
 
     fn before(processors: Vec<u32>) -> Gate {
+        let tally = Tally::new(processors.len(), Instant::now());
         Gate {
             grace_ns: AtomicU64::new(GRACE.as_nanos() as u64),
             state: Mutex::new(State::new(processors.len())),
             processors,
             changed: Condvar::new(),
+            tally,
         }
     }
 
@@ -143,7 +147,12 @@ impl Gate {
                 state.admit(&me);
                 place.waits = None;
                 share.admitted(begun.elapsed());
-                return Ok(Permit::new(self, me, Instant::now()));
+                let permit = Permit::new(self, me, Instant::now());
+                if signal.is_some() {
+                    return Ok(permit);
+                }
+                share.note_queued(begun.elapsed());
+                return Ok(permit.for_one(begun));
             }
             state.alert(&me, Instant::now());
             if MutexGuard::unlocked(&mut state, cancelled) {
@@ -166,6 +175,11 @@ impl Gate {
         }
     }
 
+    /// What all tenants together have had of the device.
+    pub fn load(&self) -> Load {
+        self.tally.read(Instant::now())
+    }
+
     /// When a unit was last given to anybody, if ever.
     pub fn last_used(&self, units: &[u32]) -> Option<SystemTime> {
         let state = self.state.lock();
@@ -174,7 +188,9 @@ impl Gate {
 
     fn charge(&self, me: &Waiting, time: Duration, weight: f64) {
         let processors = me.units.iter().map(|&u| self.processors[u as usize]).sum();
-        me.share.charge(time, weight, processors, Instant::now());
+        let now = Instant::now();
+        me.share.charge(time, weight, processors, now);
+        self.tally.add(time, &me.units, processors, self.processors.iter().sum(), now);
     }
 
     fn leave(&self, me: Waiting, time: Duration, weight: f64) {

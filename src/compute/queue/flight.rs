@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 /// Device time that may be outstanding: what a tenant that comes waits for at most, but for single pieces that are longer.
 pub(super) const BOUND: Duration = SLICE;
 /// Most launches of a segment.
-const LONGEST: u32 = 256;
-/// What a launch is taken for before any was measured.
-const UNKNOWN: f64 = 250e3;
+const LONGEST: u32 = 64;
+/// Most launches that are not known to have ended, however short those before were: the next ones may be long.
+const MOST: u32 = 192;
+/// What a launch is taken for before any was measured, in nanoseconds.
+const UNKNOWN: f64 = 1e6;
 /// Launches that are further apart on the host do not follow each other: the stream may have been idle between them.
 const GAP: Duration = Duration::from_micros(20);
 
@@ -31,6 +33,22 @@ struct Segment {
     of: u64,
     /// The end was marked late, when the stream had nothing to do any more.
     late: bool,
+    /// When its begin was marked, if the stream had nothing to do then: the device's time by the host's clock.
+    begun: Option<Instant>,
+    /// When the execution that ends with its last launch was submitted.
+    asked: Option<Instant>,
+}
+
+/// Since when an execution's latency counts.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Asked {
+    /// It was submitted when it was launched.
+    #[default]
+    Now,
+    /// It was submitted earlier.
+    At(Instant),
+    /// It does not end with this launch.
+    Never,
 }
 
 /// A segment that has ended.
@@ -41,6 +59,9 @@ pub(super) struct Ended {
     pub last: u64,
     /// The execution of its last launch: the next one after `last` where more pieces of that follow.
     pub of: u64,
+    /// Its launches, and the time from the submission of the last of them to its end.
+    pub launches: u32,
+    pub latency: Option<Duration>,
     pub failure: Option<Error>,
 }
 
@@ -57,6 +78,12 @@ pub(super) struct Flight {
     mean_ns: Option<f64>,
     /// Launches of the next segment.
     step: u32,
+    begun: Option<Instant>,
+    asked: Option<Instant>,
+    /// Of the next launch.
+    pub next_asked: Asked,
+    /// When what ended last ended on the device, by the host's clock.
+    ended_at: Option<Instant>,
 }
 
 impl Flight {
@@ -90,7 +117,7 @@ impl Flight {
         } else {
             1
         };
-        whole.max(least).saturating_sub(there)
+        whole.max(least).min(MOST).saturating_sub(there)
     }
 
     /// Launches until the segment is closed.
@@ -118,6 +145,7 @@ impl Flight {
             Some(last) if runs => last.end.clone(),
             _ => stream.record()?,
         });
+        self.begun = (!runs).then_some(now);
         Ok(())
     }
 
@@ -127,6 +155,11 @@ impl Flight {
         self.last = last;
         self.of = of;
         self.launched_at = Some(now);
+        self.asked = match std::mem::take(&mut self.next_asked) {
+            Asked::Now => Some(now),
+            Asked::At(at) => Some(at),
+            Asked::Never => None,
+        };
         if self.filled >= self.step.max(1) {
             self.close(stream)?;
             let quarter = (BOUND.as_nanos() as f64 / 4.0 / self.mean().max(1.0)) as u32;
@@ -143,7 +176,17 @@ impl Flight {
         let late = self.launched_at.is_some_and(|at| at.elapsed() >= GAP) && stream.is_idle()?;
         let end = stream.record()?;
         self.closed += launches;
-        self.segments.push_back(Segment { begin, end, launches, last: self.last, of: self.of, late });
+        let (begun, asked) = (self.begun.take(), self.asked.take());
+        self.segments.push_back(Segment {
+            begin,
+            end,
+            launches,
+            last: self.last,
+            of: self.of,
+            late,
+            begun,
+            asked,
+        });
         Ok(())
     }
 
@@ -201,6 +244,30 @@ impl Flight {
             Err(e) if failure.is_none() => failure = Some(e),
             Err(_) => {}
         }
-        Some(Ended { end: segment.end, time, last: segment.last, of: segment.of, failure })
+        let latency = self.latency(&segment, time);
+        Some(Ended {
+            end: segment.end,
+            time,
+            last: segment.last,
+            of: segment.of,
+            launches: segment.launches,
+            latency,
+            failure,
+        })
+    }
+
+    /// From the submission of a segment's last launch to its end on the device, which is so much later than the end of the
+    /// segment before, or than its own begin where the stream was idle. That it is seen later does not count.
+    fn latency(&mut self, segment: &Segment, time: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        // Of what was marked late the measured time is the nearer one.
+        let whole = segment.end.since(&*segment.begin).ok().filter(|_| !segment.late).unwrap_or(time);
+        let end = segment
+            .begun
+            .or(self.ended_at)
+            .and_then(|begin| begin.checked_add(whole))
+            .map_or(now, |end| end.min(now));
+        self.ended_at = Some(end);
+        Some(end.saturating_duration_since(segment.asked?))
     }
 }

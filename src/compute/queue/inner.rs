@@ -1,12 +1,12 @@
 //! What a queue knows, and how its work gets to the device.
 
 use super::flag::{CancelFlag, Flags};
-use super::flight::{BOUND, Flight};
+use super::flight::{Asked, BOUND, Flight};
 use super::lane::{self, Lane};
-use super::work::{Body, Execution, ExecutionState, QueueFigures, Work};
+use super::work::{Body, ExecutionState, QueueFigures, Work};
 use super::{HISTORY, MOST_PENDING, unknown};
 use crate::compute::share::Share;
-use crate::device::{Device, Node, Stream};
+use crate::device::{Device, DevicePtr, Node, Stream};
 use crate::memory::Space;
 use crate::{Error, Result, Status};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -34,9 +34,9 @@ pub(super) struct Inner {
     pub share: Arc<Share>,
     pub space: Arc<Space>,
     pub flags: Flags,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Something was put on the device, ended or was withdrawn.
-    progress: Condvar,
+    pub(super) progress: Condvar,
 }
 
 pub(super) struct State {
@@ -47,30 +47,31 @@ pub(super) struct State {
     pub pending: VecDeque<Pending>,
     pub flight: Flight,
     /// Launches that may follow without looking at anything.
-    left: u32,
+    pub(super) left: u32,
     /// The number given last, the last one that was put on the device, and the last one that is known to have ended.
     pub next: u64,
     pub launched: u64,
-    done: u64,
+    pub(super) done: u64,
     /// Work on the device that has a deadline or can be stopped.
     pub watched: BTreeMap<u64, Watched>,
     /// What ended otherwise than well.
-    past: BTreeMap<u64, (ExecutionState, Error)>,
+    pub(super) past: BTreeMap<u64, (ExecutionState, Error)>,
     /// The earliest deadline of what is pending or watched, or one before it.
     deadline: Option<Instant>,
     pub ended: Option<Error>,
     /// The handle is gone.
     pub closed: bool,
-    error: Option<Error>,
-    figures: QueueFigures,
+    pub(super) error: Option<Error>,
+    pub(super) figures: QueueFigures,
 }
 
 pub(super) struct Pending {
     pub number: u64,
-    name: Cow<'static, str>,
+    pub name: Cow<'static, str>,
     since: Instant,
     deadline: Option<Instant>,
-    body: Body,
+    pub touches: Option<Arc<[(DevicePtr, u64)]>>,
+    pub(super) body: Body,
     /// Pieces that are on the device.
     pub piece: u32,
 }
@@ -227,7 +228,8 @@ impl Inner {
             state.next += 1;
             let number = state.next;
             state.left -= 1;
-            let pending = Pending { number, name: work.name, since, deadline, body: work.body, piece: 0 };
+            let Work { name, touches, body, .. } = work;
+            let pending = Pending { number, name, since, deadline, touches, body, piece: 0 };
             self.begin(&mut state, pending);
             let unfinished = !state.pending.is_empty();
             let lane = state.lane.clone();
@@ -253,6 +255,7 @@ impl Inner {
             name: work.name,
             since,
             deadline,
+            touches: work.touches,
             body: work.body,
             piece: 0,
         });
@@ -267,10 +270,12 @@ impl Inner {
     }
 
     /// Puts work, or its next piece, on the device; what is left of it goes back to the front of the list.
-    fn begin(&self, state: &mut State, mut work: Pending) {
+    pub(super) fn begin(&self, state: &mut State, mut work: Pending) {
         let number = work.number;
         if work.piece == 0 {
-            state.figures.waited += work.since.elapsed();
+            let waited = work.since.elapsed();
+            state.figures.waited += waited;
+            self.share.note_queued(waited);
         }
         let flag = match &work.body {
             Body::Polled(_) => match self.flags.take(&*self.device) {
@@ -286,6 +291,8 @@ impl Inner {
             // It is measured, and its end seen, apart from what is before it.
             let _ = state.flight.close(&*state.stream);
         }
+        let ends = !matches!(work.body, Body::Pieces { count, .. } if work.piece + 1 < count);
+        state.flight.next_asked = if ends { Asked::At(work.since) } else { Asked::Never };
         let mut rest = None;
         let ran = match work.body {
             Body::Once(launch) => caught(|| self.put(state, number, number, launch)),
@@ -341,6 +348,9 @@ impl Inner {
             state.figures.device_time += ended.time;
             state.figures.processor_time += ended.time * state.node.processors();
             state.lane.owe(&ended);
+            if let Some(latency) = ended.latency.filter(|_| ended.failure.is_none()) {
+                self.share.latency().add_many(latency, ended.launches);
+            }
             let from = state.done + 1;
             state.done = state.done.max(ended.last);
             if let Some(e) = ended.failure {
@@ -443,236 +453,6 @@ impl Inner {
         state.remember(work.number, how, why);
         self.progress.notify_all();
     }
-
-    /// Puts what may go on the device there; called by the lane's thread while it holds its lease.
-    pub fn pump(&self, lane: &Arc<Lane>) -> Pumped {
-        let mut told = false;
-        loop {
-            self.fetch();
-            let door = self.space.door().try_enter();
-            let mut state = self.state.lock();
-            let now = Instant::now();
-            self.expire(&mut state, now);
-            // A sticky error shows at the next look.
-            let stream = state.stream.clone();
-            let _ = state.flight.sweep(&*stream, now);
-            self.collect(&mut state);
-            let pumped = state.pumped(door.is_none());
-            if !Arc::ptr_eq(&state.lane, lane) || state.moving.is_some() || door.is_none() {
-                return pumped;
-            }
-            let Some(first) = state.pending.front() else { return pumped };
-            let pieces = matches!(first.body, Body::Pieces { .. });
-            let room = state.room(&self.share);
-            if room == 0 || (pieces && state.flight.launches() >= 2) {
-                return pumped;
-            }
-            let before = state.pending.len();
-            if let Some(work) = state.pending.pop_front() {
-                let (number, piece) = (work.number, work.piece);
-                state.left = 0;
-                self.begin(&mut state, work);
-                if state.pending.front().is_some_and(|p| p.number == number && p.piece == piece) {
-                    // All flags are in use.
-                    return state.pumped(false);
-                }
-            }
-            if !told || before >= MOST_PENDING {
-                self.progress.notify_all();
-                told = true;
-            }
-        }
-    }
-
-    /// Brings memory back that was moved to the host; work that is to run next fails when that cannot be done.
-    fn fetch(&self) {
-        let door = self.space.door();
-        if door.away() == 0 || self.state.lock().pending.is_empty() {
-            return;
-        }
-        // Without the lock: others give way meanwhile.
-        if let Err(e) = door.enter().map(drop) {
-            let mut state = self.state.lock();
-            state.error.get_or_insert(e.clone());
-            self.withdraw(&mut state, 0, ExecutionState::Failed, e);
-        }
-    }
-
-    /// The end of what is on the device; `None` when there is nothing.
-    pub fn close_flight(&self) -> Option<Arc<dyn crate::device::Event>> {
-        let mut state = self.state.lock();
-        let stream = state.stream.clone();
-        let _ = state.flight.close(&*stream);
-        state.flight.end()
-    }
-
-    /// Looks after what waits while there is no lease: whether anything does.
-    pub fn tend(&self) -> Pumped {
-        let mut state = self.state.lock();
-        self.expire(&mut state, Instant::now());
-        self.collect(&mut state);
-        state.pumped(false)
-    }
-
-    pub fn synchronize(&self) -> Result<()> {
-        let until = self.lock()?.next;
-        loop {
-            let mut state = self.lock()?;
-            if state.pending.front().is_some_and(|p| p.number <= until) {
-                self.progress.wait_for(&mut state, Duration::from_millis(100));
-                continue;
-            }
-            let stream = state.stream.clone();
-            let closed = state.flight.close(&*stream);
-            drop(state);
-            let ran = stream.synchronize();
-            let mut state = self.lock()?;
-            self.collect(&mut state);
-            let lane = state.lane.clone();
-            if ran.is_ok() && closed.is_ok() && state.done < until && !state.flight.is_empty() {
-                // Moved to another stream meanwhile, or behind a device that answers late.
-                continue;
-            }
-            let error = state.error.take();
-            drop(state);
-            lane.pay();
-            return match error {
-                Some(e) => Err(e),
-                None => ran.and(closed),
-            };
-        }
-    }
-
-    pub fn is_idle(&self) -> Result<bool> {
-        let mut state = self.lock()?;
-        let stream = state.stream.clone();
-        state.flight.close(&*stream)?;
-        self.collect(&mut state);
-        Ok(state.pending.is_empty() && state.flight.is_empty())
-    }
-
-    pub fn await_progress(&self, until: Option<Instant>) {
-        let most = Duration::from_millis(1);
-        let wait = until.map_or(most, |u| u.saturating_duration_since(Instant::now()).min(most));
-        self.progress.wait_for(&mut self.state.lock(), wait);
-    }
-
-    pub fn execution(&self, execution: u64) -> Result<Execution> {
-        let number = self.number_in(execution)?;
-        let mut state = self.lock()?;
-        if number > state.next {
-            return Err(unknown(execution));
-        }
-        if number > state.done {
-            let stream = state.stream.clone();
-            let _ = state.flight.close(&*stream);
-            self.expire(&mut state, Instant::now());
-            self.collect(&mut state);
-        }
-        let running = state.watched.contains_key(&number);
-        if let Some((how, e)) = state.past.get(&number) {
-            return Ok(Execution { state: *how, error: Some(e.clone()), running });
-        }
-        let told = |state, running| Ok(Execution { state, error: None, running });
-        match state.pending.iter().find(|p| p.number == number) {
-            Some(p) if p.piece == 0 => told(ExecutionState::Queued, false),
-            Some(_) => told(ExecutionState::Running, true),
-            None if number <= state.done => told(ExecutionState::Finished, false),
-            None => told(ExecutionState::Running, true),
-        }
-    }
-
-    pub fn move_over(&self, node: &Arc<dyn Node>, stream: Arc<dyn Stream>) {
-        let mut state = self.state.lock();
-        state.moving = Some((node.clone(), stream));
-        let lane = state.lane.clone();
-        drop(state);
-        lane.wake();
-    }
-
-    /// Moves the queue if it is to and nothing of it is on the device.
-    pub fn move_if_due(self: &Arc<Self>, lane: &Arc<Lane>) {
-        {
-            let mut state = self.state.lock();
-            if state.moving.is_none() || !Arc::ptr_eq(&state.lane, lane) {
-                return;
-            }
-            let stream = state.stream.clone();
-            let _ = state.flight.close(&*stream);
-            self.collect(&mut state);
-            if !state.flight.is_empty() {
-                return;
-            }
-        }
-        let mut state = self.state.lock();
-        // Nothing was put on the device since: that needs the queue not to be moving.
-        let Some((node, stream)) = state.moving.take() else { return };
-        let units = node.units().to_vec();
-        if units == lane.units {
-            (state.node, state.stream) = (node, stream);
-            return;
-        }
-        drop(state);
-        let moved = lane::attach(&self.device, &self.share, &units, |other| {
-            let mut state = self.state.lock();
-            (state.node, state.stream) = (node, stream);
-            state.lane = other.clone();
-            state.left = 0;
-            self.clone()
-        });
-        if let Err(e) = moved {
-            self.end(e);
-        } else {
-            lane.detach(self);
-            self.state.lock().lane.wake();
-        }
-    }
-
-    pub fn stream(&self) -> Arc<dyn Stream> {
-        let state = self.state.lock();
-        state.moving.as_ref().map_or(&state.stream, |(_, stream)| stream).clone()
-    }
-
-    pub fn node(&self) -> Arc<dyn Node> {
-        let state = self.state.lock();
-        state.moving.as_ref().map_or(&state.node, |(node, _)| node).clone()
-    }
-
-    pub fn figures(&self) -> QueueFigures {
-        let state = self.state.lock();
-        QueueFigures {
-            pending: state.pending.len() as u64,
-            in_flight: state.flight.launches().into(),
-            ..state.figures
-        }
-    }
-
-    pub fn end(&self, why: Error) {
-        let mut state = self.state.lock();
-        state.ended.get_or_insert(why.clone());
-        while !state.pending.is_empty() {
-            self.withdraw(&mut state, 0, ExecutionState::Cancelled, why.clone());
-        }
-        for watched in state.watched.values_mut().filter(|w| w.end.is_none()) {
-            if let Some(flag) = &watched.flag {
-                flag.raise();
-                watched.end = Some((ExecutionState::Cancelled, why.clone()));
-            }
-        }
-        self.collect(&mut state);
-        self.progress.notify_all();
-        let lane = state.lane.clone();
-        drop(state);
-        lane.wake();
-    }
-
-    pub fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let lane = state.lane.clone();
-        drop(state);
-        lane.wake();
-    }
 }
 
 /// How a queue stands after a look.
@@ -691,7 +471,7 @@ pub(super) struct Pumped {
 
 impl State {
     /// How many launches may follow now.
-    fn room(&self, share: &Share) -> u32 {
+    pub(super) fn room(&self, share: &Share) -> u32 {
         let bound = match share.allowance(Instant::now()) {
             Some(allowance) => allowance.saturating_sub(self.lane.owed()).min(BOUND),
             None => BOUND,
@@ -699,7 +479,7 @@ impl State {
         self.flight.room(bound)
     }
 
-    fn pumped(&self, blocked: bool) -> Pumped {
+    pub(super) fn pumped(&self, blocked: bool) -> Pumped {
         Pumped {
             pending: !self.pending.is_empty(),
             flying: !self.flight.is_empty(),

@@ -6,15 +6,18 @@
 //! the device on the caller's thread. As soon as somebody waits, work goes to the queue's own list, and the lane's thread
 //! puts as much of it on the device as the tenant's share allows; what the tenant has used is read from events on the device
 //! at the boundaries of busy time. The device never has more of a queue's work outstanding than about [`SLICE`] of its time
-//! (or two launches, where single ones are longer one), so that is what a tenant that comes waits for.
+//! (or two launches, where single ones are longer), so that is what a tenant that comes waits for.
 //!
 //! [`SLICE`]: super::SLICE
 
+mod ask;
 mod cancel;
 mod flag;
 mod flight;
 mod inner;
 mod lane;
+mod life;
+mod pump;
 mod work;
 
 pub use flag::CancelFlag;

@@ -1,9 +1,10 @@
 //! What is submitted to a queue, and what is told of it.
 
 use super::CancelFlag;
-use crate::device::Stream;
+use crate::device::{DevicePtr, Stream};
 use crate::{Error, Result};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) type Once = Box<dyn FnOnce(&dyn Stream) -> Result<()> + Send>;
@@ -22,6 +23,7 @@ pub(super) enum Body {
 pub struct Work {
     pub(super) name: Cow<'static, str>,
     pub(super) timeout: Option<Duration>,
+    pub(super) touches: Option<Arc<[(DevicePtr, u64)]>>,
     pub(super) body: Body,
 }
 
@@ -31,7 +33,7 @@ impl Work {
         name: impl Into<Cow<'static, str>>,
         launch: impl FnOnce(&dyn Stream) -> Result<()> + Send + 'static,
     ) -> Work {
-        Work { name: name.into(), timeout: None, body: Body::Once(Box::new(launch)) }
+        Work { name: name.into(), timeout: None, touches: None, body: Body::Once(Box::new(launch)) }
     }
 
     /// Work that polls the flag it is given while it runs, at least every 5 ms, and ends early once it is raised.
@@ -39,7 +41,7 @@ impl Work {
         name: impl Into<Cow<'static, str>>,
         launch: impl FnOnce(&dyn Stream, &CancelFlag) -> Result<()> + Send + 'static,
     ) -> Work {
-        Work { name: name.into(), timeout: None, body: Body::Polled(Box::new(launch)) }
+        Work { name: name.into(), timeout: None, touches: None, body: Body::Polled(Box::new(launch)) }
     }
 
     /// Work of `count` pieces (at least 1), of which at most two are on the device at a time: between pieces other tenants
@@ -50,7 +52,19 @@ impl Work {
         count: u32,
         launch: impl FnMut(u32, &dyn Stream) -> Result<()> + Send + 'static,
     ) -> Work {
-        Work { name: name.into(), timeout: None, body: Body::Pieces { count, run: Box::new(launch) } }
+        Work {
+            name: name.into(),
+            timeout: None,
+            touches: None,
+            body: Body::Pieces { count, run: Box::new(launch) },
+        }
+    }
+
+    /// Says which of the tenant's memory it touches, as addresses and bytes: other memory of the tenant that lies on the
+    /// host ([`crate::memory::SpillPolicy`]) stays there. Without it all is fetched before it begins.
+    pub fn touching(mut self, ranges: &[(DevicePtr, u64)]) -> Work {
+        self.touches = Some(ranges.into());
+        self
     }
 
     /// Bounds the time from submission to the end. Late work that has not begun is withdrawn, late work that can be

@@ -4,8 +4,10 @@ mod cap;
 mod usage;
 
 pub use cap::CAP_WINDOW;
+pub(super) use usage::Usage;
 pub use usage::Utilization;
 
+use crate::telemetry::latency::Latency;
 use crate::telemetry::profiler::Subject;
 use crate::{Error, Result};
 use cap::Cap;
@@ -13,7 +15,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use usage::Usage;
 
 /// A tenant's standing at the gate: its weight and priority, and what it has used. Usable from any thread.
 pub struct Share {
@@ -24,7 +25,9 @@ pub struct Share {
     used_ns: AtomicU64,
     processor_ns: AtomicU64,
     waited_ns: AtomicU64,
+    queued_ns: AtomicU64,
     admissions: AtomicU64,
+    latency: Latency,
     subject: Arc<Subject>,
 }
 
@@ -60,7 +63,9 @@ impl Share {
             used_ns: AtomicU64::new(0),
             processor_ns: AtomicU64::new(0),
             waited_ns: AtomicU64::new(0),
+            queued_ns: AtomicU64::new(0),
             admissions: AtomicU64::new(0),
+            latency: Latency::default(),
             subject: Subject::new(name),
         }))
     }
@@ -137,6 +142,22 @@ impl Share {
     /// Time spent waiting at the gate so far.
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.waited_ns.load(Relaxed))
+    }
+
+    /// Time that its pieces of work have waited between submission and their beginning, added up: for the gate, and behind
+    /// each other.
+    pub fn queued(&self) -> Duration {
+        Duration::from_nanos(self.queued_ns.load(Relaxed))
+    }
+
+    pub(super) fn note_queued(&self, waited: Duration) {
+        self.queued_ns.fetch_add(waited.as_nanos() as u64, Relaxed);
+    }
+
+    /// How long its work took, from asking for processors (a queue: from submission) to the end: launches of virtual GPUs, steps
+    /// of LLMs, tasks.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// How often the gate let it in.

@@ -17,7 +17,7 @@ pub struct Utilization {
 }
 
 /// Busy time by tenths of a second, for a minute.
-pub(super) struct Usage {
+pub(in crate::compute) struct Usage {
     began: Instant,
     /// Nanoseconds by number of the cell since `began`, modulo [`CELLS`].
     cells: Box<[u64]>,

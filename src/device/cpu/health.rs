@@ -2,12 +2,15 @@
 
 use crate::device::DeviceHealth;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Closer together the counters, which tick 100 times a second, tell nothing.
 const APART: Duration = Duration::from_millis(100);
+/// How long readings are kept.
+const KEPT: Duration = Duration::from_secs(6);
 
 /// What was read last.
 #[derive(Default)]
@@ -19,6 +22,31 @@ struct Last {
     /// The system's counters: ticks busy, ticks in all.
     ticks: Option<(u64, u64)>,
     utilization: Option<f64>,
+    /// Readings of the last [`KEPT`], oldest first.
+    readings: VecDeque<(Instant, (u64, u64))>,
+}
+
+/// Busy ticks over all ticks between two readings.
+fn part(before: (u64, u64), now: (u64, u64)) -> Option<f64> {
+    let all = now.1.checked_sub(before.1).filter(|&all| all > 0)?;
+    Some((now.0.saturating_sub(before.0) as f64 / all as f64).min(1.0))
+}
+
+impl Last {
+    /// Reads the counters, unless that was done a moment ago.
+    fn refresh(&mut self, root: &Path, now: Instant) {
+        if self.at.is_some_and(|at| now.saturating_duration_since(at) < APART) {
+            return;
+        }
+        let stat = fs::read_to_string(root.join("proc/stat")).ok();
+        let read = stat.as_deref().and_then(ticks);
+        self.utilization = self.ticks.zip(read).and_then(|(before, now)| part(before, now));
+        (self.at, self.ticks) = (Some(now), read);
+        while self.readings.front().is_some_and(|r| now.saturating_duration_since(r.0) > KEPT) {
+            self.readings.pop_front();
+        }
+        self.readings.extend(read.map(|ticks| (now, ticks)));
+    }
 }
 
 impl Load {
@@ -28,17 +56,8 @@ impl Load {
     }
 
     fn read_at(&self, root: &Path, memory: Option<(u64, u64)>, now: Instant) -> DeviceHealth {
-        let part = |(a, b): ((u64, u64), (u64, u64))| {
-            let all = b.1.checked_sub(a.1).filter(|&all| all > 0)?;
-            Some((b.0.saturating_sub(a.0) as f64 / all as f64).min(1.0))
-        };
         let mut last = self.0.lock();
-        if last.at.is_none_or(|at| now.saturating_duration_since(at) >= APART) {
-            let stat = fs::read_to_string(root.join("proc/stat")).ok();
-            let read = stat.as_deref().and_then(ticks);
-            let utilization = last.ticks.zip(read).and_then(part);
-            *last = Last { at: Some(now), ticks: read, utilization };
-        }
+        last.refresh(root, now);
         let utilization = last.utilization;
         drop(last);
         let cpuinfo = fs::read_to_string(root.join("proc/cpuinfo")).ok();
@@ -49,6 +68,22 @@ impl Load {
             clock: cpuinfo.as_deref().and_then(clock),
             ..DeviceHealth::default()
         }
+    }
+}
+
+impl Load {
+    /// The busy part of the time from the reading that is nearest to `window` ago until now.
+    pub fn busy(&self, root: &Path, window: Duration) -> Option<f64> {
+        self.busy_at(root, window, Instant::now())
+    }
+
+    fn busy_at(&self, root: &Path, window: Duration, now: Instant) -> Option<f64> {
+        let mut last = self.0.lock();
+        last.refresh(root, now);
+        let &(at, ticks) = last.readings.back()?;
+        let off = |r: &&(Instant, (u64, u64))| at.saturating_duration_since(r.0).abs_diff(window);
+        let earlier = last.readings.iter().filter(|r| r.0 < at).min_by_key(off)?;
+        part(earlier.1, ticks)
     }
 }
 
@@ -98,5 +133,25 @@ mod tests {
         assert_eq!(read(None).utilization, None, "no tick has passed");
         fs::remove_file(proc.join("stat")).unwrap();
         assert_eq!(read(None).utilization, None);
+    }
+
+    #[test]
+    fn a_window_ends_now_and_begins_at_the_nearest_reading() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("proc")).unwrap();
+        let (load, begin) = (Load::default(), Instant::now());
+        let busy = |second: u64, ticks: u64, window: u64| {
+            // 100 ticks a second, of which so many were busy until then.
+            let stat = format!("cpu {ticks} 0 0 {} 0 0 0 0\n", second * 100 - ticks);
+            fs::write(root.path().join("proc/stat"), stat).unwrap();
+            load.busy_at(root.path(), Duration::from_secs(window), begin + Duration::from_secs(second))
+        };
+        assert_eq!(busy(1, 100, 1), None, "there is no earlier reading");
+        assert_eq!(busy(2, 150, 1), Some(0.5));
+        assert_eq!(busy(3, 160, 1), Some(0.1));
+        assert_eq!(busy(4, 260, 3), Some(160.0 / 300.0));
+        assert_eq!(busy(4, 300, 1), Some(1.0), "read again too early");
+        assert_eq!(busy(30, 260, 1), None, "all earlier ones are too old");
+        assert_eq!(busy(31, 280, 1), Some(0.2));
     }
 }

@@ -44,7 +44,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::Queue;
 
 /// How many bytes may be created between two readings of the system's free memory.
@@ -141,6 +141,10 @@ impl Device for CpuDevice {
 
     fn health(&self) -> DeviceHealth {
         self.load.read(self.topology.root(), self.memory().ok())
+    }
+
+    fn busy(&self, window: Duration) -> Option<f64> {
+        self.load.busy(self.topology.root(), window)
     }
 
     fn memory(&self) -> Result<(u64, u64)> {

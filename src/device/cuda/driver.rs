@@ -139,6 +139,8 @@ driver_table! {
     cuEventElapsedTime, "2.0", (milliseconds: *mut f32, start: Event, end: Event);
     cuEventDestroy_v2, "4.0", (event: Event);
     cuModuleLoadData, "2.1", (module: *mut Module, image: *const c_void);
+    cuModuleLoadDataEx, "2.1", (module: *mut Module, image: *const c_void, count: u32, options: *mut u32,
+        values: *mut *mut c_void);
     cuModuleUnload, "2.0", (module: Module);
     cuModuleGetFunction, "2.0", (function: *mut Function, module: Module, name: *const c_char);
     cuModuleGetGlobal_v2, "3.2", (address: *mut u64, bytes: *mut usize, module: Module, name: *const c_char);

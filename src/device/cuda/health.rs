@@ -2,8 +2,10 @@
 
 use crate::device::DeviceHealth;
 use nvml_wrapper::Nvml;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enum_wrappers::device::{Clock, Sampling, TemperatureSensor};
+use nvml_wrapper::enums::device::SampleValue;
 use once_cell::sync::Lazy;
+use std::time::{Duration, SystemTime};
 
 /// Kept open: loading the library takes milliseconds.
 static NVML: Lazy<Option<Nvml>> = Lazy::new(|| Nvml::init().ok());
@@ -27,5 +29,45 @@ pub(super) fn read(pci: &str) -> DeviceHealth {
         clock: megahertz(Clock::SM),
         memory_clock: megahertz(Clock::Memory),
         energy: device.total_energy_consumption().ok().map(|millijoules| millijoules as f64 / 1e3),
+    }
+}
+
+/// Part of the last `window` in which any kernel ran, 0 to 1: the mean of NVML's samples of that time (some a second), or its
+/// last one where there are none. Nothing where NVML is missing.
+pub(super) fn busy(pci: &str, window: Duration) -> Option<f64> {
+    let device = NVML.as_ref()?.device_by_pci_bus_id(pci).ok()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = now.saturating_sub(window).as_micros() as u64;
+    let samples = device.samples(Sampling::GpuUtilization, since).unwrap_or_default();
+    let parts = samples.iter().filter(|s| s.timestamp > since).filter_map(|s| percent(&s.value));
+    mean(parts).or_else(|| Some(f64::from(device.utilization_rates().ok()?.gpu) / 100.0))
+}
+
+/// Of a sample, 0 to 1; nothing of what is no percentage.
+fn percent(value: &SampleValue) -> Option<f64> {
+    let percent = match *value {
+        SampleValue::F64(v) => v,
+        SampleValue::U32(v) => f64::from(v),
+        SampleValue::U64(v) => v as f64,
+        SampleValue::I64(v) => v as f64,
+    };
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+fn mean(parts: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = parts.fold((0.0, 0u32), |(sum, count), part| (sum + part, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_averaged_and_what_is_none_is_left_out() {
+        let values =
+            [SampleValue::U32(50), SampleValue::U64(1 << 40), SampleValue::I64(-1), SampleValue::F64(100.0)];
+        assert_eq!(mean(values.iter().filter_map(percent)), Some(0.75));
+        assert_eq!(mean([SampleValue::F64(f64::NAN)].iter().filter_map(percent)), None);
     }
 }

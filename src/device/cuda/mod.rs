@@ -50,6 +50,7 @@ use space::AddressSpace;
 use std::any::Any;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An NVIDIA GPU. Usable from any thread; not from a forked child.
 pub struct CudaDevice {
@@ -150,6 +151,10 @@ impl Device for CudaDevice {
     fn health(&self) -> DeviceHealth {
         let pci = self.pci.get_or_try_init(|| info::pci(&self.context));
         pci.map_or_else(|_| DeviceHealth::default(), |pci| health::read(pci))
+    }
+
+    fn busy(&self, window: Duration) -> Option<f64> {
+        health::busy(self.pci.get_or_try_init(|| info::pci(&self.context)).ok()?, window)
     }
 
     fn memory(&self) -> Result<(u64, u64)> {

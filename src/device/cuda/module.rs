@@ -21,7 +21,8 @@ impl Module {
     /// Loads a cubin, a fatbin (the driver picks the code for this GPU) or PTX text ending in a zero byte. The image
     /// is copied by the driver.
     ///
-    /// Errors: `Format` for a damaged image, `Unsupported` when it holds no code for this GPU.
+    /// Errors: `Format` for a damaged image and for PTX that does not assemble, with what the driver's assembler said;
+    /// `Unsupported` when it holds no code for this GPU.
     pub fn load(device: &CudaDevice, image: &[u8]) -> Result<Arc<Module>> {
         let ptx = !matches!(image.get(..4), Some(b"\x7fELF" | b"\x50\xed\x55\xba"));
         if image.len() < 16 || (ptx && image.last() != Some(&0)) {
@@ -30,7 +31,35 @@ impl Module {
                 "is neither a cubin, nor a fatbin, nor PTX text that ends in a zero byte",
             ));
         }
-        Module::in_context(device.context(), image)
+        match Module::in_context(device.context(), image) {
+            Err(e) if ptx && e.status() == Status::Format => Module::explained(device.context(), image, e),
+            other => other,
+        }
+    }
+
+    /// Loads PTX once more, to hear why it was refused.
+    #[cold]
+    fn explained(context: &Arc<Context>, image: &[u8], refusal: Error) -> Result<Arc<Module>> {
+        let mut log = vec![0u8; 8192];
+        let mut options = [types::JIT_ERROR_LOG, types::JIT_ERROR_LOG_BYTES];
+        // A number is given in the pointer itself.
+        let mut values = [log.as_mut_ptr().cast::<c_void>(), std::ptr::without_provenance_mut(log.len() - 1)];
+        let (context, mut raw) = (context.clone(), Handle::NULL);
+        let answer = {
+            let _current = context.enter()?;
+            let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
+            // SAFETY: the image ends in a zero byte; options, values and the log outlive the call.
+            unsafe { context.driver.cuModuleLoadDataEx(&mut raw, image.as_ptr().cast(), 2, options, values) }
+        };
+        if answer.is_ok() {
+            return Ok(Arc::new(Module { context, raw }));
+        }
+        let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
+        let text = String::from_utf8_lossy(&log[..end]);
+        Err(match text.trim() {
+            "" => refusal,
+            said => refusal.within(format_args!("the driver's assembler said:\n{said}\n")),
+        })
     }
 
     pub(super) fn in_context(context: &Arc<Context>, image: &[u8]) -> Result<Arc<Module>> {

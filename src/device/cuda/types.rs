@@ -210,6 +210,8 @@ pub struct LaunchConfig {
     pub count: u32,
 }
 
+pub const JIT_ERROR_LOG: u32 = 5;
+pub const JIT_ERROR_LOG_BYTES: u32 = 6;
 pub const LIMIT_PERSISTING_L2: u32 = 6;
 pub const ATTRIBUTE_ACCESS_WINDOW: u32 = 1;
 pub const ATTRIBUTE_COOPERATIVE: u32 = 2;
@@ -342,7 +344,10 @@ mod tests {
         assert_eq!(attribute::MAX_PERSISTING_L2, A::CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE as i32);
         assert_eq!(attribute::MAX_ACCESS_WINDOW, A::CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE as i32);
         {
+            use cudarc::driver::sys::CUjit_option as J;
             use cudarc::driver::sys::{CUaccessProperty as P, CUlaunchAttributeID as L, CUlimit};
+            assert_eq!(JIT_ERROR_LOG, J::CU_JIT_ERROR_LOG_BUFFER as u32);
+            assert_eq!(JIT_ERROR_LOG_BYTES, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES as u32);
             assert_eq!(LIMIT_PERSISTING_L2, CUlimit::CU_LIMIT_PERSISTING_L2_CACHE_SIZE as u32);
             assert_eq!(ATTRIBUTE_ACCESS_WINDOW, L::CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW as u32);
             assert_eq!(ATTRIBUTE_COOPERATIVE, L::CU_LAUNCH_ATTRIBUTE_COOPERATIVE as u32);

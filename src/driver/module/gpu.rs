@@ -44,7 +44,7 @@ impl GpuModule {
             let kernel = self.program.kernel(&name)?;
             let a = kernel.attributes();
             let sizes = kernel.parameters().unwrap_or_default();
-            let sizes = sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+            let sizes = sizes.iter().map(|p| p.bytes.to_string()).collect::<Vec<_>>().join(",");
             out.insert(
                 name,
                 format!(

@@ -5,6 +5,7 @@ mod dirty;
 mod export;
 mod extent;
 mod heap;
+mod over_commit;
 mod quota;
 mod refusals;
 mod region;

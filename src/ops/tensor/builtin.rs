@@ -247,7 +247,7 @@ impl Prepared {
         if self.operation.is_empty() { 1 } else { self.cutter.pieces() }
     }
 
-    /// Queues piece `piece` on the stream of `ops`. `cancel` is the address of 4 bytes that the device can read: an
+    /// Queues piece `piece` on the stream of `ops`. `cancel` is the address of 4 bytes, aligned to 4, that the device can read: an
     /// operation that polls stops soon after they are not 0.
     ///
     /// Errors: no such piece; as [`TensorOps::queue_checked`].

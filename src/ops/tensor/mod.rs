@@ -216,8 +216,8 @@ pub trait TensorOps: Send + Sync {
     /// Errors: misaligned.
     fn set_scratch(&self, ptr: DevicePtr, bytes: u64) -> Result<()>;
 
-    /// Queues an operation that was checked. With `cancel`, the address of 4 bytes that the device reads (host memory of
-    /// [`Device::host_memory`], or the device's own), an operation that polls stops soon after they are not 0.
+    /// Queues an operation that was checked. With `cancel`, the address of 4 bytes, aligned to 4, that the device reads (host
+    /// memory of [`Device::host_memory`], or the device's own), an operation that polls stops soon after they are not 0.
     ///
     /// Errors: what the device answers. On the CPU device errors of running work come with the stream's synchronize.
     ///

@@ -5,14 +5,14 @@
 //! kernels. It makes machine code for the device's architecture, since drivers refuse PTX that is newer than they are.
 
 mod find;
+mod job;
 mod table;
 
 use super::cuda_source::{Architecture, CudaSource};
-use super::includes::{Search, field};
-use super::{Cache, Image, ImageKind};
+use super::{Cache, Image, ImageKind, read_ptx};
 use crate::{Error, Result, Status};
+use job::{Job, named};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsString, c_char};
 use std::os::unix::fs::MetadataExt;
@@ -34,17 +34,6 @@ const INSTALL: &str = "install the CUDA toolkit's NVRTC (pip install nvidia-cuda
 /// Options with which the result is not what is loaded.
 const REFUSED: [&str; 6] =
     ["--dlink-time-opt", "-dlto", "--gen-opt-lto", "-gen-opt-lto", "--optix-ir", "-optix-ir"];
-/// Options with which more is read or written than is known here.
-const NOT_CACHED: [&str; 8] = [
-    "--pch",
-    "-pch",
-    "--create-pch",
-    "--use-pch",
-    "--time",
-    "-time",
-    "--fdevice-time-trace",
-    "-fdevice-time-trace",
-];
 
 /// An NVRTC library. Usable from any thread; it stays loaded for as long as the process.
 pub struct Compiler {
@@ -262,17 +251,25 @@ impl Compiler {
             let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
             lowered.insert(expression.clone(), name);
         }
+        // Made on the way to machine code too: it says what the kernels take.
+        let mut ptx = program.text(t.ptx_size, t.ptx)?;
+        ptx.pop_if(|b| *b == 0);
+        let parameters = read_ptx(&String::from_utf8_lossy(&ptx));
         let bytes = match job.target.ptx {
-            // Text with its zero byte.
-            true => program.text(t.ptx_size, t.ptx).map(|mut text| {
-                text.pop_if(|b| *b == 0);
-                text
-            })?,
+            true => ptx,
             false => program.text(t.cubin_size, t.cubin)?,
         };
         let kind = ImageKind::of(&bytes)
             .map_err(|e| e.within(format_args!("what {} made for {}", self.title(), job.target)))?;
-        Ok(Image { kind, bytes, lowered, log, architecture: job.target.to_string(), cached: false })
+        Ok(Image {
+            kind,
+            bytes,
+            lowered,
+            parameters,
+            log,
+            architecture: job.target.to_string(),
+            cached: false,
+        })
     }
 
     #[cold]
@@ -293,86 +290,6 @@ impl Compiler {
         };
         e.with_driver_code(code).with_call("nvrtcCompileProgram")
     }
-}
-
-/// What the compiler is asked for.
-struct Job<'a> {
-    compiler: &'a Compiler,
-    source: &'a CudaSource,
-    target: Architecture,
-    options: Vec<String>,
-}
-
-impl<'a> Job<'a> {
-    fn new(compiler: &'a Compiler, source: &'a CudaSource, target: Architecture, given: &[&str]) -> Job<'a> {
-        let mut options = vec![format!("--gpu-architecture={target}")];
-        options.extend(given.iter().map(|o| o.to_string()));
-        let folders = source.include_paths.iter().chain(&compiler.headers);
-        options.extend(folders.map(|f| format!("--include-path={}", f.display())));
-        Job { compiler, source, target, options }
-    }
-
-    /// The hash over all that the image depends on; `None` where that is not known.
-    fn key(&self) -> Option<[u8; 32]> {
-        let source = self.source;
-        let texts: Vec<(&str, &str)> = std::iter::once((source.name_or_default(), source.text.as_str()))
-            .chain(source.headers.iter().map(|(n, t)| (n.as_str(), t.as_str())))
-            .collect();
-        let clock = |text: &str| ["__TIME__", "__DATE__", "__TIMESTAMP__"].iter().any(|w| text.contains(w));
-        if texts.iter().any(|(_, text)| clock(text))
-            || self.options.iter().any(|o| NOT_CACHED.iter().any(|n| named(o, n)))
-        {
-            return None;
-        }
-        let folders =
-            values(&self.options, &["--include-path", "-I"]).into_iter().map(PathBuf::from).collect();
-        let first = values(&self.options, &["--pre-include", "-include"]);
-        let files = Search { texts: texts.clone(), folders, first }.digest()?;
-        let compiler = self.compiler;
-        let mut hash = Sha256::new();
-        for text in [env!("CARGO_PKG_VERSION"), &compiler.title(), &compiler.stamp, &self.target.to_string()]
-        {
-            field(&mut hash, text.as_bytes());
-        }
-        for list in [&self.options, &source.expressions] {
-            hash.update((list.len() as u64).to_le_bytes());
-            list.iter().for_each(|text| field(&mut hash, text.as_bytes()));
-        }
-        for (name, text) in texts {
-            field(&mut hash, name.as_bytes());
-            field(&mut hash, text.as_bytes());
-        }
-        hash.update(files);
-        Some(hash.finalize().into())
-    }
-}
-
-impl CudaSource {
-    fn name_or_default(&self) -> &str {
-        if self.name.is_empty() { "source.cu" } else { &self.name }
-    }
-}
-
-/// Whether an option is the one of this name, with a value or without.
-fn named(option: &str, name: &str) -> bool {
-    option.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ' ']))
-}
-
-/// The values of options of these names: `--name=value`, `--name value` in one or in two, `-Ivalue`.
-fn values<'a>(options: &'a [String], names: &[&str]) -> Vec<&'a str> {
-    let mut found = Vec::new();
-    for (at, option) in options.iter().enumerate() {
-        for name in names {
-            let Some(rest) = option.trim().strip_prefix(name) else { continue };
-            let joined = name.len() == 2 || rest.starts_with(['=', ' ']);
-            match rest {
-                "" => found.extend(options.get(at + 1).map(|next| next.trim())),
-                rest if joined => found.push(rest.trim_start_matches(['=', ' '])),
-                _ => {}
-            }
-        }
-    }
-    found
 }
 
 /// The beginning of a long text.

@@ -1,5 +1,6 @@
 //! Compiled for real where NVRTC is; without a GPU.
 
+use super::job::values;
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -56,6 +57,8 @@ fn source_becomes_machine_code() {
     assert_eq!((image.kind, image.architecture.as_str(), image.cached), (ImageKind::Cubin, "sm_90", false));
     let elf = super::super::Elf::parse(&image.bytes).unwrap();
     assert!(elf.section(".text.scale").is_some());
+    let codes: Vec<String> = image.parameters["scale"].iter().map(|p| p.code()).collect();
+    assert_eq!(codes, ["i8", "f4", "i4"]);
     // A GPU that is newer than the compiler gets PTX.
     let newer = c.compile(&scale(), Architecture::parse("sm_990").unwrap(), None).unwrap();
     assert_eq!(newer.kind, ImageKind::Ptx);

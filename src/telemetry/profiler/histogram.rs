@@ -11,7 +11,7 @@ const BUCKETS: usize = ((POWERS + 1) * SUB) as usize;
 /// Counts of durations in nanoseconds. A quantile is off by at most 1/64 of its value (half a bucket of 1/32), and
 /// exact below 32 ns.
 #[derive(Clone)]
-pub(super) struct Histogram {
+pub(in crate::telemetry) struct Histogram {
     counts: Vec<u32>,
     total: u64,
 }
@@ -22,9 +22,13 @@ impl Histogram {
     }
 
     pub fn add(&mut self, ns: u64) {
+        self.add_many(ns, 1);
+    }
+
+    pub fn add_many(&mut self, ns: u64, many: u32) {
         let count = &mut self.counts[bucket(ns)];
-        *count = count.saturating_add(1);
-        self.total += 1;
+        *count = count.saturating_add(many);
+        self.total += u64::from(many);
     }
 
     pub fn merge(&mut self, other: &Histogram) {
@@ -32,6 +36,11 @@ impl Histogram {
             *a = a.saturating_add(*b);
         }
         self.total += other.total;
+    }
+
+    /// Durations counted.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// The duration below which a part `q` (0 to 1) of all lies: the middle of its bucket.

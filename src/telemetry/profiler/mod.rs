@@ -5,7 +5,7 @@
 //! events for [`super::trace`]. Times of device work come from the device (CUPTI or events on a GPU, the stream's
 //! own thread on the CPU device), in nanoseconds of one clock ([`now`]).
 
-mod histogram;
+pub(super) mod histogram;
 mod ranges;
 mod report;
 pub(crate) mod store;

@@ -33,7 +33,7 @@ const OTHER_NAMES: [(&str, &str, &str); 2] =
     [("cw_bridge_copy_to_gpu", "destination", "gpuPtr"), ("cw_bridge_copy_from_gpu", "source", "gpuPtr")];
 
 /// Bytes of an argument's memory.
-const ROOM: usize = 65536;
+const ROOM: usize = 1 << 18;
 
 /// An argument's memory: aligned, and with a pattern in it.
 #[repr(C, align(64))]

@@ -121,6 +121,7 @@ impl Driver {
         drop(claim);
         shares::weigh()?;
         ends::tell(&gpu, &left);
+        ends::let_go(gpu);
         Ok(left)
     }
 

@@ -200,7 +200,7 @@ METHOD(ComputeVirtualizationManager, loadKernelModule) {
     CHECK(!all.compute.loadKernelModule(1, "m", "/no/such/file") && refused(CW_ERROR_NOT_FOUND, "/no/such/file"));
     const bool loaded = all.compute.loadKernelModule(1, "m", ptx.data(), ptx.size());
     if (on_cpu(all, 1)) {
-        CHECK(!loaded && refused(CW_ERROR_UNSUPPORTED, "host function"));
+        CHECK(!loaded && refused(CW_ERROR_UNSUPPORTED, "CUDA device"));
         return;
     }
     CHECK(loaded);
@@ -225,7 +225,7 @@ METHOD(ComputeVirtualizationManager, compileKernel) {
         1, "scales", "#include \"by.h\"\ntemplate <class T> __global__ void scale(T* x) { x[threadIdx.x] *= BY; }",
         options);
     if (on_cpu(all, 1)) {
-        CHECK(!compiled && refused(CW_ERROR_UNSUPPORTED, "host function"));
+        CHECK(!compiled && refused(CW_ERROR_UNSUPPORTED, "CUDA device"));
         return;
     }
     if (!compiled && cw_last_status() == CW_ERROR_UNSUPPORTED) {

@@ -107,8 +107,7 @@ pub unsafe extern "C" fn cw_vcompute_execute(
 ) -> cw_status {
     guard(call!("cw_vcompute_execute", virtual_gpu, call, stream, execution), || {
         // SAFETY: the caller's promise.
-        let execution =
-            if execution.is_null() { None } else { Some(unsafe { out("execution", execution)? }) };
+        let execution = unsafe { optional(execution)? };
         // SAFETY: the caller's promise.
         let call = unsafe { input("call", call)? };
         struct_size::<cw_kernel_call>("call", call.struct_size)?;

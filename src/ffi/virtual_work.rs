@@ -106,11 +106,8 @@ pub unsafe extern "C" fn cw_vcompute_execute(
     execution: *mut i32,
 ) -> cw_status {
     guard(call!("cw_vcompute_execute", virtual_gpu, call, stream, execution), || {
-        let execution = match execution.is_null() {
-            true => None,
-            // SAFETY: the caller's promise.
-            false => Some(unsafe { out("execution", execution)? }),
-        };
+        // SAFETY: the caller's promise.
+        let execution = unsafe { optional(execution)? };
         // SAFETY: the caller's promise.
         let call = unsafe { input("call", call)? };
         struct_size::<cw_kernel_call>("call", call.struct_size)?;

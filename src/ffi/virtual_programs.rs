@@ -29,6 +29,9 @@ unsafe fn texts(argument: &str, list: *const *const c_char, count: usize) -> Res
     list.iter().map(|&one| unsafe { text(argument, one) }.map(str::to_owned)).collect()
 }
 
+/// The most bytes of an image: a size beyond it is a mistake.
+const LARGEST_IMAGE: usize = 1 << 30;
+
 /// Loads PTX, a cubin or a fatbin (told by its content) as the module `module` of the virtual GPU.
 ///
 /// # Safety
@@ -42,11 +45,14 @@ pub unsafe extern "C" fn cw_vcompute_module_load(
 ) -> cw_status {
     guard(call!("cw_vcompute_module_load", virtual_gpu, module, image, size), || {
         // SAFETY: the caller's promise.
-        let (module, image) =
-            unsafe { (text("module", module)?, slice("image", image.cast::<u8>(), size)?.to_vec()) };
+        let (module, image) = unsafe { (text("module", module)?, slice("image", image.cast::<u8>(), size)?) };
         if image.is_empty() {
             return Err(Error::argument("size", "must not be 0"));
         }
+        if image.len() > LARGEST_IMAGE {
+            return Err(Error::argument("size", format!("{size} is more than {LARGEST_IMAGE} bytes")));
+        }
+        let image = image.to_vec();
         ComputeManager::global().gpu(virtual_gpu)?.library().load(module, Source::Image(image)).map(drop)
     })
 }

@@ -290,7 +290,8 @@ pub extern "C" fn cw_vcompute_set_timeout(virtual_gpu: i32, timeout_ms: f64) -> 
 pub unsafe extern "C" fn cw_vcompute_choose(ids: *const i32, count: usize, chosen: *mut i32) -> cw_status {
     guard(call!("cw_vcompute_choose", ids, count, chosen), || {
         // SAFETY: the caller's promise.
-        let (ids, chosen) = unsafe { (super::guard::slice("ids", ids, count)?, out("chosen", chosen)?) };
+        let (ids, chosen) =
+            unsafe { (super::guard::few("ids", ids, "count", count, 65_536)?, out("chosen", chosen)?) };
         *chosen = ComputeManager::global().choose(ids)?;
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! Work of virtual GPUs across the border: operations and kernels by name.
 
-use super::guard::{guard, input, out, slice, struct_size};
+use super::guard::{few, guard, input, out, slice, struct_size};
 use super::map::export;
 use super::text::{fixed, optional_text, text};
 use super::types::{CW_OK, cw_map, cw_status};
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn cw_vcompute_execute(
         struct_size::<cw_kernel_call>("call", call.struct_size)?;
         // SAFETY: the caller's promise.
         let (name, module, list) = unsafe {
-            let list = slice("arguments", call.arguments, call.argument_count)?;
+            let list = few("arguments", call.arguments, "argument_count", call.argument_count, 4096)?;
             (text("kernelName", call.name)?, optional_text("module", call.module)?, arguments(list)?)
         };
         let wanted = KernelCall {

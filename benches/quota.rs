@@ -42,11 +42,11 @@ fn main() {
                         seed % below
                     };
                     let (mut live, mut refused, mut failed) = (Vec::new(), Vec::new(), 0u64);
-                    // Together they want half as much again as there is.
+                    // Together they want half as much again as there is, and mostly take.
                     let wish = (limit / BLOCK / THREADS * 3 / 2) as usize;
                     barrier.wait();
                     for _ in 0..operations / THREADS {
-                        if live.len() < wish && random(2) == 0 || live.is_empty() {
+                        if live.len() < wish && random(4) != 0 || live.is_empty() {
                             let from = Instant::now();
                             match space.alloc(BLOCK, 256, "block") {
                                 Ok(ptr) => {

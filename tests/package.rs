@@ -192,11 +192,11 @@ fn the_package_serves_every_kind_of_project() {
     configure(&root().join("tests/documented"), &at("documented"), &more);
     build(&at("documented"));
     for name in ["basic_usage", "multi_tenant", "quick_start"] {
-        let program = at("documented").join(format!("documented_virtual_{name}"));
-        run(Command::new(program).env("COGNIWARE_DEVICE", "cpu"));
+        let documented = at("documented").join(format!("documented_virtual_{name}"));
+        run(Command::new(documented).env("COGNIWARE_DEVICE", "cpu"));
     }
-    let program = at("documented").join("documented_virtual_memory_management");
-    let said = run(Command::new(program).env("COGNIWARE_DEVICE", "cpu"));
+    let documented = at("documented").join("documented_virtual_memory_management");
+    let said = run(Command::new(documented).env("COGNIWARE_DEVICE", "cpu"));
     assert!(said.contains("Virtual GPU 2 fragmentation: "), "{said}");
     for (name, word) in [
         ("test_customized_kernel_driver", " 0 failed"),

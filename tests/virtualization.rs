@@ -618,6 +618,24 @@ fn host_functions_are_kernels_of_the_cpu_device() {
 }
 
 #[test]
+fn memory_is_freed_behind_the_work_that_was_queued_with_it() {
+    each(|rig| {
+        rig.driver().create(&gpu(1)).unwrap();
+        let ptr = upload(rig, 1, &vec![1.0; 1 << 16]);
+        let arguments = [Argument::Pointer(ptr), Argument::U64(1 << 16)];
+        let more = [Argument::F32(1.0), Argument::F32(0.0), Argument::U64(2_000)];
+        let iterate = call("iterate", arguments.into_iter().chain(more).collect());
+        let queued: Vec<i32> =
+            (0..6).map(|_| rig.compute().execute(1, iterate.clone(), 0).unwrap()).collect();
+        rig.memory().free(1, ptr).unwrap();
+        for execution in queued {
+            let told = rig.compute().execution(1, execution, None).unwrap();
+            assert_eq!((told.state, told.running), (ExecutionState::Finished, false), "{told:?}");
+        }
+    });
+}
+
+#[test]
 fn executions_are_cancelled_and_time_out() {
     each(|rig| {
         rig.driver().create(&gpu(1)).unwrap();

@@ -3170,7 +3170,9 @@ cw_status cw_vgpu_memory_alloc(int32_t virtual_gpu,
 // Frees memory by the very pointer that was returned. Foreign, freed, inner and other virtual GPUs' pointers are refused,
 // saying which of these it is; so is NULL.
 //
-// No work that uses the memory may be in flight.
+// Work that was queued on streams of the virtual GPU before is waited for.
+//
+// No work that reached the device by other ways than these streams may still use the memory.
 CW_API
 cw_status cw_vgpu_memory_free(int32_t virtual_gpu,
                               void *memory);
@@ -3387,7 +3389,9 @@ cw_status cw_vmem_alloc(int32_t virtual_gpu,
 
 // Frees memory by the very pointer that was returned; see cw_vgpu_memory_free, which refuses NULL too.
 //
-// No work that uses the memory may be in flight.
+// Work that was queued on streams of the virtual GPU before is waited for.
+//
+// No work that reached the device by other ways than these streams may still use the memory.
 CW_API cw_status cw_vmem_free(int32_t virtual_gpu, void *memory);
 
 // Copies; see cw_vgpu_memory_copy.

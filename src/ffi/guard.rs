@@ -107,6 +107,24 @@ pub(super) unsafe fn slice<'a, T>(name: &str, pointer: *const T, length: usize) 
     Ok(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
+/// The same of at most `most` elements, so that a length that is no length is refused before it is believed; `count` names it.
+///
+/// # Safety
+/// As for [`slice`].
+pub(super) unsafe fn few<'a, T>(
+    name: &str,
+    pointer: *const T,
+    count: &str,
+    length: usize,
+    most: usize,
+) -> Result<&'a [T]> {
+    if length > most {
+        return Err(Error::argument(count, format!("{length} is more than {most}")));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { slice(name, pointer, length) }
+}
+
 /// An array that the caller wants written: pointer and length. A length of 0 allows any pointer.
 ///
 /// # Safety

@@ -1,6 +1,6 @@
 //! Compute units of virtual GPUs across the border: what `ComputeVirtualizationManager` calls.
 
-use super::guard::{guard, input, out, slice, struct_size, write_list};
+use super::guard::{few, guard, input, out, struct_size, write_list};
 use super::types::cw_status;
 use super::virtual_gpu::{count as number, flag, nanos, stream as chosen};
 use super::virtual_types::{cw_vcompute_config, cw_vcompute_group, cw_vcompute_info, cw_vcompute_unit};
@@ -70,7 +70,10 @@ pub unsafe extern "C" fn cw_vcompute_initialize(config: *const cw_vcompute_confi
                     other => return Err(Error::argument("strategy", format!("{other} is not in 0 to 2"))),
                 },
                 // SAFETY: the caller's promise.
-                devices: unsafe { slice("devices", config.devices, config.device_count)? }.to_vec(),
+                devices: unsafe {
+                    few("devices", config.devices, "device_count", config.device_count, 65_536)?
+                }
+                .to_vec(),
                 groups: number("unitGroups", config.groups)?,
                 threshold: config.rebalance_threshold,
                 interval: bound("rebalanceIntervalMs", config.rebalance_interval_ms)?,
@@ -300,7 +303,7 @@ pub extern "C" fn cw_vcompute_set_timeout(virtual_gpu: i32, timeout_ms: f64) -> 
 pub unsafe extern "C" fn cw_vcompute_choose(ids: *const i32, count: usize, chosen: *mut i32) -> cw_status {
     guard(call!("cw_vcompute_choose", ids, count, chosen), || {
         // SAFETY: the caller's promise.
-        let (ids, chosen) = unsafe { (slice("ids", ids, count)?, out("chosen", chosen)?) };
+        let (ids, chosen) = unsafe { (few("ids", ids, "count", count, 65_536)?, out("chosen", chosen)?) };
         *chosen = ComputeManager::global().choose(ids)?;
         Ok(())
     })

@@ -300,8 +300,10 @@ pub unsafe extern "C" fn cw_vgpu_memory_alloc(
 /// Frees memory by the very pointer that was returned. Foreign, freed, inner and other virtual GPUs' pointers are refused,
 /// saying which of these it is; so is `NULL`.
 ///
+/// Work that was queued on streams of the virtual GPU before is waited for.
+///
 /// # Safety
-/// No work that uses the memory may be in flight.
+/// No work that reached the device by other ways than these streams may still use the memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_vgpu_memory_free(virtual_gpu: i32, memory: *mut c_void) -> cw_status {
     guard(call!("cw_vgpu_memory_free", virtual_gpu, memory), || {

@@ -135,8 +135,10 @@ pub unsafe extern "C" fn cw_vmem_alloc(
 
 /// Frees memory by the very pointer that was returned; see `cw_vgpu_memory_free`, which refuses `NULL` too.
 ///
+/// Work that was queued on streams of the virtual GPU before is waited for.
+///
 /// # Safety
-/// No work that uses the memory may be in flight.
+/// No work that reached the device by other ways than these streams may still use the memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cw_vmem_free(virtual_gpu: i32, memory: *mut c_void) -> cw_status {
     guard(call!("cw_vmem_free", virtual_gpu, memory), || {

@@ -1,7 +1,7 @@
 //! Programs and host functions of virtual GPUs across the border.
 
 use super::callback::UserData;
-use super::guard::{guard, slice};
+use super::guard::{few, guard};
 use super::text::{text, write_text};
 use super::types::{CW_OK, cw_drop_function, cw_status};
 use super::virtual_gpu::flag;
@@ -18,13 +18,18 @@ use crate::{Error, Result, Status};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
+/// Largest image, most parameters of a host function, most texts of a list: more is a length that is none.
+const MOST_IMAGE: usize = 1 << 30;
+const MOST_PARAMETERS: usize = 4096;
+const MOST_TEXTS: usize = 65_536;
+
 /// Texts of the caller.
 ///
 /// # Safety
 /// Each must be NUL-terminated.
 unsafe fn texts(argument: &str, list: *const *const c_char, count: usize) -> Result<Vec<String>> {
     // SAFETY: the caller's promise.
-    let list = unsafe { slice(argument, list, count)? };
+    let list = unsafe { few(argument, list, argument, count, MOST_TEXTS)? };
     // SAFETY: the caller's promise.
     list.iter().map(|&one| unsafe { text(argument, one) }.map(str::to_owned)).collect()
 }
@@ -42,8 +47,9 @@ pub unsafe extern "C" fn cw_vcompute_module_load(
 ) -> cw_status {
     guard(call!("cw_vcompute_module_load", virtual_gpu, module, image, size), || {
         // SAFETY: the caller's promise.
-        let (module, image) =
-            unsafe { (text("module", module)?, slice("image", image.cast::<u8>(), size)?.to_vec()) };
+        let (module, image) = unsafe {
+            (text("module", module)?, few("image", image.cast::<u8>(), "size", size, MOST_IMAGE)?.to_vec())
+        };
         if image.is_empty() {
             return Err(Error::argument("size", "must not be 0"));
         }
@@ -190,11 +196,12 @@ pub unsafe extern "C" fn cw_vcompute_register_kernel(
     );
     guard(what, || {
         // SAFETY: the caller's promise.
-        let (name, kinds) = unsafe { (text("name", name)?, slice("kinds", kinds, count)?) };
+        let (name, kinds) =
+            unsafe { (text("name", name)?, few("kinds", kinds, "count", count, MOST_PARAMETERS)?) };
         let sizes = match sizes.is_null() {
             true => &[],
             // SAFETY: the caller's promise.
-            false => unsafe { slice("sizes", sizes, count)? },
+            false => unsafe { few("sizes", sizes, "count", count, MOST_PARAMETERS)? },
         };
         let function = function.ok_or_else(|| Error::argument("function", "is NULL"))?;
         let calls = if flag("per_block", per_block)? { Calls::PerBlock } else { Calls::Once };

@@ -1,6 +1,6 @@
 //! Work of virtual GPUs across the border: operations and kernels by name.
 
-use super::guard::{guard, input, out, slice, struct_size};
+use super::guard::{few, guard, input, out, slice, struct_size};
 use super::map::export;
 use super::text::{fixed, optional_text, text};
 use super::types::{CW_OK, cw_map, cw_status};
@@ -106,17 +106,14 @@ pub unsafe extern "C" fn cw_vcompute_execute(
     execution: *mut i32,
 ) -> cw_status {
     guard(call!("cw_vcompute_execute", virtual_gpu, call, stream, execution), || {
-        let execution = match execution.is_null() {
-            true => None,
-            // SAFETY: the caller's promise.
-            false => Some(unsafe { out("execution", execution)? }),
-        };
+        // SAFETY: the caller's promise.
+        let execution = unsafe { optional(execution)? };
         // SAFETY: the caller's promise.
         let call = unsafe { input("call", call)? };
         struct_size::<cw_kernel_call>("call", call.struct_size)?;
         // SAFETY: the caller's promise.
         let (name, module, list) = unsafe {
-            let list = slice("arguments", call.arguments, call.argument_count)?;
+            let list = few("arguments", call.arguments, "argument_count", call.argument_count, 4096)?;
             (text("kernelName", call.name)?, optional_text("module", call.module)?, arguments(list)?)
         };
         let wanted = KernelCall {

@@ -49,9 +49,11 @@ impl Driver {
         // While the virtual GPUs are there to be told of.
         monitor::stop_publishing();
         monitor::unhook();
-        for gpu in table::list().iter().filter(|g| g.is_whole()) {
+        // Their ids alone: what is held here would keep their memory.
+        let own: Vec<i32> = table::list().iter().filter(|g| g.is_whole()).map(|g| g.id()).collect();
+        for id in own {
             // Destroyed by another thread meanwhile: then it is done.
-            let _ = self.end(gpu.id());
+            let _ = self.end(id);
         }
     }
 
@@ -121,6 +123,7 @@ impl Driver {
         drop(claim);
         shares::weigh()?;
         ends::tell(&gpu, &left);
+        ends::let_go(gpu);
         Ok(left)
     }
 

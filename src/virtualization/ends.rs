@@ -58,11 +58,12 @@ const LETTING_GO: Duration = Duration::from_secs(1);
 /// Lets go of a virtual GPU. When it has ended this waits until its memory is back, which the threads of its streams hold for
 /// a moment longer; who else holds some of it (a model, an array) is not waited for long.
 pub(super) fn let_go(gpu: Arc<VirtualGpu>) {
-    let space = Arc::downgrade(gpu.tenant().space());
+    // The space holds it until all of the space's memory is given back.
+    let account = Arc::downgrade(gpu.tenant().account());
     let ended = gpu.tenant().is_closed();
     drop(gpu);
     let begun = Instant::now();
-    while ended && space.strong_count() > 0 && begun.elapsed() < LETTING_GO {
+    while ended && account.strong_count() > 0 && begun.elapsed() < LETTING_GO {
         std::thread::yield_now();
     }
 }

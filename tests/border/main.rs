@@ -32,8 +32,8 @@ const NO_LAST_ERROR: [&str; 7] = [
 const OTHER_NAMES: [(&str, &str, &str); 2] =
     [("cw_bridge_copy_to_gpu", "destination", "gpuPtr"), ("cw_bridge_copy_from_gpu", "source", "gpuPtr")];
 
-/// Bytes of an argument's memory.
-const ROOM: usize = 65536;
+/// Bytes of an argument's memory: more than the longest text, since lengths are claimed that are not there.
+const ROOM: usize = 1 << 18;
 
 /// An argument's memory: aligned, and with a pattern in it.
 #[repr(C, align(64))]

@@ -198,9 +198,10 @@ METHOD(ComputeVirtualizationManager, loadKernelModule) {
         "st.global.f32 [%a3], %f1;\nret;\n}\n";
     CHECK(!all.compute.loadKernelModule(1, "m", ptx.data(), 0) && refused(CW_ERROR_INVALID_ARGUMENT, "size"));
     CHECK(!all.compute.loadKernelModule(1, "m", "/no/such/file") && refused(CW_ERROR_NOT_FOUND, "/no/such/file"));
+    const bool on_host = on_cpu(all, 1);
     const bool loaded = all.compute.loadKernelModule(1, "m", ptx.data(), ptx.size());
-    if (on_cpu(all, 1)) {
-        CHECK(!loaded && refused(CW_ERROR_UNSUPPORTED, "host function"));
+    if (on_host) {
+        CHECK(!loaded && refused(CW_ERROR_UNSUPPORTED, "CUDA device"));
         return;
     }
     CHECK(loaded);
@@ -221,11 +222,12 @@ METHOD(ComputeVirtualizationManager, compileKernel) {
     cogniware::CompileOptions options;
     options.nameExpressions = {"scale<float>"};
     options.headers = {{"by.h", "#define BY 3\n"}};
+    const bool on_host = on_cpu(all, 1);
     const bool compiled = all.compute.compileKernel(
         1, "scales", "#include \"by.h\"\ntemplate <class T> __global__ void scale(T* x) { x[threadIdx.x] *= BY; }",
         options);
-    if (on_cpu(all, 1)) {
-        CHECK(!compiled && refused(CW_ERROR_UNSUPPORTED, "host function"));
+    if (on_host) {
+        CHECK(!compiled && refused(CW_ERROR_UNSUPPORTED, "CUDA device"));
         return;
     }
     if (!compiled && cw_last_status() == CW_ERROR_UNSUPPORTED) {

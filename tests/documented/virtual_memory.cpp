@@ -382,5 +382,5 @@ METHOD(MemoryVirtualizationManager, isRevoked) {
 METHOD(MemoryVirtualizationManager, releaseImport) {
     const Virtual all;
     all.create(1);
-    CHECK(!all.memory.releaseImport(1, &all) && refused(CW_ERROR_INVALID_ARGUMENT, "`ptr`"));
+    CHECK(!all.memory.releaseImport(1, all.memory.allocateMemory(1, 16)) && refused(CW_ERROR_INVALID_ARGUMENT, "`ptr`"));
 }

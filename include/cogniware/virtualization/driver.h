@@ -126,7 +126,7 @@ public:
         return cw_vgpu_memory_alloc(virtualGPUId, size, ptr) == CW_OK;
     }
 
-    // By the very pointer that was returned; no work that uses it may be in flight.
+    // By the very pointer that was returned. Work that was queued on streams of the virtual GPU before is waited for.
     bool freeMemory(int virtualGPUId, void* ptr) noexcept { return cw_vgpu_memory_free(virtualGPUId, ptr) == CW_OK; }
 
     // Copies and waits. Ends in the virtual GPU's memory must lie in one allocation each; `kind` must be true; ranges must not

@@ -82,7 +82,7 @@ public:
         return cw_vmem_alloc(virtualGPUId, size, alignment, &memory) == CW_OK ? memory : nullptr;
     }
 
-    // By the very pointer that was returned; no work that uses it may be in flight.
+    // By the very pointer that was returned. Work that was queued on streams of the virtual GPU before is waited for.
     bool freeMemory(int virtualGPUId, void* virtualAddress) noexcept {
         return cw_vmem_free(virtualGPUId, virtualAddress) == CW_OK;
     }

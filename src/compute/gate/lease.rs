@@ -2,6 +2,7 @@
 
 use super::Gate;
 use super::state::Waiting;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -27,8 +28,13 @@ pub enum Verdict {
 /// How the gate reaches the holder of a lease.
 pub(in crate::compute) struct Signal {
     bits: AtomicU32,
+    /// When somebody last began to wait.
+    raised: Mutex<Option<Instant>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
+
+/// After so long without anybody waiting a holder is taken to be alone.
+const QUIET: Duration = Duration::from_secs(1);
 
 const OPEN: u32 = 1;
 const WANTED: u32 = 2;
@@ -36,7 +42,7 @@ const WANTED: u32 = 2;
 impl Signal {
     /// `wake` is called, with the gate locked, when somebody begins to wait.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Arc<Signal> {
-        Arc::new(Signal { bits: AtomicU32::new(0), wake: Box::new(wake) })
+        Arc::new(Signal { bits: AtomicU32::new(0), raised: Mutex::default(), wake: Box::new(wake) })
     }
 
     /// Whether the holder lets work through without asking, and nobody waits.
@@ -62,8 +68,14 @@ impl Signal {
 
     pub fn raise(&self) {
         if self.bits.fetch_or(WANTED, SeqCst) & WANTED == 0 {
+            *self.raised.lock() = Some(Instant::now());
             (self.wake)();
         }
+    }
+
+    /// Whether nobody waited for so long that the holder may take itself to be alone.
+    pub fn is_quiet(&self) -> bool {
+        self.raised.lock().is_none_or(|at| at.elapsed() >= QUIET)
     }
 
     pub fn calm(&self) {

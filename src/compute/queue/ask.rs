@@ -10,6 +10,26 @@ use std::time::{Duration, Instant};
 
 impl Inner {
     pub fn synchronize(&self) -> Result<()> {
+        let ran = self.drain();
+        let error = self.lock()?.error.take();
+        match error {
+            Some(e) => Err(e),
+            None => ran,
+        }
+    }
+
+    /// Waits until what was submitted before has ended; its errors are left for who synchronizes.
+    pub fn settle(&self) -> Result<()> {
+        {
+            let state = self.lock()?;
+            if state.pending.is_empty() && state.flight.is_empty() {
+                return Ok(());
+            }
+        }
+        self.drain()
+    }
+
+    fn drain(&self) -> Result<()> {
         let until = self.lock()?.next;
         loop {
             let mut state = self.lock()?;
@@ -28,13 +48,9 @@ impl Inner {
                 // Moved to another stream meanwhile, or behind a device that answers late.
                 continue;
             }
-            let error = state.error.take();
             drop(state);
             lane.pay();
-            return match error {
-                Some(e) => Err(e),
-                None => ran.and(closed),
-            };
+            return ran.and(closed);
         }
     }
 

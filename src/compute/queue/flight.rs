@@ -19,6 +19,13 @@ pub(super) const BOUND: Duration = SLICE;
 const LONGEST: u32 = 64;
 /// Most launches that are not known to have ended, however short those before were: the next ones may be long.
 const MOST: u32 = 192;
+/// The same while the queue has its units for itself: fewer marks, each of which costs microseconds. A tenant that comes waits
+/// for more once, if the lengths of launches change just then.
+const LONGEST_ALONE: u32 = 512;
+/// See [`LONGEST_ALONE`]; no more than the driver's own queue holds.
+const MOST_ALONE: u32 = 1024;
+/// Launches of the first segment after a pause, alone; else 1.
+const FIRST_ALONE: u32 = 128;
 /// What a launch is taken for before any was measured, in nanoseconds.
 const UNKNOWN: f64 = 1e6;
 /// Launches that are further apart on the host do not follow each other: the stream may have been idle between them.
@@ -78,6 +85,8 @@ pub(super) struct Flight {
     mean_ns: Option<f64>,
     /// Launches of the next segment.
     step: u32,
+    /// Whether the queue has its units for itself.
+    pub alone: bool,
     begun: Option<Instant>,
     asked: Option<Instant>,
     /// Of the next launch.
@@ -117,7 +126,13 @@ impl Flight {
         } else {
             1
         };
-        whole.max(least).min(MOST).saturating_sub(there)
+        whole.max(least).min(if self.alone { MOST_ALONE } else { MOST }).saturating_sub(there)
+    }
+
+    /// Most launches of a segment: a quarter of what may be outstanding, as far as can be told.
+    fn longest(&self) -> u32 {
+        let quarter = (BOUND.as_nanos() as f64 / 4.0 / self.mean().max(1.0)) as u32;
+        quarter.clamp(1, if self.alone { LONGEST_ALONE } else { LONGEST })
     }
 
     /// Launches until the segment is closed.
@@ -135,7 +150,7 @@ impl Flight {
             self.close(stream)?;
         }
         if !follows {
-            self.step = 1;
+            self.step = if self.alone { self.longest().min(FIRST_ALONE) } else { 1 };
         }
         let runs = match self.segments.back() {
             Some(last) => !last.end.is_done()?,
@@ -162,8 +177,7 @@ impl Flight {
         };
         if self.filled >= self.step.max(1) {
             self.close(stream)?;
-            let quarter = (BOUND.as_nanos() as f64 / 4.0 / self.mean().max(1.0)) as u32;
-            self.step = (self.step.max(1) * 2).min(quarter.clamp(1, LONGEST));
+            self.step = (self.step.max(1) * 2).min(self.longest());
         }
         Ok(())
     }

@@ -164,6 +164,7 @@ impl Inner {
             return false;
         }
         self.collect(state);
+        state.flight.alone = lane.signal.is_quiet();
         state.left = state.room(&self.share).min(state.flight.until_closed());
         state.left > 0
     }

@@ -115,6 +115,12 @@ impl Queue {
         self.inner.synchronize()
     }
 
+    /// Waits until everything submitted before has ended, well or not: errors of executions stay for the next
+    /// [`Queue::synchronize`]. For whoever is about to take away what work may still use.
+    pub fn settle(&self) -> Result<()> {
+        self.inner.settle()
+    }
+
     /// Whether everything submitted has ended.
     pub fn is_idle(&self) -> Result<bool> {
         self.inner.is_idle()

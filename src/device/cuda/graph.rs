@@ -1,25 +1,49 @@
 //! CUDA graphs: work captured on a stream once and launched as one command.
 
 use super::context::Context;
+use super::module::Module;
 use super::stream::CudaStream;
 use super::timeline::{Parts, Work, measured};
 use super::types::{self, GraphUpdate, Handle};
 use crate::telemetry::profiler;
 use crate::{Error, Result, Status};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-/// Captured work, ready to launch. What its kernels point to must stay valid for as long as it is launched.
+/// Captured work, ready to launch. What its kernels point to must stay valid for as long as it is launched; the modules of
+/// kernels that were queued by [`super::Function`] stay loaded with it.
 /// Usable from any thread, but one launch or update at a time.
 pub struct Graph {
     context: Arc<Context>,
     exec: types::GraphExec,
     nodes: usize,
+    // Unloaded after the instance, whose launch would end the process without them.
+    modules: Vec<Arc<Module>>,
+}
+
+thread_local! {
+    /// Modules of the kernels that this thread's capture has seen; none while it captures nothing.
+    static SEEN: RefCell<Option<Vec<Arc<Module>>>> = const { RefCell::new(None) };
+}
+
+/// Tells of a kernel's module, in case this thread is capturing.
+#[inline]
+pub(super) fn note_module(module: &Arc<Module>) {
+    SEEN.with_borrow_mut(|seen| {
+        if let Some(seen) = seen
+            && !seen.iter().any(|m| Arc::ptr_eq(m, module))
+        {
+            seen.push(module.clone());
+        }
+    });
 }
 
 /// A captured graph before it is instantiated.
 struct Template {
     context: Arc<Context>,
     raw: types::Graph,
+    modules: Vec<Arc<Module>>,
 }
 
 impl Drop for Template {
@@ -43,32 +67,17 @@ impl Template {
         let driver = &context.driver;
         // SAFETY: the stream is alive.
         unsafe { driver.cuStreamBeginCapture_v2(stream.handle(), types::CAPTURE_THREAD_LOCAL)? };
-        // Ends the capture also when `record` panics; otherwise the stream would stay unusable.
-        struct End<'a>(&'a CudaStream, bool);
-        impl End<'_> {
-            fn end(&mut self) -> Result<Template> {
-                self.1 = true;
-                let context = &self.0.context;
-                let mut raw = Handle::NULL;
-                // SAFETY: a capture is open on this stream, `raw` outlives the call.
-                let ended = unsafe { context.driver.cuStreamEndCapture(self.0.handle(), &mut raw) };
-                let template = (!raw.is_null()).then(|| Template { context: context.clone(), raw });
-                ended?;
-                template.ok_or_else(|| Error::unsupported("the capture recorded nothing"))
-            }
-        }
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                if !self.1 {
-                    let _ = self.end();
-                }
-            }
-        }
-        let mut end = End(stream, false);
-        let recorded = record();
-        let template = end.end();
-        recorded?;
-        template
+        let outer = SEEN.replace(Some(Vec::new()));
+        // The capture is ended also when `record` panics; otherwise the stream would stay unusable.
+        let recorded = catch_unwind(AssertUnwindSafe(record));
+        let modules = SEEN.replace(outer).unwrap_or_default();
+        let mut raw = Handle::NULL;
+        // SAFETY: a capture is open on this stream, `raw` outlives the call.
+        let ended = unsafe { driver.cuStreamEndCapture(stream.handle(), &mut raw) };
+        let template = (!raw.is_null()).then(|| Template { context: context.clone(), raw, modules });
+        recorded.unwrap_or_else(|panic| resume_unwind(panic))?;
+        ended?;
+        template.ok_or_else(|| Error::unsupported("the capture recorded nothing"))
     }
 
     fn nodes(&self) -> Result<usize> {
@@ -105,7 +114,7 @@ impl Graph {
     /// Captures what `record` queues on `stream` (kernels, copies from pinned memory, fills; no waiting, no host
     /// functions) and makes it launchable.
     pub fn capture(stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<Graph> {
-        let template = Template::capture(stream, record)?;
+        let mut template = Template::capture(stream, record)?;
         let context = template.context.clone();
         let _current = context.enter()?;
         let nodes = template.nodes()?;
@@ -113,7 +122,7 @@ impl Graph {
         // SAFETY: the template is alive, `exec` outlives the call.
         unsafe { context.driver.cuGraphInstantiateWithFlags(&mut exec, template.raw, 0)? };
         drop(_current);
-        Ok(Graph { context, exec, nodes })
+        Ok(Graph { context, exec, nodes, modules: std::mem::take(&mut template.modules) })
     }
 
     /// Captures anew and puts the new parameters into this graph when its shape is the same, which is much cheaper
@@ -121,7 +130,7 @@ impl Graph {
     /// another thread.
     pub fn recapture(&mut self, stream: &CudaStream, record: impl FnOnce() -> Result<()>) -> Result<bool> {
         self.context.same_as(&stream.context, "stream")?;
-        let template = Template::capture(stream, record)?;
+        let mut template = Template::capture(stream, record)?;
         let context = self.context.clone();
         let _current = context.enter()?;
         let nodes = template.nodes()?;
@@ -135,6 +144,7 @@ impl Graph {
         match updated {
             Ok(()) => {
                 self.nodes = nodes;
+                self.modules = std::mem::take(&mut template.modules);
                 return Ok(true);
             }
             // Another shape, or a driver that cannot update.
@@ -146,6 +156,7 @@ impl Graph {
         unsafe { context.driver.cuGraphInstantiateWithFlags(&mut exec, template.raw, 0)? };
         let old = std::mem::replace(&mut self.exec, exec);
         self.nodes = nodes;
+        let _unloaded_last = std::mem::replace(&mut self.modules, std::mem::take(&mut template.modules));
         // SAFETY: the old instance is out of reach now.
         context.driver.released(unsafe { context.driver.cuGraphExecDestroy(old) });
         Ok(false)

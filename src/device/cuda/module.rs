@@ -1,6 +1,7 @@
 //! Kernel images and their functions.
 
 use super::context::Context;
+use super::graph::note_module;
 use super::stream::CudaStream;
 use super::timeline::{Work, measured};
 use super::types::{self, Handle, function_attribute as attribute};
@@ -256,6 +257,7 @@ impl Function {
         let context = &self.module.context;
         let _current = context.enter()?;
         context.path.count(Count::Launches, 1);
+        note_module(&self.module);
         let Shape { grid, block, smem, cooperative } = shape;
         if let Some(percent) = stream.shared_carveout() {
             // SAFETY: the caller's duty.

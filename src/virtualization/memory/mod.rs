@@ -112,7 +112,8 @@ impl MemoryManager {
         work::alloc(&*self.find(id)?, bytes, alignment)
     }
 
-    /// Frees an allocation by the very pointer that was returned; no work that uses it may be in flight.
+    /// Frees an allocation by the very pointer that was returned, once what was queued on streams of the virtual GPU before
+    /// has ended.
     pub fn free(&self, id: i32, ptr: u64) -> Result<()> {
         work::free(&*self.find(id)?, ptr)
     }

@@ -25,8 +25,16 @@ pub(in crate::virtualization) fn alloc(gpu: &VirtualGpu, bytes: u64, alignment: 
     gpu.tenant().space().alloc(bytes, alignment, TAG)
 }
 
+/// Frees once everything that was queued before has ended: it may use the memory.
 pub(in crate::virtualization) fn free(gpu: &VirtualGpu, ptr: u64) -> Result<()> {
     gpu.must_have_memory()?;
+    gpu.tenant().space().check("ptr", ptr, 1)?;
+    if let Some(unit) = gpu.parts().unit {
+        for lane in &unit.lanes {
+            // A device that answers errors has no work in flight that matters.
+            let _ = lane.same_queue().settle();
+        }
+    }
     gpu.tenant().free(ptr)
 }
 

@@ -117,6 +117,7 @@ pub(in crate::virtualization) fn submit(
     for range in ranges.iter() {
         gpu.tenant().space().check(range.name, range.ptr, range.bytes)?;
     }
+    let touched: Vec<_> = ranges.iter().map(|r| (r.ptr, r.bytes)).collect();
     let queue = lane.queue(gpu.tenant())?;
     let rules = unit.rules();
     let prepared = Prepared::new(operation, &*lane.ops()?)?;
@@ -142,6 +143,7 @@ pub(in crate::virtualization) fn submit(
             unsafe { prepared.run(&*ops, 0, None) }
         })
     };
+    let work = work.touching(&touched);
     let work = match timeout.or_else(|| unit.timeout()) {
         Some(longest) => work.timeout(longest),
         None => work,

@@ -293,7 +293,7 @@ METHOD(MemoryVirtualizationManager, spillMemory) {
     int* const memory = all.upload(1, values);
     std::size_t freed = 0;
     CHECK(all.memory.spillMemory(1, 16 * MiB, &freed) && freed >= 16 * MiB);
-    CHECK(all.driver.getVirtualGPUInfo(1).memorySpilled >= 16 * MiB &&
+    CHECK(all.memory.getSpillInfo(1).spilled >= 16 * MiB &&
           all.download(1, memory, values.size()) == values);
 }
 

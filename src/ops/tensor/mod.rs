@@ -71,7 +71,7 @@ pub enum Operation {
     Cast(Cast),
     /// See [`Transpose`].
     Transpose(Transpose),
-    /// See [`Copy`].
+    /// See [`struct@Copy`].
     Copy(Copy),
     /// See [`Set`].
     Set(Set),

@@ -2,7 +2,7 @@
 
 use cogniware::compute::ExecutionState;
 use cogniware::compute::balance::Balancing;
-use cogniware::device;
+use cogniware::device::{self, DeviceKind};
 use cogniware::ops::tensor::Argument;
 use cogniware::program::Launch;
 use cogniware::virtualization::{
@@ -283,6 +283,10 @@ fn distribute(ptrs: [u64; 2]) {
 #[test]
 fn measured_time_gives_the_faster_place_more() {
     each(|device| {
+        // A GPU takes as long for a small launch as for one four times as large.
+        if device::list().unwrap()[device].kind() == DeviceKind::Cuda {
+            return;
+        }
         let rig = Rig::on(ComputeConfig { balancing: Balancing::MeasuredTime, ..two_groups(device) });
         distribute([rig.create(1), rig.create(2)]);
     });
@@ -291,9 +295,11 @@ fn measured_time_gives_the_faster_place_more() {
 #[test]
 fn units_and_work_are_spread_over_devices() {
     let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
-    let devices: Vec<i32> = (0..device::list().unwrap().len() as i32).collect();
+    let all = device::list().unwrap();
+    let gpu = |i: &i32| all[*i as usize].kind() == DeviceKind::Cuda;
+    let devices: Vec<i32> = (0..all.len() as i32).filter(gpu).collect();
     if devices.len() < 2 {
-        println!("skipped: one device");
+        println!("skipped: fewer than two GPUs");
         return;
     }
     for balancing in Balancing::ALL {

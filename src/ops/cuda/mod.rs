@@ -5,6 +5,7 @@
 //! or cuBLASLt takes part. Which node a step ran on changes nothing. `products.rs` says what holds for products.
 
 mod attention;
+mod cublaslt;
 mod kernels;
 mod library;
 mod pack;

@@ -2,8 +2,8 @@
 //! table of functions that answer plain numbers. Only ways that compute what is written down are taken: neither FFT nor
 //! Winograd, whose errors are of another kind, and tensor cores as the rules say.
 
+use super::super::cublaslt::libraries_fit;
 use super::CudaTensorOps;
-use super::blas::libraries_fit;
 use crate::Result;
 use crate::device::Stream;
 use crate::device::cuda::{CudaDevice, Parts, Work, measured};

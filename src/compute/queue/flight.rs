@@ -25,7 +25,7 @@ const LONGEST_ALONE: u32 = 512;
 /// See [`LONGEST_ALONE`]; no more than the driver's own queue holds.
 const MOST_ALONE: u32 = 1024;
 /// Launches of the first segment after a pause, alone; else 1.
-const FIRST_ALONE: u32 = 128;
+const FIRST_ALONE: u32 = 256;
 /// What a launch is taken for before any was measured, in nanoseconds.
 const UNKNOWN: f64 = 1e6;
 /// Launches that are further apart on the host do not follow each other: the stream may have been idle between them.
@@ -129,10 +129,10 @@ impl Flight {
         whole.max(least).min(if self.alone { MOST_ALONE } else { MOST }).saturating_sub(there)
     }
 
-    /// Most launches of a segment: a quarter of what may be outstanding, as far as can be told.
+    /// Most launches of a segment: a quarter of what may be outstanding, as far as can be told; half of it, alone.
     fn longest(&self) -> u32 {
-        let quarter = (BOUND.as_nanos() as f64 / 4.0 / self.mean().max(1.0)) as u32;
-        quarter.clamp(1, if self.alone { LONGEST_ALONE } else { LONGEST })
+        let (part, most) = if self.alone { (2.0, LONGEST_ALONE) } else { (4.0, LONGEST) };
+        ((BOUND.as_nanos() as f64 / part / self.mean().max(1.0)) as u32).clamp(1, most)
     }
 
     /// Launches until the segment is closed.
@@ -214,10 +214,15 @@ impl Flight {
 
     /// Closes what nobody has added to for a while.
     pub fn sweep(&mut self, stream: &dyn Stream, now: Instant) -> Result<()> {
-        match self.launched_at {
-            Some(at) if self.filled > 0 && now.saturating_duration_since(at) >= 4 * GAP => self.close(stream),
-            _ => Ok(()),
+        match self.filled > 0 && !self.goes_on(now) {
+            true => self.close(stream),
+            false => Ok(()),
         }
+    }
+
+    /// Whether launches still follow each other.
+    pub fn goes_on(&self, now: Instant) -> bool {
+        self.launched_at.is_some_and(|at| now.saturating_duration_since(at) < 4 * GAP)
     }
 
     /// When the last launch was.

@@ -493,6 +493,19 @@ impl State {
         }
     }
 
+    /// Whether the thread that launches looks after all there is. The lane's thread then asks the driver for nothing: that
+    /// would hold up the launches, which costs more than they do.
+    pub(super) fn needs_nobody(&self, now: Instant) -> bool {
+        self.flight.alone
+            && self.flight.goes_on(now)
+            && self.pending.is_empty()
+            && self.watched.is_empty()
+            && self.deadline.is_none()
+            && self.moving.is_none()
+            && self.ended.is_none()
+            && !self.closed
+    }
+
     fn note_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = [self.deadline, deadline].into_iter().flatten().min();
     }

@@ -234,7 +234,11 @@ impl Lane {
             let look = queue.tend();
             if look.moving {
                 queue.move_if_due(self);
-                continue;
+                if look.flying {
+                    std::thread::park_timeout(BLOCKED);
+                }
+                // It may have stayed, with work that came since it was told to move.
+                return true;
             }
             if look.over {
                 self.detach(queue);

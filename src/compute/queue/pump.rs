@@ -16,6 +16,9 @@ impl Inner {
             let (door, fetched) = self.door_for_first().unzip();
             let mut state = self.state.lock();
             let now = Instant::now();
+            if state.needs_nobody(now) {
+                return state.pumped(false);
+            }
             self.expire(&mut state, now);
             // A sticky error shows at the next look.
             let stream = state.stream.clone();

@@ -65,6 +65,22 @@ fn work_runs_in_order_and_is_measured() {
     }
 }
 
+/// Moved and given work before its thread, which has left the gate, has seen either.
+#[test]
+fn work_that_follows_a_move_runs() {
+    let h = home(1.0);
+    for _ in 0..20 {
+        h.queue.run(spin(MS / 10)).unwrap();
+        h.queue.synchronize().unwrap();
+        std::thread::sleep(2 * GRACE + 5 * MS);
+        let node = h.device.node_create(&[0]).unwrap();
+        h.queue.move_to(&node, 0).unwrap();
+        let id = h.queue.submit(Work::new("behind", spin(MS / 10))).unwrap();
+        let end = h.queue.wait(id, Duration::from_secs(20)).unwrap();
+        assert_eq!(end.state, ExecutionState::Finished, "it waits for nothing");
+    }
+}
+
 #[test]
 fn idle_time_is_not_charged() {
     let h = home(1.0);

@@ -3,6 +3,7 @@
 //!
 //! What a tenant got is counted in work done, not taken from the gate's own account: kernels of a fixed number of rounds
 //! that fill every SM (on the CPU device, host functions that use a processor's time), whose length alone was measured first.
+//! Beside it, what the same tenants get from plain streams, as they would without Cogniware: there nobody heeds weights.
 
 use cogniware::compute::Queue;
 use cogniware::device::{self, Device, DeviceKind, Stream};
@@ -121,6 +122,8 @@ mod gpu {
 struct Member {
     tenant: Arc<Tenant>,
     queue: Arc<Queue>,
+    /// The same units, without a queue before them.
+    stream: Arc<dyn Stream>,
     launch: Launch,
     weight: f64,
     what: String,
@@ -145,16 +148,18 @@ impl Member {
         config.processors = if device.kind() == DeviceKind::Cpu { 1 } else { processors };
         config.weight = weight;
         let tenant = tenant::open(&format!("shares-{n}"), device, &config).expect("a tenant");
-        let queue = match device.kind() {
+        let (queue, stream) = match device.kind() {
             DeviceKind::Cpu => {
                 let node = device.node_create(&[0]).expect("a node");
-                Queue::new(device, tenant.share(), tenant.space(), &node, 0).expect("a queue")
+                let queue = Queue::new(device, tenant.share(), tenant.space(), &node, 0).expect("a queue");
+                (queue, node.stream_create(0).expect("a stream"))
             }
-            _ => tenant.queue(0).expect("a queue"),
+            _ => (tenant.queue(0).expect("a queue"), tenant.new_stream(0).expect("a stream")),
         };
         let launch = maker.make(&tenant, micros, graph);
         let what = format!("{micros} us{}", if graph { " graph" } else { "" });
-        let mut member = Member { tenant, queue, launch, weight, what, length: 0.0, done: AtomicU64::new(0) };
+        let done = AtomicU64::new(0);
+        let mut member = Member { tenant, queue, stream, launch, weight, what, length: 0.0, done };
         // A CPU's work is measured in its processor's time and so is what it says.
         if device.kind() == DeviceKind::Cpu {
             member.length = micros as f64 / 1e6;
@@ -190,13 +195,39 @@ impl Member {
     }
 }
 
+/// How tenants put their work on the device.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Queues,
+    Streams,
+}
+
+impl Member {
+    /// The same on its stream.
+    fn saturate_stream(&self, stop: &AtomicBool) {
+        let mut ends = std::collections::VecDeque::new();
+        while !stop.load(SeqCst) {
+            (self.launch)(&*self.stream).expect("work");
+            ends.push_back(self.stream.record().expect("an event"));
+            if ends.len() as u64 >= AHEAD {
+                ends.pop_front().expect("one").synchronize().expect("work");
+                self.done.fetch_add(1, SeqCst);
+            }
+        }
+        self.stream.synchronize().expect("work");
+    }
+}
+
 /// What each got of all the work done, and how much work was done a second (1 is a device that is never idle).
-fn measure(members: &[Member], time: Duration) -> (Vec<f64>, Vec<f64>, f64) {
+fn measure(members: &[Member], time: Duration, way: Way) -> (Vec<f64>, Vec<f64>, f64) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for member in members {
             let stop = &stop;
-            scope.spawn(move || member.saturate(stop));
+            scope.spawn(move || match way {
+                Way::Queues => member.saturate(stop),
+                Way::Streams => member.saturate_stream(stop),
+            });
         }
         std::thread::sleep(Duration::from_millis(500));
         let now = || -> (Vec<f64>, Vec<f64>) {
@@ -207,7 +238,7 @@ fn measure(members: &[Member], time: Duration) -> (Vec<f64>, Vec<f64>, f64) {
         std::thread::sleep(time);
         let (took, after) = (begun.elapsed().as_secs_f64(), now());
         stop.store(true, SeqCst);
-        for member in members {
+        for member in members.iter().filter(|_| way == Way::Queues) {
             member.queue.end(Error::new(Status::Cancelled, "enough"));
         }
         let part = |after: &[f64], before: &[f64]| {
@@ -237,8 +268,8 @@ fn main() {
 
     println!("# {} ({}), {} s each", device.info().expect("figures").name, device.kind(), time.as_secs_f64());
     println!(
-        "{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}",
-        "asked", "work", "got (work)", "got (account)", "error", "busy"
+        "{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}  {}",
+        "asked", "work", "got (work)", "got (account)", "error", "busy", "plain streams"
     );
     let mut worst = 0f64;
     for setting in [
@@ -258,7 +289,8 @@ fn main() {
             .enumerate()
             .map(|(n, (weight, micros, graph))| Member::new(&device, &*maker, n, *weight, *micros, *graph))
             .collect();
-        let (work, account, busy) = measure(&members, time);
+        let (plain, ..) = measure(&members, time.min(Duration::from_secs(2)), Way::Streams);
+        let (work, account, busy) = measure(&members, time, Way::Queues);
         let total: f64 = members.iter().map(|m| m.weight).sum();
         let error =
             work.iter().zip(&members).map(|(g, m)| (g - m.weight / total).abs() * 100.0).fold(0.0, f64::max);
@@ -267,11 +299,12 @@ fn main() {
         let asked: Vec<f64> = members.iter().map(|m| m.weight).collect();
         let what: Vec<&str> = members.iter().map(|m| m.what.as_str()).collect();
         println!(
-            "{:<16} {:<36} {:<20} {:<20} {error:>6.2} {busy:>6.3}",
+            "{:<16} {:<36} {:<20} {:<20} {error:>6.2} {busy:>6.3}  {}",
             list(&asked),
             what.join(" / "),
             list(&work),
-            list(&account)
+            list(&account),
+            list(&plain)
         );
         for member in members {
             let id = member.tenant.id().to_owned();

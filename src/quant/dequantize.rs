@@ -2,13 +2,14 @@
 //!
 //! Formats: GGUF as read by `ggml`; all integers and floats are little-endian.
 
-use super::DType;
+use super::{DType, lowbit};
 use crate::{Error, Result};
 use half::{bf16, f16};
 
 /// Turns `src` (whole blocks of `dtype`, as stored in a file) into f32. `out` holds one element for each weight.
 ///
-/// Errors: `src` and `out` do not have matching lengths.
+/// Errors: `src` and `out` do not have matching lengths; an I2_S tensor (which must be whole) has codes or a scale that no
+/// quantizer writes.
 pub fn dequantize(dtype: DType, src: &[u8], out: &mut [f32]) -> Result<()> {
     let want = dtype.bytes(1, out.len() as u64)?;
     if src.len() as u64 != want {
@@ -16,6 +17,9 @@ pub fn dequantize(dtype: DType, src: &[u8], out: &mut [f32]) -> Result<()> {
             "src",
             format!("{} weights of type {dtype:?} take {want} bytes, not {}", out.len(), src.len()),
         ));
+    }
+    if dtype == DType::I2_S {
+        return lowbit::i2s_dequantize(src, out);
     }
     let blocks = src.chunks_exact(dtype.block_bytes() as usize);
     for (block, out) in blocks.zip(out.chunks_exact_mut(dtype.block() as usize)) {
@@ -27,6 +31,9 @@ pub fn dequantize(dtype: DType, src: &[u8], out: &mut [f32]) -> Result<()> {
             DType::Q4_0 => q4_0(block, out),
             DType::Q4_K => q4_k(block, out),
             DType::Q6_K => q6_k(block, out),
+            DType::TQ1_0 => lowbit::tq1_dequantize(block, out),
+            DType::TQ2_0 => lowbit::tq2_dequantize(block, out),
+            DType::I2_S => {} // above: its scale is that of the tensor
         }
     }
     Ok(())

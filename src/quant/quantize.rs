@@ -1,12 +1,12 @@
 //! From f32 to stored blocks.
 
-use super::DType;
+use super::{DType, lowbit};
 use crate::{Error, Result};
 use half::{bf16, f16};
 
-/// Quantizes f32 to whole blocks of `dtype` (F32, F16, BF16, Q8_0 or Q4_0), as `ggml`'s reference does: Q8_0 scales
+/// Quantizes f32 to whole blocks of `dtype` (F32, F16, BF16, Q8_0, Q4_0, TQ1_0 or TQ2_0), as `ggml`'s reference does: Q8_0 scales
 /// by the largest magnitude over 127 and rounds half away from zero; Q4_0 maps the value of largest magnitude to code
-/// 0 and rounds by truncating after adding 8.5.
+/// 0 and rounds by truncating after adding 8.5; TQ1_0 and TQ2_0 scale by the largest magnitude and round to -1, 0 or 1.
 ///
 /// Errors: `src` is no whole number of blocks, `dst` has another length than [`DType::bytes`] says, or nothing here
 /// writes this type.
@@ -26,9 +26,11 @@ pub fn quantize(dtype: DType, src: &[f32], dst: &mut [u8]) -> Result<()> {
             DType::BF16 => dst.copy_from_slice(&bf16::from_f32(src[0]).to_le_bytes()),
             DType::Q8_0 => q8_0(src, dst),
             DType::Q4_0 => q4_0(src, dst),
-            DType::Q4_K | DType::Q6_K => {
+            DType::TQ1_0 => lowbit::tq1_quantize(src, dst),
+            DType::TQ2_0 => lowbit::tq2_quantize(src, dst),
+            DType::Q4_K | DType::Q6_K | DType::I2_S => {
                 return Err(Error::unsupported(format!("quantizing to {dtype:?} is not supported"))
-                    .advise("Q8_0 and Q4_0 are"));
+                    .advise("Q8_0, Q4_0, TQ1_0 and TQ2_0 are; for I2_S see quant::lowbit"));
             }
         }
     }

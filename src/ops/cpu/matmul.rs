@@ -4,12 +4,14 @@ use super::activations::{Block, bf16_stride, quantize_row, row_stride, to_bf16_r
 use super::crew::{Crew, share};
 use super::isa::Isa;
 use super::kernels::{MAX_PANELS, MAX_ROWS, Operands, Takes, chosen};
+use super::lowbit;
 use super::pack::{PANEL, panel_bytes};
 use crate::ops::{Math, Product};
 
-/// Scratch bytes for products with `rows` rows of `cols` inputs: the activations in 8 bits, then in bf16.
+/// Scratch bytes for products with `rows` rows of `cols` inputs: the activations in 8 bits, then in bf16; or as ternary matrices
+/// take them.
 pub fn scratch_bytes(rows: usize, cols: usize) -> usize {
-    rows * (row_stride(cols) + bf16_stride(cols))
+    (rows * (row_stride(cols) + bf16_stride(cols))).max(lowbit::scratch_bytes(rows, cols))
 }
 
 /// Runs of weights that one grab hands to a thread, at least; below this, handing out costs more than it evens out.
@@ -29,6 +31,16 @@ pub unsafe fn matmul(
     products: &[Product],
     scratch: u64,
 ) {
+    let ternary = |p: &Product| p.weight.dtype.is_ternary();
+    if products.iter().any(ternary) {
+        let (own, others): (Vec<&Product>, Vec<&Product>) = products.iter().partition(|p| ternary(p));
+        let others: Vec<Product> = others.into_iter().copied().collect();
+        // SAFETY: the caller's duty, for each part of the products.
+        unsafe {
+            lowbit::products(isa, crew, x, n, &own, scratch);
+            return matmul(isa, math, crew, x, n, &others, scratch);
+        }
+    }
     let Some(first) = products.first() else { return };
     if n == 0 {
         return;

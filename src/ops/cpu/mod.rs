@@ -7,6 +7,7 @@ mod crew;
 mod elementwise;
 pub mod isa;
 mod kernels;
+pub mod lowbit;
 mod math;
 mod matmul;
 mod pack;

@@ -14,6 +14,7 @@
 //! - Q6_K, for each 256 inputs: a line of f16 `d` and padding, 16 x 16 i8 sub-scales, the 128 bytes of low nibbles as
 //!   32 lines, the 64 bytes of upper bit pairs as 16 lines.
 
+use super::lowbit;
 use crate::quant::{DType, q4_k_scales};
 use crate::{Error, Result};
 use half::{bf16, f16};
@@ -35,6 +36,7 @@ pub fn panel_bytes(dtype: DType, cols: usize) -> usize {
         DType::Q4_0 => pair(256),
         DType::Q4_K => cols / 256 * Q4_K_BYTES,
         DType::Q6_K => cols / 256 * Q6_K_BYTES,
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::kernels::elsewhere(dtype),
     }
 }
 
@@ -50,6 +52,11 @@ pub fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
     if rows == 0 || cols == 0 {
         return Err(Error::argument("rows", format!("a matrix of {rows} x {cols} has no elements")));
     }
+    match dtype {
+        DType::I2_S => return lowbit::packed_bytes(rows, cols),
+        DType::TQ1_0 | DType::TQ2_0 => return Err(loaded_as_other(dtype)),
+        _ => {}
+    }
     // Also refuses a width that is no whole number of blocks, and products beyond 64 bits.
     dtype.bytes(u64::from(rows), u64::from(cols))?;
     let panels = u64::from(rows).div_ceil(PANEL as u64);
@@ -57,6 +64,12 @@ pub fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
         .checked_mul(panels)
         .and_then(|bytes| bytes.checked_next_multiple_of(256))
         .ok_or_else(|| Error::argument("rows", format!("{rows} x {cols} weights overflow")))
+}
+
+/// The answer for types that products never see.
+pub fn loaded_as_other(dtype: DType) -> Error {
+    Error::unsupported(format!("there are no products with {dtype:?}"))
+        .advise("such matrices become I2_S or Q8_0, without loss, when a model is loaded")
 }
 
 /// Packs a whole matrix; see [`crate::ops::Ops::pack`].
@@ -68,6 +81,9 @@ pub fn pack(dtype: DType, rows: u32, cols: u32, src: &[u8], dst: &mut [u8]) -> R
     }
     if dst.len() as u64 != want {
         return Err(Error::argument("dst", format!("holds {} bytes, packed it takes {want}", dst.len())));
+    }
+    if dtype == DType::I2_S {
+        return lowbit::pack(rows, cols, src, dst);
     }
     let cols = cols as usize;
     let row_bytes = cols / dtype.block() as usize * dtype.block_bytes() as usize;
@@ -135,11 +151,17 @@ fn pack_row(dtype: DType, row: &[u8], r: usize, panel: &mut [u8]) {
                 spread(&block[128..192], 0, r, &mut out[320 + 2048..]);
             }
         }
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::kernels::elsewhere(dtype),
     }
 }
 
 /// One row of a packed matrix as f32, by the formulas of [`crate::quant::dequantize`].
 pub fn unpack_row(dtype: DType, cols: usize, packed: &[u8], row: usize, out: &mut [f32]) {
+    if dtype == DType::I2_S {
+        let mut codes = vec![0; cols];
+        let scale = lowbit::unpack_row(cols, packed, row, &mut codes);
+        return out.iter_mut().zip(codes).for_each(|(o, q)| *o = (f32::from(q) - 1.0) * scale);
+    }
     let size = panel_bytes(dtype, cols);
     let (panel, r) = (&packed[row / PANEL * size..][..size], row % PANEL);
     let f16_at = |at: usize| f16::from_le_bytes([panel[at], panel[at + 1]]).to_f32();
@@ -208,6 +230,7 @@ pub fn unpack_row(dtype: DType, cols: usize, packed: &[u8], row: usize, out: &mu
                 }
             }
         }
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::kernels::elsewhere(dtype),
     }
 }
 

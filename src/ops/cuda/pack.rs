@@ -15,6 +15,8 @@ pub(crate) fn tile(dtype: DType) -> Option<(u32, u64)> {
         DType::Q4_0 => Some((256, 2048 + 256)),
         DType::Q4_K => Some((256, 2048 + 256 + 64)),
         DType::Q6_K => Some((256, 2048 + 1024 + 256 + 32)),
+        // Refused by `packed_bytes`.
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => None,
     }
 }
 
@@ -32,6 +34,10 @@ pub(crate) fn chunks(dtype: DType, cols: u32) -> u32 {
 pub(crate) fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
     if rows == 0 || cols == 0 || rows > i32::MAX as u32 - 64 || cols > i32::MAX as u32 - 512 {
         return Err(Error::argument("rows, cols", format!("a matrix of {rows} x {cols} cannot be used")));
+    }
+    if matches!(dtype, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S) {
+        return Err(Error::unsupported(format!("there are no products with {dtype:?} on this device"))
+            .advise("run the model on the CPU device"));
     }
     dtype.bytes(rows.into(), cols.into())?;
     let bytes = match tile(dtype) {
@@ -86,7 +92,7 @@ pub(crate) fn pack(dtype: DType, rows: u32, cols: u32, src: &[u8], dst: &mut [u8
                 DType::Q4_0 => q4_0(part, tile, r),
                 DType::Q4_K => q4_k(part, tile, r),
                 DType::Q6_K => q6_k(part, tile, r),
-                DType::F32 | DType::BF16 => unreachable!("these keep their rows"),
+                other => unreachable!("{other:?} has no tiles"),
             }
         }
     }
@@ -240,7 +246,7 @@ mod tests {
                 let sub = i32::from(tile[3072 + g * 32 + block * 4 + 2 * (i / 4) + upper]) - 128;
                 half_at(tile, 3328 + g * 4 + upper * 2) * sub as f32 * (q as f32 - 32.0)
             }
-            DType::F32 | DType::BF16 => unreachable!(),
+            _ => unreachable!(),
         }
     }
 
@@ -273,7 +279,7 @@ mod tests {
                 let scale = f32::from(block[192 + e / 16] as i8);
                 half_at(block, 208) * scale * (f32::from(low | high << 4) - 32.0)
             }
-            DType::F32 | DType::BF16 => unreachable!(),
+            _ => unreachable!(),
         }
     }
 

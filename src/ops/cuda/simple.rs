@@ -17,6 +17,9 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
         DType::Q4_0 => "q4_0",
         DType::Q4_K => "q4_k",
         DType::Q6_K => "q6_k",
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => {
+            unreachable!("{dtype:?} has no kernels here: packing refuses it")
+        }
     }
 }
 

@@ -46,6 +46,7 @@ pub fn kernels(dtype: DType) -> Kernels {
         DType::Q4_0 => table!(q4_0),
         DType::Q4_K => table!(q4_k),
         DType::Q6_K => table!(q6_k),
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::elsewhere(dtype),
     }
 }
 

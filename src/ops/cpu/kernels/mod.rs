@@ -101,3 +101,10 @@ pub fn chosen(isa: Isa, dtype: DType, math: Math) -> (Kernels, Takes) {
 pub fn takes_blocks(dtype: DType) -> bool {
     !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }
+
+/// For types that never come here: those of ternary matrices have kernels in [`super::lowbit`], or are turned into another when a
+/// model is loaded, and packing refuses them.
+#[cold]
+pub fn elsewhere(dtype: DType) -> ! {
+    unreachable!("no panel of 16 rows has the type {dtype:?}")
+}

@@ -26,6 +26,7 @@ pub fn kernels(isa: Isa, dtype: DType) -> Kernels {
         DType::Q4_K => of::<Q4_K>(isa),
         DType::Q6_K => of::<Q6_K>(isa),
         DType::F32 | DType::F16 | DType::BF16 => super::kernels(isa, dtype),
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::elsewhere(dtype),
     }
 }
 

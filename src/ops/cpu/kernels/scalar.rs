@@ -15,6 +15,7 @@ pub fn kernels(dtype: DType) -> Kernels {
         DType::Q4_0 => q4_0,
         DType::Q4_K => q4_k,
         DType::Q6_K => q6_k,
+        DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => super::elsewhere(dtype),
     };
     Kernels { kernels: [[kernel; 6]; 2], panels: 1, rows: 1 }
 }

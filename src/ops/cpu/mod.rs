@@ -285,9 +285,10 @@ impl Ops for CpuOps {
                 format!("weights of {cols} and {} inputs do not share an input", other.weight.cols),
             ));
         }
-        let needs = products
-            .iter()
-            .any(|p| kernels::chosen(self.isa, p.weight.dtype, self.math).1 != kernels::Takes::Floats);
+        let needs = products.iter().any(|p| {
+            let dtype = p.weight.dtype;
+            dtype.is_ternary() || kernels::chosen(self.isa, dtype, self.math).1 != kernels::Takes::Floats
+        });
         let scratch = if needs { self.scratch(matmul::scratch_bytes(n as usize, cols as usize))? } else { 0 };
         // SAFETY: the engine's tensors; the scratch was checked.
         unsafe { matmul::matmul(self.isa, self.math, &*self.crew, x, n as usize, products, scratch) };

@@ -49,16 +49,24 @@ pub fn i2s_codes(src: &[u8], n: usize, first: usize, out: &mut [u8]) -> Result<f
     if first.checked_add(out.len()).is_none_or(|end| end > n) {
         return Err(Error::argument("out", format!("weights {first} and {} more of {n}", out.len())));
     }
-    for (at, code) in out.iter_mut().enumerate() {
-        let (block, j) = ((first + at) / I2S_BLOCK, (first + at) % I2S_BLOCK);
-        *code = blocks[32 * block + j % 32] >> (6 - 2 * (j / 32)) & 3;
-        if *code == 3 {
-            return Err(Error::format(format!(
-                "I2_S: weight {} has code 3, which no quantizer writes",
-                first + at
-            ))
-            .advise("the file is damaged, or was written for another layout; quantize it again"));
+    let mut at = 0;
+    while at < out.len() {
+        let (block, begin) = ((first + at) / I2S_BLOCK, (first + at) % I2S_BLOCK);
+        let mut codes = [0u8; I2S_BLOCK];
+        for (byte, stored) in blocks[32 * block..][..32].iter().enumerate() {
+            for part in 0..4 {
+                codes[32 * part + byte] = stored >> (6 - 2 * part) & 3;
+            }
         }
+        let now = (I2S_BLOCK - begin).min(out.len() - at);
+        let codes = &codes[begin..begin + now];
+        if codes.iter().fold(0, |most, c| most.max(*c)) == 3 {
+            let bad = first + at + codes.iter().position(|c| *c == 3).unwrap_or(0);
+            return Err(Error::format(format!("I2_S: weight {bad} has code 3, which no quantizer writes"))
+                .advise("the file is damaged, or was written for another layout; quantize it again"));
+        }
+        out[at..at + now].copy_from_slice(codes);
+        at += now;
     }
     Ok(scale)
 }

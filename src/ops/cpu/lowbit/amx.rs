@@ -1,12 +1,13 @@
 //! Tiles of bytes (AMX), for many tokens.
 //!
 //! A tile of weights has 16 rows of 64 bytes: row `i` holds, for each of 16 outputs, the codes of inputs `4i..4i + 4`. That is what
-//! a line of the packed form is when its places are taken apart, so four lines make a tile. A panel is taken apart part by part
+//! a line of the packed form is when its places are taken apart, so four lines make a tile. Four strips are taken apart part by part
 //! (`PART` tiles of inputs, which stay in the first cache) and multiplied with all tokens, 16 at once; sums wait in the second
 //! cache meanwhile.
 
+use super::Operands;
 use super::avx512::apart;
-use super::layout::{PANEL, STEP_BYTES};
+use super::layout::{LINE, ROWS};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -36,22 +37,22 @@ struct Shape {
     rows: [u8; 16],
 }
 
-/// Sums of `n` tokens for one panel, as [`super::Kernel`] says but for any number of tokens.
+/// Sums of `n` tokens for four strips, as [`super::Kernel`] says but for any number of tokens.
 ///
 /// # Safety
 /// As there; the processor has the level, and the process leave to use tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn any(w: *const u8, x: *const i8, stride: usize, steps: usize, n: usize, sums: *mut i32) {
+pub(super) unsafe fn any(o: Operands, n: usize, sums: *mut i32) {
     APART.with_borrow_mut(|lines| {
         lines.resize(PART * 4 * BYTES / 64, Line([0; 64]));
         let apart_at = lines.as_mut_ptr().cast::<u8>();
-        let tiles = steps / STEPS;
+        let tiles = o.steps / STEPS;
         for first in (0..tiles).step_by(PART) {
             let count = PART.min(tiles - first);
-            // SAFETY: `count` tiles of the panel; room for them.
+            // SAFETY: `count` tiles of each strip; room for them.
             unsafe {
-                take_apart(w.add(first * STEPS * STEP_BYTES), count, apart_at);
-                multiply(apart_at, x.add(first * 64), stride, count, n, sums, first == 0);
+                take_apart(o.w.add(first * STEPS * LINE), o.apart, count, apart_at);
+                multiply(apart_at, o.x.add(first * 64), o.stride, count, n, sums, first == 0);
             }
         }
     });
@@ -59,15 +60,15 @@ pub(super) unsafe fn any(w: *const u8, x: *const i8, stride: usize, steps: usize
 
 /// `count` tiles of inputs to 4 KiB each: for 16 outputs after 16 outputs, 16 rows of 64 bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn take_apart(w: *const u8, count: usize, to: *mut u8) {
+unsafe fn take_apart(w: *const u8, apart_by: usize, count: usize, to: *mut u8) {
     for s in 0..count * STEPS {
-        for line in 0..4 {
-            // SAFETY: within the panel, and within the room.
+        for strip in 0..4 {
+            // SAFETY: within the strips, and within the room.
             unsafe {
-                let from = w.add(s * STEP_BYTES + 64 * line);
-                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(4096).cast());
+                let from = w.add(strip * apart_by + s * LINE);
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(2048).cast());
                 let places = apart(_mm512_load_si512(from.cast()));
-                let to = to.add(s / STEPS * 4 * BYTES + line * BYTES + s % STEPS * 4 * 64);
+                let to = to.add(s / STEPS * 4 * BYTES + strip * BYTES + s % STEPS * 4 * 64);
                 for (j, place) in places.into_iter().enumerate() {
                     _mm512_store_si512(to.add(64 * j).cast(), place);
                 }
@@ -101,7 +102,7 @@ unsafe fn multiply(
         }
         // SAFETY: tiles of `rows` tokens and of 16 outputs, within what the caller promised.
         unsafe {
-            let sums = sums.add(t * PANEL);
+            let sums = sums.add(t * ROWS);
             if new {
                 asm!(
                     "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
@@ -114,7 +115,7 @@ unsafe fn multiply(
                     "tileloadd tmm1, [{c} + {s} + 64]",
                     "tileloadd tmm2, [{c} + {s} + 128]",
                     "tileloadd tmm3, [{c} + {s} + 192]",
-                    c = in(reg) sums, s = in(reg) PANEL * 4,
+                    c = in(reg) sums, s = in(reg) ROWS * 4,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     options(nostack)
                 );
@@ -144,7 +145,7 @@ unsafe fn multiply(
                 sa = in(reg) stride,
                 sb = in(reg) 64usize,
                 c = in(reg) sums,
-                sc = in(reg) PANEL * 4,
+                sc = in(reg) ROWS * 4,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)

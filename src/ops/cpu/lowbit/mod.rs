@@ -21,13 +21,23 @@ pub use layout::{pack, packed_bytes, unpack_row};
 pub use level::{Features, Level};
 pub use product::{products, products_at, scratch_bytes};
 
-/// Sums of products for some tokens and one panel: `out[t][r] = sum_k code[r][k] a[t][k]`, for [`layout::PANEL`] rows.
-///
-/// Arguments: the panel, the first token's codes, bytes from token to token, steps of the panel, the sums. Panels are aligned to
-/// 64 bytes, and so are tokens and sums.
-type Kernel = unsafe fn(*const u8, *const i8, usize, usize, *mut i32);
+/// Sums of products for some tokens and four strips: `out[t][r] = sum_k code[r][k] a[t][k]`, for [`layout::ROWS`] rows.
+type Kernel = unsafe fn(Operands, *mut i32);
 
-/// The kernels of a level: `take[t - 1]` for `t` tokens; and one for any number that takes codes apart for whole tiles.
-struct Kernels {
-    take: &'static [Kernel],
+/// Where a kernel reads. Everything is aligned to 64 bytes.
+#[derive(Clone, Copy)]
+struct Operands {
+    /// The first strip.
+    w: *const u8,
+    /// Bytes from a strip to the next.
+    apart: usize,
+    /// Lines of a strip.
+    steps: usize,
+    /// The first token's codes.
+    x: *const i8,
+    /// Bytes from a token to the next.
+    stride: usize,
 }
+
+/// The kernels of a level: number `t - 1` takes `t` tokens.
+type Kernels = &'static [Kernel];

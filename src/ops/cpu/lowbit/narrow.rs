@@ -4,8 +4,8 @@
 //! at most 4 x 2 x 3 x 128 = 3072 to a lane; sums go to 32 bits every ten steps, before they could overflow.
 #![cfg(target_arch = "x86_64")]
 
-use super::layout::{PANEL, STEP_BYTES};
-use super::{Kernel, Kernels};
+use super::layout::{LINE, ROWS};
+use super::{Kernel, Kernels, Operands};
 use std::arch::x86_64::*;
 
 /// Steps after which 16-bit sums are added to those of 32 bits.
@@ -18,31 +18,25 @@ macro_rules! kernels {
         pub(super) mod $name {
             use super::*;
 
-            pub(in super::super) static KERNELS: Kernels =
-                Kernels { take: &[one as Kernel, two, three, four] };
+            pub(in super::super) static KERNELS: Kernels = &[one as Kernel, two, three, four];
 
-            /// `T` tokens and `V` vectors of rows, from byte `first` of each step on.
+            /// `T` tokens and `V` vectors of rows, from byte `first` of the four lines of a step on.
             #[target_feature(enable = $features)]
             #[inline]
-            unsafe fn rows<const T: usize, const V: usize>(
-                first: usize,
-                w: *const u8,
-                x: *const i8,
-                stride: usize,
-                steps: usize,
-                sums: *mut i32,
-            ) {
+            unsafe fn rows<const T: usize, const V: usize>(first: usize, o: Operands, sums: *mut i32) {
                 let mask = $set8(3);
                 let mut wide = [[$zero(); T]; V];
                 let mut s = 0;
-                while s < steps {
-                    let until = steps.min(s + $every);
+                while s < o.steps {
+                    let until = o.steps.min(s + $every);
                     let mut acc = [[$zero(); T]; V];
                     for s in s..until {
                         for v in 0..V {
-                            // SAFETY: a step of the panel, 16 codes of each token.
+                            // SAFETY: lines of the strips, 16 codes of each token.
                             unsafe {
-                                let codes = $load(w.add(s * STEP_BYTES + first + v * $bytes).cast());
+                                let byte = first + v * $bytes;
+                                let line = o.w.add(byte / LINE * o.apart + s * LINE);
+                                let codes = $load(line.add(byte % LINE).cast());
                                 let places = [
                                     $and(codes, mask),
                                     $and($shift::<2>(codes), mask),
@@ -50,7 +44,7 @@ macro_rules! kernels {
                                     $and($shift::<6>(codes), mask),
                                 ];
                                 for t in 0..T {
-                                    let x = x.add(t * stride + 16 * s);
+                                    let x = o.x.add(t * o.stride + 16 * s);
                                     for j in 0..4 {
                                         let a = $set(x.add(4 * j).cast::<i32>().read_unaligned());
                                         acc[v][t] = $dot(acc[v][t], places[j], a);
@@ -68,7 +62,7 @@ macro_rules! kernels {
                 }
                 for v in 0..V {
                     for t in 0..T {
-                        let at = t * PANEL + (first + v * $bytes) / 4;
+                        let at = t * ROWS + (first + v * $bytes) / 4;
                         // SAFETY: 64 sums of each token.
                         unsafe { $store(sums.add(at).cast(), wide[v][t]) };
                     }
@@ -77,49 +71,43 @@ macro_rules! kernels {
 
             #[target_feature(enable = $features)]
             #[inline]
-            unsafe fn all<const T: usize, const V: usize>(
-                w: *const u8,
-                x: *const i8,
-                stride: usize,
-                steps: usize,
-                sums: *mut i32,
-            ) {
-                for first in (0..STEP_BYTES).step_by(V * $bytes) {
+            unsafe fn all<const T: usize, const V: usize>(o: Operands, sums: *mut i32) {
+                for first in (0..4 * LINE).step_by(V * $bytes) {
                     // SAFETY: as promised.
-                    unsafe { rows::<T, V>(first, w, x, stride, steps, sums) };
+                    unsafe { rows::<T, V>(first, o, sums) };
                 }
             }
 
             /// # Safety
             /// As [`Kernel`] says; the processor has the level.
             #[target_feature(enable = $features)]
-            unsafe fn one(w: *const u8, x: *const i8, stride: usize, steps: usize, sums: *mut i32) {
+            unsafe fn one(o: Operands, sums: *mut i32) {
                 // SAFETY: as promised.
-                unsafe { all::<1, 4>(w, x, stride, steps, sums) }
+                unsafe { all::<1, 4>(o, sums) }
             }
 
             /// # Safety
             /// As [`Kernel`] says; the processor has the level.
             #[target_feature(enable = $features)]
-            unsafe fn two(w: *const u8, x: *const i8, stride: usize, steps: usize, sums: *mut i32) {
+            unsafe fn two(o: Operands, sums: *mut i32) {
                 // SAFETY: as promised.
-                unsafe { all::<2, 2>(w, x, stride, steps, sums) }
+                unsafe { all::<2, 2>(o, sums) }
             }
 
             /// # Safety
             /// As [`Kernel`] says; the processor has the level.
             #[target_feature(enable = $features)]
-            unsafe fn three(w: *const u8, x: *const i8, stride: usize, steps: usize, sums: *mut i32) {
+            unsafe fn three(o: Operands, sums: *mut i32) {
                 // SAFETY: as promised.
-                unsafe { all::<3, 1>(w, x, stride, steps, sums) }
+                unsafe { all::<3, 1>(o, sums) }
             }
 
             /// # Safety
             /// As [`Kernel`] says; the processor has the level.
             #[target_feature(enable = $features)]
-            unsafe fn four(w: *const u8, x: *const i8, stride: usize, steps: usize, sums: *mut i32) {
+            unsafe fn four(o: Operands, sums: *mut i32) {
                 // SAFETY: as promised.
-                unsafe { all::<4, 1>(w, x, stride, steps, sums) }
+                unsafe { all::<4, 1>(o, sums) }
             }
         }
     };

@@ -1,8 +1,8 @@
 //! Products of packed ternary matrices with rows of activations, shared out over a crew.
 
-use super::layout::{PANEL, STEP, ZERO_POINT, padded, panel_bytes};
+use super::layout::{ROWS, STEP, STRIP, ZERO_POINT, padded, strip_bytes};
 use super::level::Level;
-use super::{Kernel, Kernels, scalar, tokens};
+use super::{Kernels, Operands, scalar, tokens};
 use crate::ops::Product;
 use crate::ops::cpu::Isa;
 use crate::ops::cpu::crew::{Crew, share};
@@ -12,7 +12,7 @@ use crate::ops::cpu::isa::by_level;
 const GRAB_BYTES: usize = 128 << 10;
 /// Tokens whose sums are held at once.
 const TOKENS: usize = 256;
-/// From so many tokens on tiles are worth taking a panel apart for.
+/// From so many tokens on tiles are worth taking codes apart for.
 const TILES_FROM: usize = 6;
 
 /// Scratch bytes for products with `n` tokens of `cols` inputs.
@@ -20,17 +20,17 @@ pub fn scratch_bytes(n: usize, cols: usize) -> usize {
     n * tokens::stride(cols)
 }
 
-fn kernels(level: Level) -> &'static Kernels {
+fn kernels(level: Level) -> Kernels {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Sse41 => &super::narrow::sse41::KERNELS,
+        Level::Sse41 => super::narrow::sse41::KERNELS,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => &super::narrow::avx2::KERNELS,
+        Level::Avx2 => super::narrow::avx2::KERNELS,
         #[cfg(target_arch = "x86_64")]
-        Level::AvxVnni => &super::narrow::avx_vnni::KERNELS,
+        Level::AvxVnni => super::narrow::avx_vnni::KERNELS,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Vnni | Level::Amx => &super::avx512::KERNELS,
-        _ => &scalar::KERNELS,
+        Level::Avx512Vnni | Level::Amx => super::avx512::KERNELS,
+        _ => scalar::KERNELS,
     }
 }
 
@@ -71,73 +71,99 @@ pub unsafe fn products_at(
             unsafe { tokens::quantize(isa, (x as *const f32).wrapping_add(t * cols), cols, at(t)) };
         }
     });
-    let panels = |p: &Product| (p.weight.rows as usize).div_ceil(PANEL);
-    let units: usize = products.iter().map(|p| panels(p)).sum();
+    // A unit is four strips of one product; units of all products are numbered through.
+    let fours = |p: &Product| (p.weight.rows as usize).div_ceil(ROWS);
+    let units: usize = products.iter().map(|p| fours(p)).sum();
     // About eight grabs for each thread even out what disturbs one of them.
-    let least = (GRAB_BYTES / panel_bytes(cols)).div_ceil(n.min(8));
+    let least = (GRAB_BYTES / (4 * strip_bytes(cols))).div_ceil(n.min(8));
     let grain = (units / (crew.workers() * 8)).max(least);
     share(crew, units, grain, |mut first, last, _| {
-        let mut sums = Sums([0; TOKENS * PANEL]);
         let mut base = 0;
         for product in products {
-            let count = panels(product);
-            while first < last && first < base + count {
-                for t in (0..n).step_by(TOKENS) {
-                    let now = TOKENS.min(n - t);
-                    // SAFETY: a panel of this product and `now` tokens.
-                    unsafe {
-                        add_up(level, product, first - base, at(t), stride, now, &mut sums.0);
-                        for (i, sums) in sums.0.chunks_exact(PANEL).take(now).enumerate() {
-                            finish(isa, product, first - base, t + i, at(t + i), sums.as_ptr());
-                        }
-                    }
-                }
-                first += 1;
+            let count = fours(product);
+            if first < last && first < base + count {
+                let until = last.min(base + count);
+                // SAFETY: units of this product, pointers by the caller's promise.
+                unsafe {
+                    run(level, isa, product, first - base, until - base, scratch as *const u8, stride, n)
+                };
+                first = until;
             }
             base += count;
         }
     });
 }
 
-/// The sums of `n` tokens with one panel.
-unsafe fn add_up(
+/// Strips `4 first..4 last` of one product, all `n` tokens.
+#[allow(clippy::too_many_arguments)]
+unsafe fn run(
     level: Level,
+    isa: Isa,
     product: &Product,
-    panel: usize,
-    first: *const u8,
+    first: usize,
+    last: usize,
+    tokens_at: *const u8,
     stride: usize,
     n: usize,
-    sums: &mut [i32],
 ) {
+    let mut room = Sums::uninit();
+    let sums = room.as_mut_ptr().cast::<i32>();
     let cols = product.weight.cols as usize;
-    let (w, steps) = (product.weight.ptr as *const u8, padded(cols) / STEP);
-    let w = w.wrapping_add(panel * panel_bytes(cols));
-    let (x, out) = (tokens::codes(first), sums.as_mut_ptr());
+    let (size, count) = (strip_bytes(cols), last - first);
+    // The run's strips in four streams: what is used together lies far apart.
+    for strip in 4 * first..4 * first + count {
+        for t in (0..n).step_by(TOKENS) {
+            let now = TOKENS.min(n - t);
+            let token = |i: usize| tokens_at.wrapping_add((t + i) * stride);
+            let operands = Operands {
+                w: (product.weight.ptr as *const u8).wrapping_add(strip * size),
+                apart: count * size,
+                steps: padded(cols) / STEP,
+                x: tokens::codes(token(0)),
+                stride,
+            };
+            // SAFETY: strips of this product and `now` tokens, by the caller's promise.
+            unsafe {
+                add_up(level, operands, now, sums);
+                for i in 0..now {
+                    for part in 0..4 {
+                        let sums = sums.add(i * ROWS + part * STRIP);
+                        finish(isa, product, strip + part * count, t + i, token(i), sums);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums of `n` tokens with four strips.
+unsafe fn add_up(level: Level, o: Operands, n: usize, sums: *mut i32) {
     #[cfg(target_arch = "x86_64")]
     if level == Level::Amx && n >= TILES_FROM {
         // SAFETY: the caller's duty.
-        return unsafe { super::amx::any(w, x, stride, steps, n, out) };
+        return unsafe { super::amx::any(o, n, sums) };
     }
-    let take: &[Kernel] = kernels(level).take;
+    let kernels = kernels(level);
     let mut t = 0;
     while t < n {
         // So that what is left over is not much less: 13 are 7 and 6 where 12 can be taken.
-        let rounds = (n - t).div_ceil(take.len());
+        let rounds = (n - t).div_ceil(kernels.len());
         let now = (n - t).div_ceil(rounds);
+        let part = Operands { x: o.x.wrapping_add(t * o.stride), ..o };
         // SAFETY: the caller's duty.
-        unsafe { take[now - 1](w, x.wrapping_add(t * stride), stride, steps, out.wrapping_add(t * PANEL)) };
+        unsafe { kernels[now - 1](part, sums.wrapping_add(t * ROWS)) };
         t += now;
     }
 }
 
 by_level! {
-    /// Turns the sums of one token and panel into outputs, adds bias and residual, and stores them.
-    unsafe fn finish(product: &Product, panel: usize, t: usize, token: *const u8, sums: *const i32) {
+    /// Turns the sums of one token and strip into outputs, adds bias and residual, and stores them.
+    unsafe fn finish(product: &Product, strip: usize, t: usize, token: *const u8, sums: *const i32) {
         let rows = product.weight.rows as usize;
-        let (first, cols) = (panel * PANEL, product.weight.cols as usize);
-        let used = PANEL.min(rows - first);
-        let scales = product.weight.ptr as usize + rows.div_ceil(PANEL) * panel_bytes(cols);
-        // SAFETY: a panel of this product, whose scales lie behind all panels, and a token.
+        let (first, cols) = (strip * STRIP, product.weight.cols as usize);
+        let used = STRIP.min(rows.saturating_sub(first));
+        let scales = product.weight.ptr as usize + 4 * rows.div_ceil(ROWS) * strip_bytes(cols);
+        // SAFETY: a strip of this product, whose scales lie behind all strips, and a token.
         unsafe {
             let token = tokens::token(token);
             let sums = std::slice::from_raw_parts(sums, used);
@@ -155,5 +181,8 @@ by_level! {
     }
 }
 
+/// Not filled before it is used: for one token most of it is not touched.
+type Sums = std::mem::MaybeUninit<Aligned<[i32; TOKENS * ROWS]>>;
+
 #[repr(align(64))]
-struct Sums([i32; TOKENS * PANEL]);
+struct Aligned<T>(#[allow(dead_code)] T);

@@ -1,28 +1,28 @@
 //! Plain loops, for any processor.
 
-use super::layout::{PANEL, STEP, STEP_BYTES};
-use super::{Kernel, Kernels};
+use super::layout::{LINE, ROWS, STEP};
+use super::{Kernel, Kernels, Operands};
 
-pub(super) static KERNELS: Kernels = Kernels { take: &[one as Kernel] };
+pub(super) static KERNELS: Kernels = &[one as Kernel];
 
 /// One token.
 ///
 /// # Safety
 /// As [`Kernel`] says.
-unsafe fn one(w: *const u8, x: *const i8, _: usize, steps: usize, sums: *mut i32) {
+unsafe fn one(o: Operands, sums: *mut i32) {
     // SAFETY: as promised.
-    let (w, x, sums) = unsafe {
-        (
-            std::slice::from_raw_parts(w, steps * STEP_BYTES),
-            std::slice::from_raw_parts(x, steps * STEP),
-            std::slice::from_raw_parts_mut(sums, PANEL),
-        )
+    let (x, sums) = unsafe {
+        (std::slice::from_raw_parts(o.x, o.steps * STEP), std::slice::from_raw_parts_mut(sums, ROWS))
     };
     sums.fill(0);
-    for (step, x) in w.chunks_exact(STEP_BYTES).zip(x.chunks_exact(STEP)) {
-        for (row, sum) in step.chunks_exact(4).zip(sums.iter_mut()) {
-            for (k, a) in x.iter().enumerate() {
-                *sum += i32::from(row[k % 4] >> (k / 4 * 2) & 3) * i32::from(*a);
+    for (strip, sums) in sums.chunks_exact_mut(ROWS / 4).enumerate() {
+        // SAFETY: as promised.
+        let lines = unsafe { std::slice::from_raw_parts(o.w.add(strip * o.apart), o.steps * LINE) };
+        for (line, x) in lines.chunks_exact(LINE).zip(x.chunks_exact(STEP)) {
+            for (row, sum) in line.chunks_exact(4).zip(sums.iter_mut()) {
+                for (k, a) in x.iter().enumerate() {
+                    *sum += i32::from(row[k % 4] >> (k / 4 * 2) & 3) * i32::from(*a);
+                }
             }
         }
     }

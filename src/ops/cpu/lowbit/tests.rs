@@ -1,4 +1,4 @@
-use super::layout::{PANEL, pack, packed_bytes, unpack_row};
+use super::layout::{ROWS, pack, packed_bytes, unpack_row};
 use super::*;
 use crate::ops::cpu::Isa;
 use crate::ops::cpu::testing::{Buffer, Random, Threads, bits};
@@ -75,7 +75,7 @@ fn rows_come_back_and_padding_counts_for_nothing() {
             assert_eq!(unpack_row(cols, m.packed.bytes_mut(), row, &mut codes), 0.5);
             assert_eq!(codes, want, "{rows}x{cols} row {row}");
         }
-        assert_eq!(packed_bytes(rows as u32, cols as u32).unwrap() % (PANEL as u64 * 4), 0);
+        assert_eq!(packed_bytes(rows as u32, cols as u32).unwrap() % (ROWS as u64 * 4), 0);
     }
 }
 

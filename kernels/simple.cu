@@ -1,11 +1,12 @@
 // Element by element, row by row: activations, sums, gathers, norms, embeddings, conversions.
 #include "formats.cuh"
 
-// 0 SiLU, 1 GELU, 2 the tanh approximation of GELU; as in src/ops/cuda/mod.rs.
+// 0 SiLU, 1 GELU, 2 the tanh approximation of GELU, 3 squared ReLU; as in src/ops/cuda/mod.rs.
 __device__ __forceinline__ float cw_activation(int kind, float x) {
     if (kind == 0) return x / (1.0f + expf(-x));
     // 1 + erf and 1 + tanh of a large negative number would cancel.
     if (kind == 1) return 0.5f * x * erfcf(x * -0.70710678118654752f);
+    if (kind == 3) return x < 0.0f ? 0.0f : x * x;
     return x / (1.0f + expf(-1.5957691216057307f * (x + 0.044715f * x * x * x)));
 }
 

@@ -13,6 +13,23 @@ pub enum Architecture {
     Qwen3,
     /// BERT encoders: learned positions, layer norms after the residual, no causal mask.
     Bert,
+    /// BitNet b1.58: ternary projections with activations of 8 bits, norms before the output and the down projection, squared
+    /// ReLU.
+    BitNet,
+}
+
+/// How the projections of a BitNet model are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TernaryStorage {
+    /// As their type says: I2_S, TQ1_0, TQ2_0 carry their scale, anything else is no ternary matrix.
+    #[default]
+    Typed,
+    /// Safetensors of packed bytes, each with a scale by which outputs are multiplied (`autobitlinear`).
+    PackedMultiplied,
+    /// The same with a scale by which outputs are divided (`bitlinear`).
+    PackedDivided,
+    /// Floats that become ternary by their mean magnitude when they are used, and so when they are loaded.
+    Master,
 }
 
 impl Architecture {
@@ -23,6 +40,7 @@ impl Architecture {
             Architecture::Qwen2 => "qwen2",
             Architecture::Qwen3 => "qwen3",
             Architecture::Bert => "bert",
+            Architecture::BitNet => "bitnet-b1.58",
         }
     }
 
@@ -78,6 +96,8 @@ pub struct ModelConfig {
     pub ffn: u32,
     /// Positions that the model was made for.
     pub context: u32,
+    /// How ternary projections are stored.
+    pub ternary: TernaryStorage,
     /// Added to the variance in norms.
     pub norm_eps: f32,
     /// Rotary embedding; `None` for BERT, which has a table of positions.

@@ -339,7 +339,7 @@ fn load(
     let node_version = tenant.node_version();
     let node = tenant.node()?;
     let ops = tenant.ops()?;
-    let plan = Plan::new(&file, &*ops)?;
+    let plan = Plan::new(&file, &*ops, options.exact_head)?;
     let threads = node.processors().clamp(1, 4) as usize;
     let mut silent = |_| true;
     let begun = Instant::now();
@@ -436,7 +436,7 @@ fn image(
         .advise("raise the tenant's memory limit, or use a smaller or more quantized model"));
     }
     let mut filled = false;
-    let key = format!("{}|image {IMAGE_VERSION}", file.key());
+    let key = format!("{}|image {IMAGE_VERSION}{}", file.key(), plan.variant());
     let image = memory::Shared::open(device, &key, bytes, &mut |base| {
         filled = true;
         plan.pack(file, ops, device, base, threads, progress)

@@ -18,6 +18,9 @@ pub struct ModelOptions {
     pub mixed_rows: Option<u32>,
     /// Element type of the key/value cache, F16 or F32; default F32 for models with F32 weights, else F16.
     pub kv: Option<DType>,
+    /// Keep the output matrix of a BitNet model as the file has it. By default it is held in 8 bits (Q8_0), which halves what a
+    /// token reads of it. Other models are not changed by this.
+    pub exact_head: bool,
 }
 
 /// Options with every choice made.

@@ -124,6 +124,8 @@ pub enum Activation {
     Gelu,
     /// The tanh approximation of GELU.
     GeluTanh,
+    /// max(x, 0) squared.
+    SquaredRelu,
 }
 
 /// Host bytes that a step copies to the device before its body.

@@ -1,6 +1,7 @@
 //! The engine on the CPU device, compared with what transformers computed (`tests/fixtures`).
 
 mod batching;
+mod bitnet;
 mod common;
 mod embeddings;
 mod generation;

@@ -105,6 +105,10 @@ pub(super) fn each_tensor(c: &ModelConfig, visit: &mut Visit<'_>) -> Result<()> 
             }
             named("attn_norm.weight", &[dim], Plain)?;
             named("ffn_norm.weight", &[dim], Plain)?;
+            if c.architecture == Architecture::BitNet {
+                named("attn_sub_norm.weight", &[q], Plain)?;
+                named("ffn_sub_norm.weight", &[ffn], Plain)?;
+            }
             if c.qk_norm {
                 named("attn_q_norm.weight", &[u64::from(c.head_dim)], Plain)?;
                 named("attn_k_norm.weight", &[u64::from(c.head_dim)], Plain)?;

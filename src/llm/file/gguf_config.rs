@@ -3,7 +3,7 @@
 use super::check::{self, size};
 use super::gguf::Gguf;
 use super::rope::{self, Scaling};
-use crate::llm::config::{Architecture, ModelConfig, Pooling, RopeConfig};
+use crate::llm::config::{Architecture, ModelConfig, Pooling, RopeConfig, TernaryStorage};
 use crate::ops::{Activation, RopeStyle};
 use crate::{Error, Result};
 
@@ -15,9 +15,10 @@ pub(super) fn read(file: &Gguf, fallback_name: &str) -> Result<ModelConfig> {
         "qwen2" => Architecture::Qwen2,
         "qwen3" => Architecture::Qwen3,
         "bert" => Architecture::Bert,
+        "bitnet-b1.58" | "bitnet-25" | "bitnet" => Architecture::BitNet,
         other => {
             return Err(Error::unsupported(format!("the architecture `{other}` is not supported"))
-                .advise("llama (with mistral), qwen2, qwen3 and bert are"));
+                .advise("llama (with mistral), qwen2, qwen3, bitnet-b1.58 and bert are"));
         }
     };
     let bert = architecture == Architecture::Bert;
@@ -80,6 +81,7 @@ pub(super) fn read(file: &Gguf, fallback_name: &str) -> Result<ModelConfig> {
         head_dim,
         ffn,
         context,
+        ternary: TernaryStorage::Typed,
         norm_eps,
         rope: if bert { None } else { Some(read_rope(&k, architecture, head_dim, context)?) },
         windows: vec![window; layers as usize],
@@ -90,7 +92,11 @@ pub(super) fn read(file: &Gguf, fallback_name: &str) -> Result<ModelConfig> {
         tied: !has("output.weight"),
         type_vocab: if bert { table("token_types.weight")? } else { 0 },
         position_vocab: if bert { table("position_embd.weight")?.max(1) } else { 0 },
-        activation: if bert { Activation::Gelu } else { Activation::Silu },
+        activation: match architecture {
+            Architecture::Bert => Activation::Gelu,
+            Architecture::BitNet => Activation::SquaredRelu,
+            _ => Activation::Silu,
+        },
         pooling: match k.uint("pooling_type")? {
             Some(1) => Some(Pooling::Mean),
             Some(2) => Some(Pooling::Cls),

@@ -19,6 +19,7 @@ const MAX_SHARDS: usize = 4096;
 pub(super) struct Tensor {
     pub(super) name: String,
     dtype: Dtype,
+    /// As the model sees it: bytes of packed matrices hold four rows.
     pub(super) shape: Vec<u64>,
     file: usize,
     start: usize,
@@ -26,11 +27,18 @@ pub(super) struct Tensor {
 }
 
 impl Tensor {
+    /// Whether its bytes are packed ternary weights.
+    pub(super) fn is_packed(&self) -> bool {
+        self.dtype == Dtype::U8
+    }
+
     pub(super) fn dtype(&self) -> Result<DType> {
         match self.dtype {
             Dtype::F32 => Ok(DType::F32),
             Dtype::F16 => Ok(DType::F16),
             Dtype::BF16 => Ok(DType::BF16),
+            // What packed matrices become; `load.rs` turns them.
+            Dtype::U8 => Ok(DType::I2_S),
             other => Err(Error::unsupported(format!(
                 "tensor `{}`: the safetensors type {other:?} is not supported",
                 self.name
@@ -116,7 +124,12 @@ impl Folder {
                     "safetensors: tensor `{their_name}` has a dimension of 0"
                 )));
             }
-            let shape = info.shape.iter().map(|&n| n as u64).collect();
+            let mut shape: Vec<u64> = info.shape.iter().map(|&n| n as u64).collect();
+            if info.dtype == Dtype::U8
+                && let Some(rows) = shape.first_mut()
+            {
+                *rows = rows.saturating_mul(4);
+            }
             if self.index.insert(name.clone(), self.tensors.len()).is_some() {
                 return Err(Error::format(format!("the tensor `{their_name}` (`{name}`) appears twice")));
             }
@@ -270,6 +283,7 @@ fn canonical(name: &str) -> Option<String> {
     let kind = match kind {
         "weight" | "gamma" => "weight",
         "bias" | "beta" => "bias",
+        "weight_scale" => "scale",
         _ => return None,
     };
     let fixed = match stem {
@@ -295,6 +309,8 @@ fn canonical(name: &str) -> Option<String> {
         "self_attn.q_norm" => "attn_q_norm",
         "self_attn.k_norm" => "attn_k_norm",
         "input_layernorm" => "attn_norm",
+        "self_attn.attn_sub_norm" => "attn_sub_norm",
+        "mlp.ffn_sub_norm" => "ffn_sub_norm",
         "post_attention_layernorm" => "ffn_norm",
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" | "intermediate.dense" => "ffn_up",

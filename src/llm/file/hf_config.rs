@@ -4,7 +4,7 @@
 
 use super::check::{self, size};
 use super::rope::{self, Scaling};
-use crate::llm::config::{Architecture, ModelConfig, Pooling, RopeConfig};
+use crate::llm::config::{Architecture, ModelConfig, Pooling, RopeConfig, TernaryStorage};
 use crate::ops::{Activation, RopeStyle};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
@@ -77,11 +77,12 @@ fn architecture(o: &Object<'_>) -> Result<Architecture> {
         "LlamaForCausalLM" | "MistralForCausalLM" | "llama" | "mistral" => Architecture::Llama,
         "Qwen2ForCausalLM" | "qwen2" => Architecture::Qwen2,
         "Qwen3ForCausalLM" | "qwen3" => Architecture::Qwen3,
+        "BitNetForCausalLM" | "bitnet" => Architecture::BitNet,
         "BertModel" | "BertForMaskedLM" | "BertForPreTraining" | "bert" => Architecture::Bert,
         other => {
             return Err(Error::unsupported(format!("the architecture `{other}` is not supported")).advise(
-                "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, BertModel and \
-                 BertForMaskedLM are",
+                "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, BitNetForCausalLM, \
+                 BertModel and BertForMaskedLM are",
             ));
         }
     })
@@ -90,11 +91,8 @@ fn architecture(o: &Object<'_>) -> Result<Architecture> {
 /// Reads `config.json`. `has` tells which canonical tensors the folder holds.
 pub(super) fn read(json: &Value, name: &str, has: &dyn Fn(&str) -> bool) -> Result<ModelConfig> {
     let o = Object::new(json, "config.json")?;
-    if o.get("quantization_config").is_some() {
-        return Err(Error::unsupported("quantized Hugging Face folders are not supported")
-            .advise("use the unquantized model, or a GGUF file"));
-    }
     let architecture = architecture(&o)?;
+    let ternary = read_quantization(&o, architecture)?;
     let bert = architecture == Architecture::Bert;
     let dim = o.size("hidden_size", check::MAX_DIM)?;
     let layers = o.size("num_hidden_layers", check::MAX_LAYERS)?;
@@ -138,6 +136,7 @@ pub(super) fn read(json: &Value, name: &str, has: &dyn Fn(&str) -> bool) -> Resu
         head_dim,
         ffn: o.size("intermediate_size", check::MAX_FFN)?,
         context,
+        ternary,
         norm_eps: norm_eps as f32,
         rope: if bert { None } else { Some(read_rope(&o, head_dim, context)?) },
         windows: read_windows(&o, architecture, layers, context)?,
@@ -152,7 +151,12 @@ pub(super) fn read(json: &Value, name: &str, has: &dyn Fn(&str) -> bool) -> Resu
             _ => 0,
         },
         position_vocab: if bert { context } else { 0 },
-        activation: match o.text("hidden_act")?.unwrap_or(if bert { "gelu" } else { "silu" }) {
+        activation: match o.text("hidden_act")?.unwrap_or(match architecture {
+            Architecture::Bert => "gelu",
+            Architecture::BitNet => "relu2",
+            _ => "silu",
+        }) {
+            "relu2" => Activation::SquaredRelu,
             "silu" | "swish" => Activation::Silu,
             "gelu" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
@@ -160,12 +164,34 @@ pub(super) fn read(json: &Value, name: &str, has: &dyn Fn(&str) -> bool) -> Resu
                 return Err(Error::unsupported(format!(
                     "config.json: `hidden_act` {other} is not supported"
                 ))
-                .advise("silu, gelu, gelu_new and gelu_pytorch_tanh are"));
+                .advise("silu, gelu, gelu_new, gelu_pytorch_tanh and relu2 are"));
             }
         },
         pooling: None,
         normalize: false,
     })
+}
+
+/// How a quantized folder stores its matrices.
+fn read_quantization(o: &Object<'_>, architecture: Architecture) -> Result<TernaryStorage> {
+    let Some(q) = o.object("quantization_config")? else { return Ok(TernaryStorage::Typed) };
+    let method = q.text("quant_method")?.unwrap_or("(none)");
+    if architecture != Architecture::BitNet || method != "bitnet" {
+        return Err(Error::unsupported(format!(
+            "Hugging Face folders quantized by `{method}` are not supported"
+        ))
+        .advise("use the unquantized model, or a GGUF file; BitNetForCausalLM by `bitnet` is supported"));
+    }
+    // The defaults are those of the class that reads this object.
+    let class = q.text("linear_class")?.unwrap_or("bitlinear");
+    let mode = q.text("quantization_mode")?.unwrap_or("offline");
+    match (class, mode) {
+        ("autobitlinear", "online") => Ok(TernaryStorage::Master),
+        ("autobitlinear", "offline") => Ok(TernaryStorage::PackedMultiplied),
+        ("bitlinear", "offline") => Ok(TernaryStorage::PackedDivided),
+        _ => Err(Error::unsupported(format!("config.json: BitNet layers of class `{class}`, mode `{mode}`"))
+            .advise("autobitlinear (online, offline) and bitlinear (offline) are supported")),
+    }
 }
 
 fn read_windows(
@@ -178,6 +204,7 @@ fn read_windows(
     let mistral = matches!(class(o)?, "MistralForCausalLM" | "mistral");
     let used = match architecture {
         Architecture::Bert => false,
+        Architecture::BitNet => false,
         Architecture::Llama => mistral,
         Architecture::Qwen2 | Architecture::Qwen3 => o.bool("use_sliding_window")?.unwrap_or(false),
     };

@@ -9,11 +9,14 @@ pub(in crate::llm) mod gguf;
 mod gguf_config;
 mod hf;
 mod hf_config;
+mod load;
 #[cfg(test)]
 pub(in crate::llm) mod made;
 mod rope;
 #[cfg(test)]
 mod tests;
+
+pub(in crate::llm) use load::Form;
 
 use crate::llm::config::ModelConfig;
 use crate::llm::template::ChatTemplate;
@@ -135,7 +138,12 @@ impl ModelFile {
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>> {
         let (dtype, shape, data) =
             self.raw(name).ok_or_else(|| Error::not_found(format!("the model has no tensor `{name}`")))?;
-        Ok(TensorView { dtype: dtype?, shape: shape.to_vec(), data })
+        let dtype = dtype?;
+        if dtype == DType::I2_S && data.len() as u64 != dtype.bytes(1, shape.iter().product())? {
+            return Err(Error::unsupported(format!("the tensor `{name}` is packed as no type of its own"))
+                .advise("ask for it as a matrix"));
+        }
+        Ok(TensorView { dtype, shape: shape.to_vec(), data })
     }
 
     /// A tensor of F32, F16 or BF16 (norms, biases, tables) as f32.

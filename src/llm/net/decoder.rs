@@ -1,10 +1,11 @@
-//! The llama family: llama, mistral (windows), qwen2 (biases), qwen3 (norms on heads), tied or own output matrix.
+//! The llama family: llama, mistral (windows), qwen2 (biases), qwen3 (norms on heads), BitNet (norms before the second projections),
+//! tied or own output matrix.
 
 use super::Linear;
 use super::buffer::{Buffer, Cutter, bytes_of};
 use super::weights::Plan;
 use crate::device::{Device, DevicePtr};
-use crate::llm::config::{ModelConfig, RopeConfig};
+use crate::llm::config::{Architecture, ModelConfig, RopeConfig};
 use crate::memory::Space;
 use crate::ops::{Activation, Attention, KvLayout, Ops, Product, RopeStyle, Rows, Weight};
 use crate::{Error, Result};
@@ -17,6 +18,8 @@ struct Layer {
     v: Linear,
     q_norm: Option<DevicePtr>,
     k_norm: Option<DevicePtr>,
+    /// Before the output projection, and before the down projection, of BitNet models.
+    sub_norms: Option<(DevicePtr, DevicePtr)>,
     output: Linear,
     ffn_norm: DevicePtr,
     gate: Linear,
@@ -180,10 +183,16 @@ impl Decoder {
             ops.rope_store(rows, kv, at, heads, q, k, v, frequencies, self.magnitude, self.style)?;
             let how = Attention { heads, scale: 1.0 / (head_dim as f32).sqrt(), window: layer.window };
             ops.attention(rows, kv, at, &how, q, attended)?;
+            if let Some((norm, _)) = layer.sub_norms {
+                ops.rms_norm(attended, norm, attended, n, heads * head_dim, eps)?;
+            }
             ops.matmul(attended, n, &[layer.output.onto(x)])?;
             ops.rms_norm(x, layer.ffn_norm, h, n, dim, eps)?;
             ops.matmul(h, n, &[layer.gate.to(gate), layer.up.to(up)])?;
             ops.gated(self.activation, gate, up, u64::from(n) * u64::from(ffn))?;
+            if let Some((_, norm)) = layer.sub_norms {
+                ops.rms_norm(gate, norm, gate, n, ffn, eps)?;
+            }
             ops.matmul(gate, n, &[layer.down.onto(x)])?;
         }
         let (count, with_logits) = match wanted {
@@ -222,6 +231,13 @@ impl Layer {
             v: linear("attn_v", config.qkv_bias)?,
             q_norm: head_norm("attn_q_norm.weight")?,
             k_norm: head_norm("attn_k_norm.weight")?,
+            sub_norms: match config.architecture {
+                Architecture::BitNet => Some((
+                    norm("attn_sub_norm.weight", config.heads * config.head_dim)?,
+                    norm("ffn_sub_norm.weight", config.ffn)?,
+                )),
+                _ => None,
+            },
             output: linear("attn_output", config.output_bias)?,
             ffn_norm: norm("ffn_norm.weight", config.dim)?,
             gate: linear("ffn_gate", config.ffn_bias)?,

@@ -5,10 +5,9 @@
 
 use crate::device::{Device, DeviceKind, DevicePtr};
 use crate::llm::config::{Architecture, ModelConfig};
-use crate::llm::file::ModelFile;
+use crate::llm::file::{Form, ModelFile};
 use crate::llm::net::buffer::bytes_of;
 use crate::ops::{Ops, Weight};
-use crate::quant::DType;
 use crate::{Error, Result, Status};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ pub struct LoadProgress {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Matrix { dtype: DType, rows: u32, cols: u32 },
+    Matrix { form: Form, rows: u32, cols: u32 },
     Vector { len: u64 },
 }
 
@@ -47,6 +46,7 @@ pub(crate) struct Plan {
     by_name: HashMap<String, usize>,
     bytes: u64,
     source: u64,
+    exact_head: bool,
 }
 
 /// The tensors that a network of this configuration uses: matrices, then vectors.
@@ -88,6 +88,9 @@ fn names(config: &ModelConfig) -> (Vec<String>, Vec<String>) {
             }
         } else {
             vectors.extend([name("attn_norm.weight"), name("ffn_norm.weight")]);
+            if config.architecture == Architecture::BitNet {
+                vectors.extend([name("attn_sub_norm.weight"), name("ffn_sub_norm.weight")]);
+            }
             if config.qk_norm {
                 vectors.extend([name("attn_q_norm.weight"), name("attn_k_norm.weight")]);
             }
@@ -97,22 +100,21 @@ fn names(config: &ModelConfig) -> (Vec<String>, Vec<String>) {
 }
 
 impl Plan {
-    /// Lays out the tensors of `file` for the device of `ops`.
-    pub fn new(file: &ModelFile, ops: &dyn Ops) -> Result<Plan> {
-        let mut plan = Plan { entries: Vec::new(), by_name: HashMap::new(), bytes: 0, source: 0 };
+    /// Lays out the tensors of `file` for the device of `ops`; see [`ModelFile::matrix`] for `exact_head`.
+    pub fn new(file: &ModelFile, ops: &dyn Ops, exact_head: bool) -> Result<Plan> {
+        let mut plan = Plan { entries: Vec::new(), by_name: HashMap::new(), bytes: 0, source: 0, exact_head };
         let (matrices, vectors) = names(file.config());
         for name in matrices {
-            let view = file.tensor(&name)?;
-            let [rows, cols] = view.shape[..] else {
-                return Err(Error::format(format!("tensor {name}: {:?} is no matrix", view.shape)));
+            let form = file.form(&name, exact_head)?;
+            let [rows, cols] = form.shape[..] else {
+                return Err(Error::format(format!("tensor {name}: {:?} is no matrix", form.shape)));
             };
             let size = |n: u64| {
                 u32::try_from(n).map_err(|_| Error::format(format!("tensor {name}: {n} rows or columns")))
             };
             let (rows, cols) = (size(rows)?, size(cols)?);
-            let bytes = ops.packed_bytes(view.dtype, rows, cols).map_err(|e| e.within(&name))?;
-            let source = view.data.len() as u64;
-            plan.push(name, Kind::Matrix { dtype: view.dtype, rows, cols }, bytes, source);
+            let bytes = ops.packed_bytes(form.dtype, rows, cols).map_err(|e| e.within(&name))?;
+            plan.push(name, Kind::Matrix { form, rows, cols }, bytes, form.stored);
         }
         for name in vectors {
             let view = file.tensor(&name)?;
@@ -129,6 +131,11 @@ impl Plan {
         self.source += source;
     }
 
+    /// Part of the key of shared images: files that are loaded in two ways make two images.
+    pub fn variant(&self) -> &'static str {
+        if self.exact_head { " with an exact head" } else { "" }
+    }
+
     /// Bytes of the image.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -142,8 +149,8 @@ impl Plan {
     /// The matrix of this name in an image at `base`.
     pub fn matrix(&self, base: DevicePtr, name: &str) -> Result<Weight> {
         match self.entry(name)? {
-            Entry { kind: Kind::Matrix { dtype, rows, cols }, offset, .. } => {
-                Ok(Weight { dtype: *dtype, rows: *rows, cols: *cols, ptr: base + offset })
+            Entry { kind: Kind::Matrix { form, rows, cols }, offset, .. } => {
+                Ok(Weight { dtype: form.dtype, rows: *rows, cols: *cols, ptr: base + offset })
             }
             _ => Err(Error::new(Status::Internal, format!("tensor {name} is a vector"))),
         }
@@ -226,23 +233,23 @@ impl Entry {
         base: DevicePtr,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
-        let Kind::Matrix { dtype, rows, cols } = self.kind else {
+        let Kind::Matrix { form, rows, cols } = self.kind else {
             return device.write(base + self.offset, bytes_of(&file.tensor_f32(&self.name)?));
         };
-        let view = file.tensor(&self.name)?;
+        let data = file.matrix(&self.name, &form)?;
         if device.kind() == DeviceKind::Cpu {
             // SAFETY: on the CPU device addresses are this process's. The image is mapped writable at `base` for the
             // filling that we are part of, entries do not overlap, and each is packed by one thread.
             let place = unsafe {
                 std::slice::from_raw_parts_mut((base + self.offset) as *mut u8, self.bytes as usize)
             };
-            return ops.pack(dtype, rows, cols, view.data, place);
+            return ops.pack(form.dtype, rows, cols, &data, place);
         }
         if buffer.len() < self.bytes as usize {
             buffer.resize(self.bytes as usize, 0);
         }
         let packed = &mut buffer[..self.bytes as usize];
-        ops.pack(dtype, rows, cols, view.data, packed)?;
+        ops.pack(form.dtype, rows, cols, &data, packed)?;
         device.write(base + self.offset, packed)
     }
 }

@@ -127,7 +127,10 @@ impl Vocabulary<'_> {
     }
 
     fn byte_level(&self) -> Result<Inner> {
-        let cuts = pretokenize::cuts(self.file.text("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+        // Files of BitNet models do not say how they cut: as Llama 3.
+        let bitnet = self.file.text("general.architecture")?.is_some_and(|a| a.starts_with("bitnet"));
+        let default = if bitnet { "llama-bpe" } else { "default" };
+        let cuts = pretokenize::cuts(self.file.text("tokenizer.ggml.pre")?.unwrap_or(default))?;
         let merges = self
             .file
             .texts("tokenizer.ggml.merges")?

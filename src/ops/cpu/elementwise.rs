@@ -91,3 +91,4 @@ macro_rules! activations {
 activations!(silu, gated_silu, crate::ops::Activation::Silu);
 activations!(gelu, gated_gelu, crate::ops::Activation::Gelu);
 activations!(gelu_tanh, gated_gelu_tanh, crate::ops::Activation::GeluTanh);
+activations!(squared_relu, gated_squared_relu, crate::ops::Activation::SquaredRelu);

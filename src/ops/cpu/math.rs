@@ -57,14 +57,23 @@ fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
+/// NaN stays NaN.
+#[inline(always)]
+fn squared_relu(x: f32) -> f32 {
+    let positive = if x < 0.0 { 0.0 } else { x };
+    positive * positive
+}
+
 /// The function for `activation`, by number so that it can be an argument of a compiled loop.
 #[inline(always)]
 pub fn activate<const WHICH: u8>(x: f32) -> f32 {
     const SILU: u8 = Activation::Silu as u8;
     const GELU: u8 = Activation::Gelu as u8;
+    const SQUARED_RELU: u8 = Activation::SquaredRelu as u8;
     match WHICH {
         SILU => silu(x),
         GELU => gelu(x),
+        SQUARED_RELU => squared_relu(x),
         _ => gelu_tanh(x),
     }
 }

@@ -381,6 +381,7 @@ impl Ops for CpuOps {
                     Activation::Silu => elementwise::gated_silu(self.isa, gate, up, count),
                     Activation::Gelu => elementwise::gated_gelu(self.isa, gate, up, count),
                     Activation::GeluTanh => elementwise::gated_gelu_tanh(self.isa, gate, up, count),
+                    Activation::SquaredRelu => elementwise::gated_squared_relu(self.isa, gate, up, count),
                 }
             }
         });
@@ -396,6 +397,7 @@ impl Ops for CpuOps {
                     Activation::Silu => elementwise::silu(self.isa, x, count),
                     Activation::Gelu => elementwise::gelu(self.isa, x, count),
                     Activation::GeluTanh => elementwise::gelu_tanh(self.isa, x, count),
+                    Activation::SquaredRelu => elementwise::squared_relu(self.isa, x, count),
                 }
             }
         });

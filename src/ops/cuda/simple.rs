@@ -32,6 +32,7 @@ fn number(activation: Activation) -> i32 {
         Activation::Silu => 0,
         Activation::Gelu => 1,
         Activation::GeluTanh => 2,
+        Activation::SquaredRelu => 3,
     }
 }
 

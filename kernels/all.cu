@@ -5,6 +5,7 @@
 #include "rope.cu"
 #include "rows.cu"
 #include "simple.cu"
+#include "ternary.cu"
 #include "tf32.cu"
 #include "tensor/map.cu"
 #include "tensor/mma_product.cu"

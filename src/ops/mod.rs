@@ -15,9 +15,9 @@ pub mod tensor;
 
 pub use math::{Math, MathPolicy, fast_means};
 
-use crate::Result;
 use crate::device::{Device, DeviceKind, DevicePtr, Node, Stream};
 use crate::quant::DType;
+use crate::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,12 @@ pub struct Product {
     pub out: DevicePtr,
     /// Add to what `out` holds (residual) instead of replacing it.
     pub add: bool,
+}
+
+/// The answer for types that products never see.
+fn loaded_as_other(dtype: DType) -> Error {
+    Error::unsupported(format!("there are no products with {dtype:?}"))
+        .advise("such matrices become I2_S or Q8_0, without loss, when a model is loaded")
 }
 
 /// Which two elements a rotary embedding turns together.

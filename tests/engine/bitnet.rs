@@ -9,7 +9,10 @@ use cogniware::llm::file::ModelFile;
 use cogniware::llm::{ModelOptions, Request, Sampling};
 use cogniware::quant::DType;
 
-const EXACT: f32 = 1e-4;
+fn exact() -> f32 {
+    // A GPU adds up norms and attention in another order, after which an activation may lie on the other side of a tie.
+    if on_cpu() { 1e-4 } else { 0.2 }
+}
 /// With the output matrix and the embedding in 8 bits: about one and a half times what that does here.
 const ROUNDED: f32 = 0.6;
 
@@ -26,9 +29,6 @@ fn off(name: &str, exact_head: bool) -> f32 {
 
 #[test]
 fn every_storage_agrees_with_transformers() {
-    if !on_cpu() {
-        return;
-    }
     for name in [
         "models/bitnet",
         "models/bitnet-divided",
@@ -39,16 +39,13 @@ fn every_storage_agrees_with_transformers() {
     ] {
         let (exact, rounded) = (off(name, true), off(name, false));
         eprintln!("{name}: logits differ by up to {exact:e}, with a head of 8 bits by {rounded:e}");
-        assert!(exact <= EXACT, "{name}: {exact}");
+        assert!(exact <= self::exact(), "{name}: {exact}");
         assert!(rounded <= ROUNDED && rounded != exact, "{name}: {rounded}");
     }
 }
 
 #[test]
 fn storages_of_one_network_give_the_same_bits() {
-    if !on_cpu() {
-        return;
-    }
     let logits = |name: &str| {
         let (_home, model) = load_with(name, &options(false));
         let ids = Expected::of("models/bitnet").ids("long_ids");
@@ -62,9 +59,6 @@ fn storages_of_one_network_give_the_same_bits() {
 
 #[test]
 fn greedy_continuations_are_those_of_transformers() {
-    if !on_cpu() {
-        return;
-    }
     for name in ["models/bitnet", "gguf/bitnet256.tq2_0.gguf", "models/bitnet-master"] {
         let (_home, model) = load_with(name, &options(true));
         let expected = Expected::of(name);

@@ -6,3 +6,4 @@ mod matmul;
 mod rig;
 mod simple;
 mod steps;
+mod ternary;

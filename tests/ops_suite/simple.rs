@@ -17,6 +17,7 @@ fn act(a: Activation, x: f64) -> f64 {
     match a {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
+        Activation::SquaredRelu => x.max(0.0) * x.max(0.0),
         Activation::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
         }
@@ -66,7 +67,7 @@ fn activations_and_sums() {
     each_device(|rig| {
         let mut r = Random(22);
         for count in [1usize, 3, 255, 256, 257, 10_000] {
-            for a in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+            for a in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::SquaredRelu] {
                 let x: Vec<f32> = r.floats(count).iter().map(|v| v * 5.0).collect();
                 let y = r.floats(count);
                 let (xp, yp, zp) = (rig.put(&x), rig.put(&y), rig.put(&x));

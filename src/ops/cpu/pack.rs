@@ -53,8 +53,11 @@ pub fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
         return Err(Error::argument("rows", format!("a matrix of {rows} x {cols} has no elements")));
     }
     match dtype {
-        DType::I2_S => return lowbit::packed_bytes(rows, cols),
-        DType::TQ1_0 | DType::TQ2_0 => return Err(loaded_as_other(dtype)),
+        DType::I2_S => {
+            dtype.bytes(rows.into(), cols.into())?;
+            return lowbit::packed_bytes(rows, cols);
+        }
+        DType::TQ1_0 | DType::TQ2_0 => return Err(crate::ops::loaded_as_other(dtype)),
         _ => {}
     }
     // Also refuses a width that is no whole number of blocks, and products beyond 64 bits.
@@ -64,12 +67,6 @@ pub fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
         .checked_mul(panels)
         .and_then(|bytes| bytes.checked_next_multiple_of(256))
         .ok_or_else(|| Error::argument("rows", format!("{rows} x {cols} weights overflow")))
-}
-
-/// The answer for types that products never see.
-pub fn loaded_as_other(dtype: DType) -> Error {
-    Error::unsupported(format!("there are no products with {dtype:?}"))
-        .advise("such matrices become I2_S or Q8_0, without loss, when a model is loaded")
 }
 
 /// Packs a whole matrix; see [`crate::ops::Ops::pack`].

@@ -119,6 +119,7 @@ mod tests {
             }
         }
         wanted.extend(super::super::tensor::kernels());
+        wanted.extend(super::super::ternary::kernels());
         for name in &wanted {
             assert!(has.contains(&name.as_str()), "kernels/images/kernels.txt has no {name}");
         }

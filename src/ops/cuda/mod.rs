@@ -13,6 +13,7 @@ mod products;
 mod simple;
 mod step;
 pub(crate) mod tensor;
+mod ternary;
 
 use super::{
     Activation, Attention, Download, KvLayout, Math, Ops, Product, RopeStyle, Rows, StepTime, Upload, Weight,
@@ -156,6 +157,7 @@ impl Ops for CudaOps {
         products::split_bytes(rows, cols)
             .max(attention::parts_bytes(self.multiprocessors, rows, heads, head_dim))
             .max(self.library_bytes(rows, cols, outputs))
+            .max(ternary::scratch_bytes(rows, cols))
             .next_multiple_of(256)
     }
 

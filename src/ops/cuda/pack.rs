@@ -3,6 +3,7 @@
 //! F32 and BF16 keep their rows, each padded with zeros to a multiple of 8 columns. Everything else is cut into tiles
 //! of 16 rows by 128 columns (F16, Q8_0) or 256 (the rest), padded with zeros, codes and scales apart.
 
+use super::ternary;
 use crate::quant::DType;
 use crate::{Error, Result};
 
@@ -15,7 +16,7 @@ pub(crate) fn tile(dtype: DType) -> Option<(u32, u64)> {
         DType::Q4_0 => Some((256, 2048 + 256)),
         DType::Q4_K => Some((256, 2048 + 256 + 64)),
         DType::Q6_K => Some((256, 2048 + 1024 + 256 + 32)),
-        // Refused by `packed_bytes`.
+        // These have tiles of their own kernels, or are refused by `packed_bytes`.
         DType::TQ1_0 | DType::TQ2_0 | DType::I2_S => None,
     }
 }
@@ -35,9 +36,13 @@ pub(crate) fn packed_bytes(dtype: DType, rows: u32, cols: u32) -> Result<u64> {
     if rows == 0 || cols == 0 || rows > i32::MAX as u32 - 64 || cols > i32::MAX as u32 - 512 {
         return Err(Error::argument("rows, cols", format!("a matrix of {rows} x {cols} cannot be used")));
     }
-    if matches!(dtype, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S) {
-        return Err(Error::unsupported(format!("there are no products with {dtype:?} on this device"))
-            .advise("run the model on the CPU device"));
+    match dtype {
+        DType::I2_S => {
+            dtype.bytes(rows.into(), cols.into())?;
+            return Ok(ternary::packed_bytes(rows, cols));
+        }
+        DType::TQ1_0 | DType::TQ2_0 => return Err(crate::ops::loaded_as_other(dtype)),
+        _ => {}
     }
     dtype.bytes(rows.into(), cols.into())?;
     let bytes = match tile(dtype) {
@@ -63,6 +68,9 @@ pub(crate) fn pack(dtype: DType, rows: u32, cols: u32, src: &[u8], dst: &mut [u8
     if dst.len() as u64 != want_dst {
         let text = format!("holds {} bytes, packed {rows} x {cols} {dtype:?} are {want_dst}", dst.len());
         return Err(Error::argument("dst", text));
+    }
+    if dtype == DType::I2_S {
+        return ternary::pack(rows, cols, src, dst);
     }
     let row_bytes = src.len() / rows as usize;
     let Some((width, tile_bytes)) = tile(dtype) else {

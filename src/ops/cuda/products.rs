@@ -33,7 +33,7 @@ const SHARED: u32 = 48 << 10;
 /// `CwProduct` of `kernels/mma.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct RawProduct {
+pub(super) struct RawProduct {
     weight: u64,
     bias: u64,
     out: u64,
@@ -46,10 +46,10 @@ struct RawProduct {
 /// `CwProducts` of `kernels/mma.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct RawProducts {
+pub(super) struct RawProducts {
     p: [RawProduct; 4],
     count: i32,
-    tiles: i32,
+    pub(super) tiles: i32,
     chunks: i32,
     cols: i32,
     n: i32,
@@ -71,6 +71,31 @@ pub(crate) fn kernels(dtype: DType) -> Vec<String> {
             mma.into_iter().chain(plain).chain([format!("cw_unpack_{s}")]).collect()
         }
     }
+}
+
+/// Up to four products of `n` rows by matrices in tiles of 16 rows by `width` columns, for a kernel.
+pub(super) fn raw(products: &[Product], n: u32, width: u32) -> RawProducts {
+    let cols = products[0].weight.cols;
+    let mut raw = RawProducts {
+        count: products.len() as i32,
+        chunks: cols.div_ceil(width) as i32,
+        cols: cols as i32,
+        n: n as i32,
+        ..Default::default()
+    };
+    for (to, p) in raw.p.iter_mut().zip(products) {
+        *to = RawProduct {
+            weight: p.weight.ptr,
+            bias: p.bias.unwrap_or(0),
+            out: p.out,
+            rows: p.weight.rows as i32,
+            first: raw.tiles,
+            add: i32::from(p.add),
+            pad: 0,
+        };
+        raw.tiles += p.weight.rows.div_ceil(16) as i32;
+    }
+    raw
 }
 
 /// Groups of four rows that a prepared kernel takes at once, for a step of `n` rows.
@@ -98,8 +123,13 @@ impl CudaOps {
         if n == 0 {
             return Ok(());
         }
-        let mut own = Vec::with_capacity(products.len());
-        for p in products {
+        let (ternary, others): (Vec<Product>, Vec<Product>) =
+            products.iter().partition(|p| p.weight.dtype.is_ternary());
+        if !ternary.is_empty() {
+            self.ternary_products(x, n, &ternary)?;
+        }
+        let mut own = Vec::with_capacity(others.len());
+        for p in &others {
             if !self.library_product(x, n, p)? {
                 own.push(*p);
             }
@@ -126,28 +156,9 @@ impl CudaOps {
         let weight = products[0].weight;
         let chunks = pack::chunks(weight.dtype, weight.cols);
         let wide = x.is_multiple_of(16) && weight.cols.is_multiple_of(4);
-        let mut raw = RawProducts {
-            count: products.len() as i32,
-            chunks: chunks as i32,
-            cols: weight.cols as i32,
-            n: n as i32,
-            wide: i32::from(wide),
-            ..Default::default()
-        };
-        let mut tiles = 0;
-        for (to, p) in raw.p.iter_mut().zip(products) {
-            *to = RawProduct {
-                weight: p.weight.ptr,
-                bias: p.bias.unwrap_or(0),
-                out: p.out,
-                rows: p.weight.rows as i32,
-                first: tiles as i32,
-                add: i32::from(p.add),
-                pad: 0,
-            };
-            tiles += p.weight.rows.div_ceil(16);
-        }
-        raw.tiles = tiles as i32;
+        let mut raw = raw(products, n, width);
+        raw.wide = i32::from(wide);
+        let tiles = raw.tiles as u32;
         if self.math == Math::Plain {
             let at_once = if n == 1 { 1 } else { PLAIN };
             let name = format!("cw_plain_{}_{at_once}", suffix(weight.dtype));

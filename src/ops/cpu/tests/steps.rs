@@ -136,7 +136,9 @@ fn elementwise_functions_reach_every_element() {
         let (x, y) = (random.floats(count), random.floats(count));
         for isa in levels() {
             let ops = ops(isa, 2);
-            for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+            for activation in
+                [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::SquaredRelu]
+            {
                 let (gate, up) = (Buffer::of(&x), Buffer::of(&y));
                 let (alone, sum) = (Buffer::of(&x), Buffer::of(&x));
                 step(&*ops, || {
@@ -153,6 +155,7 @@ fn elementwise_functions_reach_every_element() {
                         // The two GELUs differ by less than 5e-4; the exact one is tested beside its formula.
                         Activation::Gelu => (0.5 * d * (1.0 + slope.tanh()), 5e-4),
                         Activation::GeluTanh => (0.5 * d * (1.0 + slope.tanh()), 1e-6),
+                        Activation::SquaredRelu => (d.max(0.0).powi(2), 1e-5),
                     };
                     assert!((f64::from(alone[i]) - want).abs() < bound, "{activation:?} {}", x[i]);
                     assert_eq!((gate[i], sum[i]), (alone[i] * y[i], x[i] + y[i]));

@@ -18,6 +18,12 @@ struct CwToken {
     int sum;
 };
 
+__device__ __forceinline__ uint32_t cw_warp_max_bits(uint32_t v) {
+#pragma unroll
+    for (int o = 16; o > 0; o >>= 1) v = max(v, __shfl_xor_sync(CW_FULL, v, o));
+    return v;
+}
+
 // One token a block: codes of 8 bits, padded with zeros, their scale and sum.
 extern "C" __global__ void __launch_bounds__(256) cw_tokens(const float* x, char* to, int cols, int stride) {
     __shared__ uint32_t most_of[8];
@@ -28,8 +34,7 @@ extern "C" __global__ void __launch_bounds__(256) cw_tokens(const float* x, char
     uint32_t most = 0;
     for (int i = threadIdx.x; i < cols; i += 256) most = max(most, __float_as_uint(row[i]) & 0x7fffffffu);
     int warp = threadIdx.x / CW_WARP, lane = threadIdx.x % CW_WARP;
-#pragma unroll
-    for (int o = 16; o > 0; o >>= 1) most = max(most, __shfl_xor_sync(CW_FULL, most, o));
+    most = cw_warp_max_bits(most);
     if (lane == 0) most_of[warp] = most;
     __syncthreads();
 #pragma unroll
@@ -89,17 +94,21 @@ __device__ __forceinline__ const CwProduct& cw_product_of(const CwProducts& a, i
     return a.p[i];
 }
 
-// One output of one token.
-__device__ __forceinline__ void cw_ternary_finish(const CwProducts& a, const CwProduct& p, int row, int n, int sum,
-                                                  const char* tokens, int stride) {
-    if (row >= p.rows || n >= a.n) return;
-    CwToken token = *reinterpret_cast<const CwToken*>(tokens + (size_t)n * stride);
+// One output of one token from its sum.
+__device__ __forceinline__ void cw_ternary_store(const CwProducts& a, const CwProduct& p, int row, int n, int sum, CwToken token) {
     size_t tiles = (size_t)((p.rows + 15) / 16) * a.chunks;
     float scale = *reinterpret_cast<const float*>(p.weight + tiles * CW_TERNARY_TILE);
     float y = __fmul_rn(__fmul_rn((float)(sum - token.sum), token.scale), scale);
     float* out = p.out + (size_t)n * p.rows + row;
     if (p.bias) y = __fadd_rn(y, p.bias[row]);
     *out = p.add ? __fadd_rn(*out, y) : y;
+}
+
+// The same where rows and tokens may be beyond the last.
+__device__ __forceinline__ void cw_ternary_finish(const CwProducts& a, const CwProduct& p, int row, int n, int sum,
+                                                  const char* tokens, int stride) {
+    if (row < p.rows && n < a.n)
+        cw_ternary_store(a, p, row, n, sum, *reinterpret_cast<const CwToken*>(tokens + (size_t)n * stride));
 }
 
 // Up to eight tokens (blockIdx.y counts groups of eight). One block computes 16 outputs at a time; its warps split the
@@ -192,6 +201,158 @@ extern "C" __global__ void __launch_bounds__(CW_MMA_THREADS, 4)
 extern "C" __global__ void __launch_bounds__(CW_MMA_THREADS, 4)
     cw_ternary_plain(const CwProducts a, const char* tokens, int stride) {
     cw_ternary_few_of<false>(a, tokens, stride);
+}
+
+// Waits until what this kernel reads has been written. Launched with leave to overlap, a kernel begins while the one before it
+// still runs; what it reads of constant memory, like weights, it may read before.
+__device__ __forceinline__ void cw_wait_for_input() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cw_let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// Up to four tokens, whose activations each block turns into codes itself: one kernel instead of two that wait for each other.
+// Weights are asked for first. Activations are read once and kept in registers between their largest and their codes, up to
+// CW_FUSED_KEPT x 4 of them a thread; what is beyond is read again. Shared memory: codes of each token, padded to whole tiles and
+// 16 bytes more.
+#define CW_FUSED_WARPS 16
+#define CW_FUSED_THREADS (CW_FUSED_WARPS * CW_WARP)
+#define CW_FUSED_KEPT 4
+
+__device__ __forceinline__ uint32_t cw_largest_bits(float4 v) {
+    uint32_t a = max(__float_as_uint(v.x) & 0x7fffffffu, __float_as_uint(v.y) & 0x7fffffffu);
+    return max(a, max(__float_as_uint(v.z) & 0x7fffffffu, __float_as_uint(v.w) & 0x7fffffffu));
+}
+
+// Four codes as a word; adds them to the sum.
+__device__ __forceinline__ uint32_t cw_codes4(float4 v, float s, int& sum) {
+    const float y[4] = {v.x, v.y, v.z, v.w};
+    uint32_t word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int code = max(-128, min(127, __float2int_rn(__fmul_rn(y[i], s))));
+        sum += code;
+        word |= (uint32_t)(code & 255) << (8 * i);
+    }
+    return word;
+}
+
+extern "C" __global__ void __launch_bounds__(CW_FUSED_THREADS, 2)
+    cw_ternary_fused(const CwProducts a, const float* x) {
+    const int AHEAD = 4;
+    extern __shared__ __align__(16) char codes_of[];
+    __shared__ int red[CW_FUSED_WARPS][128];
+    __shared__ uint32_t most_of[4][CW_FUSED_WARPS];
+    __shared__ int sum_of[4][CW_FUSED_WARPS];
+    int warp = threadIdx.x / CW_WARP, lane = threadIdx.x % CW_WARP, g = lane / 4, t = lane % 4;
+    int columns = a.chunks * 128, row_bytes = columns + 16;
+    cw_let_next_begin();
+    uint4 q[AHEAD];
+    // Asks for the warp's share of a tile row from chunk c0 on.
+    auto ask = [&](const char* w, int c0) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            int c = c0 + i * CW_FUSED_WARPS;
+            q[i] = c < a.chunks ? cw_stream16(w + (size_t)c * CW_TERNARY_TILE) : make_uint4(0, 0, 0, 0);
+        }
+    };
+    auto weights_of = [&](int tile) {
+        const CwProduct& p = cw_product_of(a, tile);
+        return p.weight + (size_t)(tile - p.first) * a.chunks * CW_TERNARY_TILE + lane * 16;
+    };
+    const char* w = weights_of(blockIdx.x);
+    ask(w, warp);
+    cw_wait_for_input();
+    for (int n = 0; n < a.n; n++) {
+        const float* row = x + (size_t)n * a.cols;
+        char* out = codes_of + n * row_bytes;
+        float4 kept[CW_FUSED_KEPT];
+        uint32_t most = 0;
+#pragma unroll
+        for (int i = 0; i < CW_FUSED_KEPT; i++) {
+            int k = (threadIdx.x + i * CW_FUSED_THREADS) * 4;
+            kept[i] = k < a.cols ? cw_row4(row, k, a.cols, a.wide) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+#pragma unroll
+        for (int i = 0; i < CW_FUSED_KEPT; i++) most = max(most, cw_largest_bits(kept[i]));
+        int beyond = (threadIdx.x + CW_FUSED_KEPT * CW_FUSED_THREADS) * 4;
+        for (int k = beyond; k < a.cols; k += CW_FUSED_THREADS * 4)
+            most = max(most, cw_largest_bits(cw_row4(row, k, a.cols, a.wide)));
+        most = cw_warp_max_bits(most);
+        if (lane == 0) most_of[n][warp] = most;
+        __syncthreads();
+        most = cw_warp_max_bits(most_of[n][lane % CW_FUSED_WARPS]);
+        // With what is not finite all codes are 0.
+        float s = most < 0x7f800000u ? __fdiv_rn(127.0f, fmaxf(__uint_as_float(most), 1e-5f)) : 0.0f;
+        bool finite = most < 0x7f800000u;
+        int sum = 0;
+#pragma unroll
+        for (int i = 0; i < CW_FUSED_KEPT; i++) {
+            int k = (threadIdx.x + i * CW_FUSED_THREADS) * 4;
+            if (k < columns) *reinterpret_cast<uint32_t*>(out + k) = finite ? cw_codes4(kept[i], s, sum) : 0;
+        }
+        for (int k = beyond; k < columns; k += CW_FUSED_THREADS * 4)
+            *reinterpret_cast<uint32_t*>(out + k) = finite ? cw_codes4(cw_row4(row, k, a.cols, a.wide), s, sum) : 0;
+#pragma unroll
+        for (int o = 16; o > 0; o >>= 1) sum += __shfl_xor_sync(CW_FULL, sum, o);
+        if (lane == 0) sum_of[n][warp] = sum;
+    }
+    __syncthreads();
+    for (int tile = blockIdx.x; tile < a.tiles; tile += gridDim.x) {
+        int acc[4][4] = {};
+        for (int c0 = warp; c0 < a.chunks; c0 += AHEAD * CW_FUSED_WARPS) {
+            if (c0 != warp) ask(w, c0);
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) {
+                int c = c0 + i * CW_FUSED_WARPS;
+                if (c >= a.chunks) break;
+                const uint32_t words[4] = {q[i].x, q[i].y, q[i].z, q[i].w};
+                uint4 lo = make_uint4(0, 0, 0, 0), hi = lo;
+                if (g < a.n) {
+                    const uint4* b = reinterpret_cast<const uint4*>(codes_of + g * row_bytes + c * 128 + 32 * t);
+                    lo = b[0], hi = b[1];
+                }
+                const uint32_t b[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    uint32_t mask = 0x03030303u << (2 * j);
+                    const uint32_t part[4] = {words[0] & mask, words[1] & mask, words[2] & mask, words[3] & mask};
+                    cw_mma_bytes(acc[j], part, b[2 * j], b[2 * j + 1]);
+                }
+            }
+        }
+        // The next tile row's weights are on their way while this one's sums are added up.
+        if (tile + (int)gridDim.x < a.tiles) ask(w = weights_of(tile + gridDim.x), warp);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int sum = acc[0][i] + (acc[1][i] >> 2) + (acc[2][i] >> 4) + (acc[3][i] >> 6);
+            // Tokens apart, so that threads that add up neighbouring rows read from different banks.
+            red[warp][(2 * t + i % 2) * 16 + g + i / 2 * 8] = sum;
+        }
+        __syncthreads();
+        // Rows side by side, so that neighbours in a warp write neighbours in memory.
+        const CwProduct& p = cw_product_of(a, tile);
+        int n = threadIdx.x / 16, row = (tile - p.first) * 16 + threadIdx.x % 16;
+        if (n < a.n && row < p.rows) {
+            int sum = 0, of_token = 0;
+            uint32_t most = 0;
+#pragma unroll
+            for (int i = 0; i < CW_FUSED_WARPS; i++) {
+                sum += red[i][threadIdx.x];
+                of_token += sum_of[n][i];
+                most = max(most, most_of[n][i]);
+            }
+            float scale = __fdiv_rn(fmaxf(__uint_as_float(most), 1e-5f), 127.0f);
+            if (most >= 0x7f800000u) scale = __uint_as_float(0x7fc00000u);
+            cw_ternary_store(a, p, row, n, sum, {scale, of_token});
+        }
+        __syncthreads();
+    }
 }
 
 __device__ __forceinline__ void cw_copy16(uint32_t to, const void* from, bool there) {

@@ -1,10 +1,11 @@
-"""Writes a llama-architecture GGUF with random weights of a real model's shape, for speed and memory measurements.
+"""Writes a GGUF with random weights of a real model's shape, for speed and memory measurements.
 
     python scripts/random_gguf.py --out model.gguf [--shape 1.1b] [--type q8_0] [--layers N] [--seed 0] [--vocab-kind spm|bpe]
 
 Needs numpy only. Blocks are drawn directly in their stored form (random codes, scales that give weights of about
 1/sqrt(row length)), a few MiB at a time, so memory stays small whatever the size. Types: f32, f16, bf16, q8_0, q4_0, q4_k,
-q6_k. Norms are f32 near 1. The vocabulary is synthetic but complete: bytes, and words that greedy text can show.
+q6_k; tq1_0, tq2_0 and i2_s for the shape bitnet-2b alone (architecture bitnet, an f16 embedding that is also the output; the
+projections are ternary). Norms are f32 near 1. The vocabulary is synthetic but complete: bytes, and words that greedy text can show.
 """
 
 import argparse
@@ -22,12 +23,14 @@ SHAPES = {
     "135m": (576, 30, 9, 3, 1536, 49152, 10000.0, 2048),
     "1.1b": (2048, 22, 32, 4, 5632, 32000, 10000.0, 2048),
     "3b": (3072, 28, 24, 8, 8192, 128256, 500000.0, 8192),
+    "bitnet-2b": (2560, 30, 20, 5, 6912, 128256, 500000.0, 4096),
     "8b": (4096, 32, 32, 8, 14336, 128256, 500000.0, 8192),
 }
 # name -> (GGML type number, values per block, bytes per block, general.file_type)
 TYPES = {
     "f32": (0, 1, 4, 0), "f16": (1, 1, 2, 1), "bf16": (30, 1, 2, 32), "q8_0": (8, 32, 34, 7), "q4_0": (2, 32, 18, 2),
-    "q4_k": (12, 256, 144, 15), "q6_k": (14, 256, 210, 18),
+    "q4_k": (12, 256, 144, 15), "q6_k": (14, 256, 210, 18), "tq1_0": (34, 256, 54, 36), "tq2_0": (35, 256, 66, 37),
+    "i2_s": (36, 128, 32, 40),
 }
 ALIGN = 32
 CHUNK = 4 << 20
@@ -47,6 +50,20 @@ def blocks(rng, kind, n, std):
         bits = (rng.standard_normal(n, np.float32) * np.float32(std)).view(np.uint32)
         return (bits >> 16).astype("<u2")
     size = TYPES[kind][2]
+    if kind in ("tq1_0", "tq2_0", "i2_s"):
+        # Weights -1, 0 and 1 alike: std sqrt(2/3). I2_S has one scale behind all its blocks, which the caller writes.
+        if kind == "tq1_0":
+            digits = rng.integers(0, 3, (n, 52, 5), np.uint16)
+            digits[:, 48:, 4] = 0
+            number = digits @ np.array([81, 27, 9, 3, 1], np.uint16)
+            codes = ((number.astype(np.uint32) * 256 + 242) // 243).astype(np.uint8)
+        else:
+            digits = rng.integers(0, 3, (n, 64 if kind == "tq2_0" else 32, 4), np.uint8)
+            codes = digits[..., 0] | digits[..., 1] << 2 | digits[..., 2] << 4 | digits[..., 3] << 6
+        if kind == "i2_s":
+            return codes
+        scale = np.broadcast_to(half(std / 0.8165).reshape(1, 1).view(np.uint8), (n, 2))
+        return np.concatenate([codes, scale], axis=1)
     out = np.frombuffer(rng.bytes(n * size), np.uint8).reshape(n, size).copy()
     # Codes -8..7 have a mean of -0.5, which would add up over a row; scales of both signs cancel it.
     wobble = rng.uniform(0.8, 1.2, n).astype(np.float32) * (1.0 if kind == "q4_k" else rng.choice([-1.0, 1.0], n))
@@ -168,7 +185,8 @@ def plan(shape, layers, kind):
     """Tensors in file order: (name, dimensions fastest first, type)."""
     hidden, n, heads, kv, ffn, vocab, _, _ = shape
     kv_dim = hidden // heads * kv
-    yield "token_embd.weight", (hidden, vocab), kind
+    bitnet = shape == SHAPES["bitnet-2b"]
+    yield "token_embd.weight", (hidden, vocab), "f16" if bitnet else kind
     for i in range(layers or n):
         for name, dims, k in (
             ("attn_norm", (hidden,), "f32"), ("attn_q", (hidden, hidden), kind), ("attn_k", (hidden, kv_dim), kind),
@@ -176,15 +194,19 @@ def plan(shape, layers, kind):
             ("ffn_gate", (hidden, ffn), kind), ("ffn_up", (hidden, ffn), kind), ("ffn_down", (ffn, hidden), kind),
         ):
             yield f"blk.{i}.{name}.weight", dims, k
+        if bitnet:
+            yield f"blk.{i}.attn_sub_norm.weight", (hidden,), "f32"
+            yield f"blk.{i}.ffn_sub_norm.weight", (ffn,), "f32"
     yield "output_norm.weight", (hidden,), "f32"
-    yield "output.weight", (hidden, vocab), kind
+    if not bitnet:
+        yield "output.weight", (hidden, vocab), kind
 
 
 def nbytes(dims, kind):
     _, per, size, _ = TYPES[kind]
     if dims[0] % per:
         sys.exit(f"rows of {dims[0]} values do not divide into {kind} blocks of {per}")
-    return int(np.prod(dims, dtype=np.int64)) // per * size
+    return int(np.prod(dims, dtype=np.int64)) // per * size + (32 if kind == "i2_s" else 0)
 
 
 def main():
@@ -196,18 +218,21 @@ def main():
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--vocab-kind", choices=("spm", "bpe"), default="spm")
     a = p.parse_args()
+    if (a.shape == "bitnet-2b") != (a.type in ("tq1_0", "tq2_0", "i2_s")):
+        sys.exit("the shape bitnet-2b goes with the types tq1_0, tq2_0 and i2_s, and no other does")
     shape = SHAPES[a.shape]
     hidden, layers, heads, kv, ffn, vocab, theta, context = shape
     tensors = list(plan(shape, a.layers, a.type))
     for _, dims, kind in tensors:
         nbytes(dims, kind)  # refuse what does not fit before a file exists
+    arch = "bitnet" if a.shape == "bitnet-2b" else "llama"
     meta = {
-        "general.architecture": text("llama"), "general.name": text(f"random {a.shape} {a.type}"),
+        "general.architecture": text(arch), "general.name": text(f"random {a.shape} {a.type}"),
         "general.file_type": u32(TYPES[a.type][3]), "general.quantization_version": u32(2), "general.alignment": u32(ALIGN),
-        "llama.context_length": u32(context), "llama.embedding_length": u32(hidden), "llama.block_count": u32(a.layers or layers),
-        "llama.feed_forward_length": u32(ffn), "llama.attention.head_count": u32(heads),
-        "llama.attention.head_count_kv": u32(kv), "llama.attention.layer_norm_rms_epsilon": f32(1e-5),
-        "llama.rope.freq_base": f32(theta), "llama.rope.dimension_count": u32(hidden // heads), "llama.vocab_size": u32(vocab),
+        f"{arch}.context_length": u32(context), f"{arch}.embedding_length": u32(hidden), f"{arch}.block_count": u32(a.layers or layers),
+        f"{arch}.feed_forward_length": u32(ffn), f"{arch}.attention.head_count": u32(heads),
+        f"{arch}.attention.head_count_kv": u32(kv), f"{arch}.attention.layer_norm_rms_epsilon": f32(1e-5),
+        f"{arch}.rope.freq_base": f32(theta), f"{arch}.rope.dimension_count": u32(hidden // heads), f"{arch}.vocab_size": u32(vocab),
         **(spm_vocab(vocab) if a.vocab_kind == "spm" else bpe_vocab(vocab)),
     }
     start = time.perf_counter()
@@ -229,11 +254,14 @@ def main():
             else:
                 size = TYPES[kind][2]
                 std = 1.0 if index == 0 else (2.0 if index == len(tensors) - 1 else 1.0) / np.sqrt(dims[0])
-                left = total // size
+                tail = 32 if kind == "i2_s" else 0
+                left = (total - tail) // size
                 while left:
                     n = min(left, CHUNK // size)
                     f.write(np.ascontiguousarray(blocks(rng, kind, n, std)).data)
                     left -= n
+                if tail:
+                    f.write(struct.pack("<f28x", std / 0.8165))
             f.write(bytes(-total % ALIGN))
         written = f.tell()
     os.replace(part, a.out)

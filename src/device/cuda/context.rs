@@ -7,8 +7,8 @@ use super::types::{Context as RawContext, Event, Handle};
 use crate::device::Path;
 use crate::{Error, Result, Status};
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How many events are kept for use again.
 const SPARE_EVENTS: usize = 256;
@@ -38,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) cupti: cupti::Trial,
     /// Switches and counts of the device.
     pub(crate) path: Path,
+    /// See [`Context::overlaps_launches`].
+    overlaps: OnceLock<bool>,
 }
 
 /// The context is current on this thread until this is dropped.
@@ -73,6 +75,7 @@ impl Context {
             timeline: Timeline::default(),
             cupti: cupti::Trial::default(),
             path: Path::default(),
+            overlaps: OnceLock::new(),
         };
         context.priorities = {
             let _current = context.enter()?;
@@ -98,6 +101,16 @@ impl Context {
         }
         let restore = previous != self.raw && !previous.is_null();
         Ok(Current { driver: &self.driver, previous: restore.then_some(previous) })
+    }
+
+    /// Whether a kernel may begin while the one before it still runs, recorded in graphs too: compute capability 9.0 and a driver
+    /// for CUDA 12.3.
+    pub(crate) fn overlaps_launches(&self) -> bool {
+        *self.overlaps.get_or_init(|| {
+            self.driver.lacks("cuLaunchKernelEx").is_none()
+                && self.driver.version() >= 12030
+                && super::info::attribute(self, super::types::attribute::MAJOR).is_ok_and(|major| major >= 9)
+        })
     }
 
     /// The driver's handle.

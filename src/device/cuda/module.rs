@@ -163,6 +163,8 @@ struct Shape {
     /// Bytes of dynamic shared memory.
     smem: u32,
     cooperative: bool,
+    /// It may begin while the kernel before it on the stream still runs.
+    overlapped: bool,
 }
 
 /// A kernel of a module. Cheap to clone; usable from any thread.
@@ -195,7 +197,13 @@ impl Function {
         args: &mut [*mut c_void],
     ) -> Result<()> {
         // SAFETY: the caller's duty.
-        unsafe { self.launch_shaped(stream, Shape { grid, block, smem, cooperative: false }, args) }
+        unsafe {
+            self.launch_shaped(
+                stream,
+                Shape { grid, block, smem, cooperative: false, overlapped: false },
+                args,
+            )
+        }
     }
 
     /// As [`Function::launch`], all blocks resident at once so that the kernel may synchronise its grid.
@@ -211,7 +219,34 @@ impl Function {
         args: &mut [*mut c_void],
     ) -> Result<()> {
         // SAFETY: the caller's duty.
-        unsafe { self.launch_shaped(stream, Shape { grid, block, smem, cooperative: true }, args) }
+        unsafe {
+            self.launch_shaped(
+                stream,
+                Shape { grid, block, smem, cooperative: true, overlapped: false },
+                args,
+            )
+        }
+    }
+
+    /// As [`Function::launch`], for kernels that wait by themselves (`griddepcontrol.wait`) before they touch what work before them
+    /// on the stream wrote or reads: where the GPU and its driver can (compute capability 9.0, CUDA 12.3), it begins while the
+    /// kernel before it still runs.
+    ///
+    /// # Safety
+    /// As [`Function::launch`]; the kernel waits so.
+    pub unsafe fn launch_overlapped(
+        &self,
+        stream: &CudaStream,
+        grid: [u32; 3],
+        block: [u32; 3],
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let overlapped = self.module.context.overlaps_launches();
+        // SAFETY: the caller's duty.
+        unsafe {
+            self.launch_shaped(stream, Shape { grid, block, smem, cooperative: false, overlapped }, args)
+        }
     }
 
     /// # Safety
@@ -258,10 +293,11 @@ impl Function {
         let _current = context.enter()?;
         context.path.count(Count::Launches, 1);
         note_module(&self.module);
-        let Shape { grid, block, smem, cooperative } = shape;
-        if let Some(percent) = stream.shared_carveout() {
+        let Shape { grid, block, smem, cooperative, overlapped } = shape;
+        let carveout = stream.shared_carveout();
+        if carveout.is_some() || overlapped {
             // SAFETY: the caller's duty.
-            return unsafe { self.launch_with_carveout(stream, shape, args, percent) };
+            return unsafe { self.launch_with_wishes(stream, shape, args, carveout) };
         }
         let [x, y, z] = grid;
         let [a, b, c] = block;
@@ -333,33 +369,42 @@ impl Function {
             .map_err(|e| e.within(format_args!("kernel {:?}", self.name)))
     }
 
-    /// A launch whose kernel wants `percent` of its SMs' L1 as shared memory. Asked for with the launch and not of the
-    /// function, which all tenants share.
+    /// A launch with wishes: overlapped, or with this percentage of its SMs' L1 as shared memory. Asked for with the launch and
+    /// not of the function, which all tenants share.
     ///
     /// # Safety
     /// As [`Function::launch`].
-    unsafe fn launch_with_carveout(
+    unsafe fn launch_with_wishes(
         &self,
         stream: &CudaStream,
         shape: Shape,
         args: &mut [*mut c_void],
-        percent: u32,
+        carveout: Option<u32>,
     ) -> Result<()> {
-        let attribute = |id, value| types::LaunchAttribute { id, pad: 0, value };
-        let (mut carveout, mut cooperative) = (types::AttributeValue::ZERO, types::AttributeValue::ZERO);
-        carveout.carveout = percent;
-        cooperative.cooperative = 1;
-        let attributes = [
-            attribute(types::ATTRIBUTE_CARVEOUT, carveout),
-            attribute(types::ATTRIBUTE_COOPERATIVE, cooperative),
-        ];
+        let zero = types::LaunchAttribute { id: 0, pad: 0, value: types::AttributeValue::ZERO };
+        let mut attributes = [zero; 3];
+        let mut count = 0;
+        let mut wish = |id, set: &dyn Fn(&mut types::AttributeValue)| {
+            attributes[count].id = id;
+            set(&mut attributes[count].value);
+            count += 1;
+        };
+        if let Some(percent) = carveout {
+            wish(types::ATTRIBUTE_CARVEOUT, &|value| value.carveout = percent);
+        }
+        if shape.cooperative {
+            wish(types::ATTRIBUTE_COOPERATIVE, &|value| value.cooperative = 1);
+        }
+        if shape.overlapped {
+            wish(types::ATTRIBUTE_OVERLAPPED, &|value| value.overlapped = 1);
+        }
         let config = types::LaunchConfig {
             grid: shape.grid,
             block: shape.block,
             shared: shape.smem,
             stream: stream.handle(),
             attributes: attributes.as_ptr(),
-            count: 1 + u32::from(shape.cooperative),
+            count: count as u32,
         };
         let null = std::ptr::null_mut();
         // SAFETY: the caller's duty; the configuration and its attributes outlive the call.

@@ -172,6 +172,7 @@ pub union AttributeValue {
     pub window: AccessWindow,
     pub carveout: u32,
     pub cooperative: i32,
+    pub overlapped: i32,
 }
 
 impl AttributeValue {
@@ -215,6 +216,8 @@ pub const JIT_ERROR_LOG_BYTES: u32 = 6;
 pub const LIMIT_PERSISTING_L2: u32 = 6;
 pub const ATTRIBUTE_ACCESS_WINDOW: u32 = 1;
 pub const ATTRIBUTE_COOPERATIVE: u32 = 2;
+/// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
+pub const ATTRIBUTE_OVERLAPPED: u32 = 6;
 pub const ATTRIBUTE_CARVEOUT: u32 = 14;
 pub const ACCESS_NORMAL: u32 = 0;
 pub const ACCESS_STREAMING: u32 = 1;

@@ -40,7 +40,7 @@ impl Kernels {
         Ok(kernels)
     }
 
-    fn get(&self, name: &str) -> Result<&Function> {
+    pub(super) fn get(&self, name: &str) -> Result<&Function> {
         self.functions.get(name).ok_or_else(|| {
             Error::new(crate::Status::Internal, format!("the kernel image has no kernel {name:?}"))
         })

@@ -111,6 +111,23 @@ impl CudaOps {
         unsafe { self.kernels.launch(self.own_stream()?, name, grid, block, smem, args) }
     }
 
+    /// The same for kernels that wait for their input by themselves, and may begin before it is there.
+    ///
+    /// # Safety
+    /// As `Function::launch_overlapped`.
+    unsafe fn launch_overlapped(
+        &self,
+        name: &str,
+        grid: [u32; 3],
+        block: u32,
+        smem: u32,
+        args: &mut [*mut c_void],
+    ) -> Result<()> {
+        let function = self.kernels.get(name)?;
+        // SAFETY: the caller's duty.
+        unsafe { function.launch_overlapped(self.own_stream()?, grid, [block, 1, 1], smem, args) }
+    }
+
     /// Blocks of a kernel that the node holds at once.
     fn resident(&self, name: &str, threads: u32, smem: u32) -> Result<u32> {
         Ok(self.kernels.occupancy(name, threads, smem)? * self.processors)

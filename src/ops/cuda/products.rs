@@ -54,7 +54,7 @@ pub(super) struct RawProducts {
     cols: i32,
     n: i32,
     slots: i32,
-    wide: i32,
+    pub(super) wide: i32,
 }
 
 /// The names of all kernels that multiply by this type.

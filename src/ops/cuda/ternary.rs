@@ -17,6 +17,10 @@ pub(super) const TILE: u64 = 512;
 const TAIL: u64 = 256;
 /// Bytes in front of a token's codes.
 const HEAD: u64 = 64;
+/// Most tokens of the kernel that makes their codes itself, in every block, and the shared memory that it may use for them.
+const FUSED: u32 = 4;
+const FUSED_WARPS: u32 = 16;
+const FUSED_BYTES: u64 = 38 << 10;
 /// Tokens of a block that reads weights once for a few, and from how many on they are read for [`AT_ONCE`].
 const FEW: u32 = 8;
 const MANY_FROM: u32 = 17;
@@ -72,6 +76,10 @@ impl CudaOps {
     /// Products of ternary matrices, which share their input.
     pub(super) fn ternary_products(&self, x: DevicePtr, n: u32, products: &[Product]) -> Result<()> {
         let cols = products[0].weight.cols;
+        let shared = u64::from(n) * (u64::from(cols.next_multiple_of(COLUMNS)) + 16);
+        if n <= FUSED && shared <= FUSED_BYTES && self.math != Math::Plain {
+            return self.fused_products(x, n, products, shared as u32);
+        }
         let tokens = self.scratch(scratch_bytes(n, cols), "matmul")?;
         let (columns, step) = (cols as i32, stride(cols) as i32);
         // SAFETY: the arguments are those of the kernel; scratch holds all tokens.
@@ -93,12 +101,29 @@ impl CudaOps {
         }
         Ok(())
     }
+
+    /// Products with few tokens, each in one kernel.
+    fn fused_products(&self, x: DevicePtr, n: u32, products: &[Product], shared: u32) -> Result<()> {
+        let name = "cw_ternary_fused";
+        for four in products.chunks(4) {
+            let mut raw = raw(four, n, COLUMNS);
+            raw.wide = i32::from(x.is_multiple_of(16) && four[0].weight.cols.is_multiple_of(4));
+            let grid = [(raw.tiles as u32).min(self.resident(name, FUSED_WARPS * 32, shared)?), 1, 1];
+            self.moves(|| bytes::products(n, four, pack::packed_bytes));
+            // SAFETY: the arguments are those of the kernel, which waits for its input; the caller's pointers hold what the trait
+            // says, and weights are not written while the model lives.
+            unsafe { self.launch_overlapped(name, grid, FUSED_WARPS * 32, shared, args![raw, x])? };
+        }
+        Ok(())
+    }
 }
 
 /// The names of all kernels for ternary matrices.
 #[cfg(test)]
 pub(crate) fn kernels() -> Vec<String> {
-    ["cw_tokens", "cw_ternary_few", "cw_ternary_plain", "cw_ternary_many"].map(str::to_owned).into()
+    ["cw_tokens", "cw_ternary_fused", "cw_ternary_few", "cw_ternary_plain", "cw_ternary_many"]
+        .map(str::to_owned)
+        .into()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const FUSED_WARPS: u32 = 16;
 const FUSED_BYTES: u64 = 38 << 10;
 /// Tokens of a block that reads weights once for a few, and from how many on they are read for [`AT_ONCE`].
 const FEW: u32 = 8;
-const MANY_FROM: u32 = 17;
+const MANY_FROM: u32 = 161;
 const AT_ONCE: u32 = 64;
 const WARPS: u32 = 8;
 

@@ -41,7 +41,7 @@ pub fn tq1_dequantize(block: &[u8], out: &mut [f32]) {
         for m in 0..width {
             for n in 0..count {
                 let q = block[byte + m].wrapping_mul(POWERS[n]);
-                out[first + n * width + m] = ((u16::from(q) * 3 >> 8) as f32 - 1.0) * d;
+                out[first + n * width + m] = (((u16::from(q) * 3) >> 8) as f32 - 1.0) * d;
             }
         }
     }

@@ -86,6 +86,7 @@ pub(super) fn apart(codes: __m512i) -> [__m512i; 4] {
 /// `T` tokens and `L` strips, from strip `first` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
+#[allow(clippy::needless_range_loop)] // registers are chosen by constants
 unsafe fn strips<const T: usize, const L: usize>(first: usize, o: Operands, sums: *mut i32) {
     let mut acc = [[_mm512_setzero_si512(); T]; L];
     for s in 0..o.steps {

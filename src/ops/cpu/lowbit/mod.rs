@@ -2,7 +2,7 @@
 //! instructions. All give the bits of [`crate::quant::lowbit`].
 //!
 //! `layout.rs` has the packed form. A matrix is read once for one token, at the speed of memory: codes stay packed and are masked,
-//! never shifted, as [`avx512`] tells. For many tokens codes are taken apart once for several of them, or for whole tiles.
+//! never shifted, as `avx512.rs` tells. For many tokens codes are taken apart once for several of them, or for whole tiles.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

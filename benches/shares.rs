@@ -268,8 +268,8 @@ fn main() {
 
     println!("# {} ({}), {} s each", device.info().expect("figures").name, device.kind(), time.as_secs_f64());
     println!(
-        "{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}  {}",
-        "asked", "work", "got (work)", "got (account)", "error", "busy", "plain streams"
+        "{:<16} {:<36} {:<20} {:<20} {:>6} {:>6}  plain streams",
+        "asked", "work", "got (work)", "got (account)", "error", "busy"
     );
     let mut worst = 0f64;
     for setting in [

@@ -1398,7 +1398,7 @@ CW_API cw_status cw_bridge_is_initialized(const struct cw_bridge *bridge, int32_
 // Registers an LLM: opens its tenant (or takes over the one with this id) and loads its model. config (may be
 // NULL) knows model_type (gpt, llama, default: the model that ships with Cogniware), model_path,
 // device, max_memory (MiB), max_cores, weight, priority (critical to background), context,
-// max_sequences, kv_type (f16, f32), and how it generates: max_tokens, temperature, top_k, top_p,
+// max_sequences, kv_type (f16, f32), exact_head (true, false), and how it generates: max_tokens, temperature, top_k, top_p,
 // min_p, repeat_penalty, presence_penalty, frequency_penalty, seed, stop (one a line), ignore_eos,
 // chat, system, prompt, logprobs. Unknown keys are refused by name; on failure nothing is left behind.
 //
@@ -2299,8 +2299,8 @@ cw_status cw_memory_fill(struct cw_tenant *tenant,
                          uint64_t stream);
 
 // Loads a model for a tenant: path is a .gguf file or a Hugging Face folder, or the name of the model that ships
-// with Cogniware (default, also NULL). options (may be NULL) knows context, max_sequences and kv_type
-// (f16, f32). All of the model's memory counts against the tenant's limit. Free it with cw_model_free.
+// with Cogniware (default, also NULL). options (may be NULL) knows context, max_sequences, kv_type
+// (f16, f32) and exact_head (true: a BitNet model's output matrix as the file has it, not in 8 bits). All of the model's memory counts against the tenant's limit. Free it with cw_model_free.
 //
 // path must be null or NUL-terminated, model valid for a write.
 CW_API

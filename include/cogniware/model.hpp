@@ -20,7 +20,8 @@ namespace cogniware {
 class Model {
 public:
     // Loads a GGUF file, a Hugging Face folder, or (with an empty text) the small model that ships with Cogniware.
-    // `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32"); unknown ones are refused by name.
+    // `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32"), "exact_head" ("true": a
+    // BitNet model's output matrix as the file has it, not in 8 bits); unknown ones are refused by name.
     explicit Model(Tenant& tenant, const std::string& path = {},
                    const std::map<std::string, std::string>& options = {}) {
         cw_model* raw = nullptr;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub use crate::tenant::keys::{Map, check_keys};
 
 /// Keys that say where and how an LLM lives. They are read when it is registered.
-pub const TENANT_KEYS: [&str; 10] = [
+pub const TENANT_KEYS: [&str; 11] = [
     "model_type",
     "model_path",
     "device",
@@ -21,6 +21,7 @@ pub const TENANT_KEYS: [&str; 10] = [
     "context",
     "max_sequences",
     "kv_type",
+    "exact_head",
 ];
 
 /// Of [`TENANT_KEYS`] those that can be changed while the LLM is registered.
@@ -108,6 +109,7 @@ pub fn placement(map: &Map) -> Result<Placement> {
             context: keys::number(map, "context")?,
             max_sequences: keys::number(map, "max_sequences")?,
             kv,
+            exact_head: keys::flag(map, "exact_head")?.unwrap_or(false),
             ..ModelOptions::default()
         },
     })

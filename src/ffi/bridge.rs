@@ -105,7 +105,7 @@ pub unsafe extern "C" fn cw_bridge_is_initialized(
 /// Registers an LLM: opens its tenant (or takes over the one with this id) and loads its model. `config` (may be
 /// `NULL`) knows `model_type` (`gpt`, `llama`, `default`: the model that ships with Cogniware), `model_path`,
 /// `device`, `max_memory` (MiB), `max_cores`, `weight`, `priority` (`critical` to `background`), `context`,
-/// `max_sequences`, `kv_type` (`f16`, `f32`), and how it generates: `max_tokens`, `temperature`, `top_k`, `top_p`,
+/// `max_sequences`, `kv_type` (`f16`, `f32`), `exact_head` (`true`, `false`), and how it generates: `max_tokens`, `temperature`, `top_k`, `top_p`,
 /// `min_p`, `repeat_penalty`, `presence_penalty`, `frequency_penalty`, `seed`, `stop` (one a line), `ignore_eos`,
 /// `chat`, `system`, `prompt`, `logprobs`. Unknown keys are refused by name; on failure nothing is left behind.
 ///

@@ -31,8 +31,8 @@ pub(super) fn handle(model: &Arc<Model>) -> *mut cw_model {
 }
 
 /// Loads a model for a tenant: `path` is a `.gguf` file or a Hugging Face folder, or the name of the model that ships
-/// with Cogniware (`default`, also `NULL`). `options` (may be `NULL`) knows `context`, `max_sequences` and `kv_type`
-/// (`f16`, `f32`). All of the model's memory counts against the tenant's limit. Free it with `cw_model_free`.
+/// with Cogniware (`default`, also `NULL`). `options` (may be `NULL`) knows `context`, `max_sequences`, `kv_type`
+/// (`f16`, `f32`) and `exact_head` (`true`: a BitNet model's output matrix as the file has it, not in 8 bits). All of the model's memory counts against the tenant's limit. Free it with `cw_model_free`.
 ///
 /// # Safety
 /// `path` must be null or NUL-terminated, `model` valid for a write.
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn cw_model_load(
         let (path, model) =
             unsafe { (optional_text("path", path)?.unwrap_or("default"), out("model", model)?) };
         let options = import("options", options)?;
-        config::check_keys(&options, &[&["context", "max_sequences", "kv_type"]])?;
+        config::check_keys(&options, &[&["context", "max_sequences", "kv_type", "exact_head"]])?;
         let options = config::placement(&options)?.options;
         let tenant = tenant::get(tenant)?;
         let found = match Path::new(path) {

@@ -1247,7 +1247,7 @@ class Model:
     def __init__(self, tenant: Tenant, path: str | os.PathLike[str] = '', options: Settings | None = None) -> None:
         """
         Loads a GGUF file, a Hugging Face folder, or (with an empty path) the small model that ships with Cogniware.
-        `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32").
+        `options`: "context" and "max_sequences" (numbers), "kv_type" ("f16" or "f32"), "exact_head" ("true").
         """
     def agenerate(self, prompt: str, **options: object) -> AsyncGenerator[Token, None]:
         """

@@ -58,7 +58,8 @@ void bind_model(py::module_& module) {
             py::arg("tenant").none(false), py::arg("path") = "", py::arg("options") = py::none(),
             "Loads a GGUF file, a Hugging Face folder, or (with an empty path) the small model that ships with "
             "Cogniware.\n"
-            "`options`: \"context\" and \"max_sequences\" (numbers), \"kv_type\" (\"f16\" or \"f32\"), \"exact_head\" (\"true\").")
+            "`options`: \"context\" and \"max_sequences\" (numbers), \"kv_type\" (\"f16\" or \"f32\"), \"exact_head\" "
+            "(\"true\").")
         .def(
             "info", [](const PyModel& self) { return self.model.info(); }, NoGil(),
             "Architecture, sizes and format, as text.")

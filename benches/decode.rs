@@ -2,11 +2,12 @@
 //! without end; each beside the memory ceiling of the same machine in the same run.
 //!
 //! `cargo bench --bench decode -- --model FILE [--device cpu|cuda] [--tenants 1,4] [--processors P] [--tokens T]
-//! [--neighbour] [--json]`
+//! [--prompt N] [--neighbour] [--json]`
 //!
 //! `--processors` is the size of each tenant's node (cores or SMs; default: the device divided by the most tenants).
-//! Bytes per token are those of the matrices that a step reads, as stored in the file; the embedding table counts only
-//! where it is the output matrix too.
+//! Bytes per token are those of the matrices that a step reads, as stored in the file (of models whose embedding is the output
+//! matrix too: as loaded); the embedding table counts only where it is the output matrix too. `--prompt` adds how fast one tenant
+//! alone reads a prompt of so many tokens.
 
 #[path = "common/ceiling.rs"]
 mod ceiling;
@@ -18,6 +19,7 @@ use cogniware::llm::file::ModelFile;
 use cogniware::llm::{Model, ModelOptions, Request, Sampling};
 use cogniware::tenant::{self, Tenant, TenantConfig};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ struct Arguments {
     tenants: Vec<u32>,
     processors: Option<u32>,
     tokens: u32,
+    prompt: u32,
     neighbour: bool,
     json: bool,
 }
@@ -39,6 +42,7 @@ fn arguments() -> Result<Arguments, String> {
         tenants: vec![1],
         processors: None,
         tokens: 64,
+        prompt: 0,
         neighbour: false,
         json: false,
     };
@@ -54,6 +58,7 @@ fn arguments() -> Result<Arguments, String> {
             }
             "--processors" => wanted.processors = Some(value()?.parse().map_err(|e| format!("{name}: {e}"))?),
             "--tokens" => wanted.tokens = value()?.parse().map_err(|e| format!("{name}: {e}"))?,
+            "--prompt" => wanted.prompt = value()?.parse().map_err(|e| format!("{name}: {e}"))?,
             "--neighbour" => wanted.neighbour = true,
             "--json" => wanted.json = true,
             other => return Err(format!("{other} is not known")),
@@ -98,6 +103,19 @@ impl Subject {
         self.model.generate(request).expect("a generation").wait().expect("its end");
         let times = times.lock().unwrap();
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+}
+
+impl Subject {
+    /// How long a prompt of so many tokens takes to the first token behind it; no two prompts begin alike.
+    fn read(&self, tokens: u32) -> Duration {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let first = NEXT.fetch_add(1, Relaxed);
+        let ids: Vec<u32> = (0..tokens).map(|i| 3 + (i * 7 + first * 31) % 250).collect();
+        let request = Request::tokens(ids).with_max_tokens(1).with_sampling(Sampling::greedy());
+        let begun = Instant::now();
+        self.model.generate(request).and_then(|g| g.wait()).expect("a prompt");
+        begun.elapsed()
     }
 }
 
@@ -153,19 +171,12 @@ fn main() {
     let file = ModelFile::open(&arguments.model).expect("the model file");
     let tied = !file.has("output.weight");
     let embedding = file.tensor("token_embd.weight").expect("the embedding").data.len() as u64;
-    let bytes = file.bytes() - if tied { 0 } else { embedding };
     let most = arguments.tenants.iter().copied().max().unwrap_or(1).max(1);
     let total: u32 = device.units().iter().map(|u| u.processors).sum();
     let unit = device.units()[0].processors;
     let processors = arguments.processors.unwrap_or((total / most / unit * unit).max(unit));
     let roof = ceiling::ceiling(&device, if info.warp_size > 1 { total } else { processors.min(total) });
     println!("# {} ({}), {}", info.name, info.isa, arguments.model.display());
-    println!(
-        "# {:.3} GB of weights a token; ceiling {:.1} GB/s ({})",
-        bytes as f64 / 1e9,
-        roof.gbs,
-        roof.what
-    );
     println!(
         "{:<34} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8}",
         "arrangement", "tokens/s", "each", "p50 ms", "p99 ms", "GB/s", "of roof"
@@ -176,10 +187,20 @@ fn main() {
             .map(|i| Subject::new(&device, &format!("tenant{i}"), &arguments, processors))
             .collect();
         let load = subjects[0].model.load_stats();
+        let bytes = if tied { load.image_bytes } else { file.bytes() - embedding };
+        if alone_p99.is_none() {
+            let gb = bytes as f64 / 1e9;
+            println!("# {gb:.3} GB of weights a token; ceiling {:.1} GB/s ({})", roof.gbs, roof.what);
+        }
         let figures = measure(&subjects, arguments.tokens);
         report(&format!("{count} on nodes of {processors}"), &figures, bytes, roof.gbs, arguments.json);
         if count == 1 {
             alone_p99 = Some(figures.p99);
+            if arguments.prompt > 0 {
+                let best = (0..3).map(|_| subjects[0].read(arguments.prompt)).min().expect("a run");
+                let speed = f64::from(arguments.prompt) / best.as_secs_f64();
+                println!("# a prompt of {} tokens: {speed:.1} tokens/s", arguments.prompt);
+            }
             let memory = subjects[0].tenant.space().usage();
             let beyond =
                 memory.held as f64 - load.image_bytes as f64 - subjects[0].model.stats().kv_bytes as f64;

@@ -36,10 +36,14 @@ pub struct Features {
 }
 
 impl Features {
-    /// Those of this machine, found once.
-    pub fn here() -> Features {
+    /// Those of this machine that kernels bounded by `isa` may use, found once. Tiles are asked of the operating system for the whole
+    /// process when they may be used: from then on it saves 8 KiB more of a thread, so alternate signal stacks must be larger.
+    pub fn here(isa: Isa) -> Features {
         static HERE: OnceLock<Features> = OnceLock::new();
-        *HERE.get_or_init(detect)
+        static TILES: OnceLock<bool> = OnceLock::new();
+        let has = *HERE.get_or_init(detect);
+        let amx = isa >= Isa::Avx512Vnni && has.avx512_vnni && *TILES.get_or_init(amx);
+        Features { amx, ..has }.within(isa)
     }
 
     /// What is left when kernels may use no more than a level of the other products.
@@ -78,7 +82,7 @@ impl Level {
 
     /// The fastest of this machine within a level of the other products.
     pub fn here(isa: Isa) -> Level {
-        Level::best(Features::here().within(isa))
+        Level::best(Features::here(isa))
     }
 
     /// Its name.
@@ -103,7 +107,7 @@ fn detect() -> Features {
         avx2: has!("avx2"),
         avx_vnni: has!("avxvnni"),
         avx512_vnni: avx512 && has!("avx512vnni"),
-        amx: amx(),
+        amx: false, // asked for apart
     }
 }
 
@@ -123,7 +127,7 @@ fn amx() -> bool {
     tiles_and_bytes && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILES) } == 0
 }
 
-#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 fn amx() -> bool {
     false
 }

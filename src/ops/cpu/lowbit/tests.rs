@@ -8,7 +8,7 @@ use crate::quant::lowbit;
 
 /// Levels that this machine has.
 fn levels() -> Vec<Level> {
-    Level::ALL.into_iter().filter(|level| level.is_in(Features::here())).collect()
+    Level::ALL.into_iter().filter(|level| level.is_in(Features::here(Isa::highest()))).collect()
 }
 
 struct Matrix {

@@ -12,6 +12,7 @@ mod math;
 mod matmul;
 mod pack;
 mod profiled;
+pub mod quantize;
 mod rope;
 mod step;
 pub(crate) mod tensor;

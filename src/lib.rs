@@ -4,7 +4,7 @@
 //! memory quotas, its own processors, a share that holds, and figures for each tenant.
 //!
 //! Rooms, each of which may use those before it in this list and never those after it (a test holds that):
-//! [`error`], [`telemetry`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`program`], [`tenant`], [`llm`],
+//! [`error`], [`telemetry`], [`device`], [`memory`], [`compute`], [`quant`], [`ops`], [`program`], [`tenant`], [`lowbit`], [`llm`],
 //! [`virtualization`], the managers ([`kernel`], [`driver`], [`system`], [`bridge`]), and the C border `ffi`.
 
 pub mod bridge;
@@ -16,6 +16,7 @@ pub mod error;
 pub mod ffi;
 pub mod kernel;
 pub mod llm;
+pub mod lowbit;
 pub mod memory;
 pub mod ops;
 pub mod program;

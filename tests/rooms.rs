@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from the lowest to the highest; those of one line may use each other's lower neighbours only.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "error",
     "telemetry",
     "device",
@@ -13,6 +13,7 @@ const ORDER: [&str; 16] = [
     "ops",
     "program",
     "tenant",
+    "lowbit",
     "llm",
     "virtualization",
     "kernel",

@@ -18,7 +18,7 @@ const TAIL: u64 = 256;
 /// Bytes in front of a token's codes.
 const HEAD: u64 = 64;
 /// Most tokens of the kernel that makes their codes itself, in every block, and the shared memory that it may use for them.
-const FUSED: u32 = 4;
+const FUSED: u32 = 2;
 const FUSED_WARPS: u32 = 16;
 const FUSED_BYTES: u64 = 38 << 10;
 /// Tokens of a block that reads weights once for a few, and from how many on they are read for [`AT_ONCE`].

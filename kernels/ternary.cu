@@ -216,7 +216,7 @@ __device__ __forceinline__ void cw_let_next_begin() {
 #endif
 }
 
-// Up to four tokens, whose activations each block turns into codes itself: one kernel instead of two that wait for each other.
+// Up to four tokens (more than two are faster in two kernels, and the host does so), whose activations each block turns into codes itself: one kernel instead of two that wait for each other.
 // Weights are asked for first. Activations are read once and kept in registers between their largest and their codes, up to
 // CW_FUSED_KEPT x 4 of them a thread; what is beyond is read again. Shared memory: codes of each token, padded to whole tiles and
 // 16 bytes more.

@@ -80,7 +80,7 @@ fn check(r: &mut Random, rig: &mut Rig, matrices: &[Matrix], x: &[f32], what: &s
 fn every_device_gives_the_bits_of_the_reference() {
     each_device(|rig| {
         let mut r = Random(51);
-        for n in [1, 2, 3, 5, 8, 9, 16, 17, 33, 64, 70, 130] {
+        for n in [1, 2, 3, 5, 8, 9, 16, 17, 33, 64, 70, 130, 161, 200, 512] {
             for (rows, cols) in
                 [(1 + r.below(200) as u32, 128 * (1 + r.below(6) as u32)), (32, 100), (64, 2564)]
             {
@@ -89,7 +89,7 @@ fn every_device_gives_the_bits_of_the_reference() {
                 check(&mut r, rig, &[m], &x, "one");
             }
         }
-        for n in [1, 4, 40] {
+        for n in [1, 4, 40, 170] {
             let all: Vec<Matrix> = [640, 128, 130, 17, 256]
                 .map(|rows| matrix(rig, rows, 640, 0.5 / rows as f32, || r.below(3) as u8))
                 .into();
@@ -106,7 +106,7 @@ fn the_largest_sums_do_not_wrap() {
         let mut r = Random(52);
         for cols in [4096, 6912, 14336, 16384] {
             for (code, sign) in [(2, 1.0), (2, -1.0), (0, 1.0)] {
-                for n in [1, 20] {
+                for n in [1, 20, 165] {
                     let m = matrix(rig, 16, cols, 1.0, || code);
                     check(&mut r, rig, &[m], &vec![sign; n * cols as usize], "extremes");
                 }
@@ -119,7 +119,7 @@ fn the_largest_sums_do_not_wrap() {
 fn what_is_not_finite_shows_in_its_own_row_only() {
     each_device(|rig| {
         let mut r = Random(53);
-        for n in [3, 20] {
+        for n in [3, 20, 165] {
             let m = matrix(rig, 48, 256, 1.0, || r.below(3) as u8);
             let mut x = r.floats(n * 256);
             (x[256 + 7], x[2 * 256 + 255]) = (f32::NAN, f32::NEG_INFINITY);

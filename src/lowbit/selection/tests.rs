@@ -73,7 +73,7 @@ fn manager(folder: Option<&std::path::Path>) -> DeviceAwareKernelManager {
     inventory.add(open(DeviceChoice::Cpu).unwrap()).unwrap();
     let manager =
         DeviceAwareKernelManager::with(inventory, PerformanceCache::at(folder.map(|f| f.to_path_buf())));
-    manager.set_measuring_time(Duration::from_millis(30));
+    manager.set_measuring_time(Duration::from_millis(100));
     manager
 }
 
@@ -92,7 +92,7 @@ fn all_free() -> PerformanceRequirements {
 fn the_faster_is_chosen_measured_once_and_remembered_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
-    let (slow, fast) = (Arc::new(known("slow", 900)), Arc::new(known("fast", 300)));
+    let (slow, fast) = (Arc::new(known("slow", 9_000)), Arc::new(known("fast", 300)));
     let first = manager(Some(folder.path()));
     first.register(slow.clone()).unwrap();
     first.register(fast.clone()).unwrap();
@@ -133,7 +133,7 @@ fn a_hostile_file_is_ignored_with_a_note() {
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let choose = || {
         let manager = manager(Some(folder.path()));
-        manager.register(Arc::new(known("slow", 900))).unwrap();
+        manager.register(Arc::new(known("slow", 9_000))).unwrap();
         manager.register(Arc::new(known("fast", 300))).unwrap();
         let choice = manager.select_optimal_kernel(OPERATION, &small(), &all_free()).unwrap();
         (choice.kernel, choice.source, manager.cache().notes())
@@ -187,7 +187,7 @@ fn accuracy_and_memory_take_part() {
 #[test]
 fn an_override_wins_and_a_wrong_one_says_what_there_is() {
     let manager = manager(None);
-    manager.register(Arc::new(known("slow", 900))).unwrap();
+    manager.register(Arc::new(known("slow", 9_000))).unwrap();
     manager.register(Arc::new(known("fast", 100))).unwrap();
     let choose = || manager.select_optimal_kernel(OPERATION, &small(), &all_free());
     manager.set_overrides("quantize=slow@cpu:0, gemv=none").unwrap();
@@ -206,7 +206,7 @@ fn an_override_wins_and_a_wrong_one_says_what_there_is() {
 #[test]
 fn the_next_one_does_it_when_the_chosen_one_fails() {
     let manager = Arc::new(manager(None));
-    manager.register(Arc::new(known("slow", 900))).unwrap();
+    manager.register(Arc::new(known("slow", 9_000))).unwrap();
     manager.register(Arc::new(Known { fails: Some(Status::Driver), ..known("broken", 10) })).unwrap();
     // Broken while it is measured: not chosen.
     let choice = manager.select_optimal_kernel(OPERATION, &small(), &all_free()).unwrap();

@@ -1,4 +1,4 @@
-//! Element-wise I2_S on the CPU: the codes and values of [`crate::quant::lowbit`], bit for bit, at the speed of memory.
+//! Element-wise I2_S on the CPU: the codes and values of [`crate::quant::lowbit`], bit for bit, without its divisions.
 //!
 //! Rounding a quotient to four codes is deciding on which side of three thresholds a value lies. The thresholds of a scale are
 //! found once, with the reference's own division, as the last f32 on either side; then every value is three comparisons.

@@ -64,6 +64,12 @@ impl PerformanceCache {
         self.state.lock().notes.clone()
     }
 
+    /// What this process measured of a kernel of this version.
+    pub(super) fn recall(&self, key: Key, name: &str, device: DeviceId, version: u32) -> Option<Measurement> {
+        let same = |m: &&Measurement| m.name == name && m.device == device && m.version == version;
+        self.state.lock().known.get(&key)?.iter().find(same).cloned()
+    }
+
     /// The measurement of a kernel of this version. `identity` is the device's.
     pub(super) fn get(
         &self,
@@ -73,11 +79,10 @@ impl PerformanceCache {
         version: u32,
         identity: &str,
     ) -> Option<Measurement> {
-        let mut state = self.state.lock();
-        let same = |m: &&Measurement| m.name == name && m.device == device && m.version == version;
-        if let Some(found) = state.known.get(&(operation, class)).and_then(|all| all.iter().find(same)) {
-            return Some(found.clone());
+        if let Some(found) = self.recall((operation, class), name, device, version) {
+            return Some(found);
         }
+        let mut state = self.state.lock();
         let file = self.file(&mut state, identity)?;
         let entry = file.get(&entry_name(operation, class))?.get(name)?;
         let read = measurement(entry, name, device)?;
@@ -104,13 +109,19 @@ impl PerformanceCache {
         Some((self.folder.as_ref()?.join(format!("choices-{key}.json")), key))
     }
 
-    /// Keeps the measurements of a class in the place of earlier ones, and writes those of each device down.
-    pub(super) fn put(&self, key: Key, all: &[Measurement], identities: &[(DeviceId, String)]) {
+    /// Keeps the measurements of a class in memory.
+    pub(super) fn keep(&self, key: Key, all: &[Measurement]) {
         let mut state = self.state.lock();
         if state.known.len() >= MOST_CLASSES {
             state.known.clear();
         }
         state.known.insert(key, all.to_vec());
+    }
+
+    /// Keeps the measurements of a class in the place of earlier ones, and writes those of each device down.
+    pub(super) fn put(&self, key: Key, all: &[Measurement], identities: &[(DeviceId, String)]) {
+        self.keep(key, all);
+        let mut state = self.state.lock();
         for (device, identity) in identities {
             let mut own = Map::new();
             for m in all.iter().filter(|m| m.device == *device) {

@@ -7,6 +7,7 @@
 
 mod candidate;
 mod choose;
+mod comparing;
 mod execute;
 pub mod files;
 mod inventory;
@@ -18,6 +19,7 @@ mod validate;
 mod work;
 
 pub use candidate::{Candidate, Description, DeviceId, Trial, sample};
+pub use comparing::Comparing;
 pub use execute::{
     Executed, OptimizedQuantizationResult, OwnedTensor, Pending, PerformanceAchieved, QuantizedTensor,
 };
@@ -128,7 +130,7 @@ pub struct DeviceAwareKernelManager {
 type Tried = (std::result::Result<f64, Error>, Option<Vec<f32>>);
 
 impl DeviceAwareKernelManager {
-    /// Finds all devices, and registers the plain kernels of each instruction level and thread count of the host. The
+    /// Finds all devices, and registers the element-wise kernels of each instruction level and thread count of the host. The
     /// cache's folder and overrides are the environment's.
     ///
     /// Errors: no device answers; an override that cannot be read.
@@ -146,6 +148,9 @@ impl DeviceAwareKernelManager {
         }
         if let Some(host) = manager.inventory.get(DeviceId::CPU) {
             for kernel in Plain::all(&host.device, &host.levels)? {
+                manager.register(Arc::new(kernel))?;
+            }
+            for kernel in Comparing::all(&host.device, &host.levels)? {
                 manager.register(Arc::new(kernel))?;
             }
         }
@@ -356,6 +361,12 @@ impl DeviceAwareKernelManager {
         able: &[Arc<dyn Candidate>],
     ) -> Result<(Vec<Measurement>, Source)> {
         let key = (operation, shape.class());
+        // The usual case, without asking what devices are called.
+        let recalled: Option<Vec<Measurement>> =
+            able.iter().map(|c| self.cache.recall(key, c.name(), c.device(), c.describe().version)).collect();
+        if let Some(all) = recalled {
+            return Ok((all, Source::Memory));
+        }
         let identity = |id: DeviceId| self.inventory.get(id).map(DeviceEntry::identity).unwrap_or_default();
         let mut identities: Vec<(DeviceId, String)> = Vec::new();
         for c in able {
@@ -375,6 +386,7 @@ impl DeviceAwareKernelManager {
         };
         if let Some(all) = known() {
             let source = source(&all);
+            self.cache.keep(key, &all);
             return Ok((all, source));
         }
         let _one = self.measuring.lock();

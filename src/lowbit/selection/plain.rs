@@ -122,24 +122,10 @@ fn sizes(values: usize, codes: usize, scales: usize, block: u32) -> Result<()> {
     Ok(())
 }
 
-/// Quantizes with code of `level` on the threads of `crew` (none: the caller's alone). `block` 0 is one block.
+/// The bits of the largest magnitude of each stretch.
 ///
-/// Errors: sizes that do not fit together; a number that is not finite. Nothing is written then.
-pub fn quantize(
-    level: Isa,
-    crew: Option<&dyn Crew>,
-    format: QuantizationFormat,
-    values: &[f32],
-    block: u32,
-    scales: &mut [f32],
-    codes: &mut [i8],
-) -> Result<()> {
-    let level = level.checked()?;
-    sizes(values.len(), codes.len(), scales.len(), block)?;
-    if values.is_empty() {
-        return Ok(());
-    }
-    let block = if block == 0 { values.len() } else { block as usize };
+/// Errors: a number that is not finite.
+fn peaks(level: Isa, crew: Option<&dyn Crew>, values: &[f32]) -> Result<Vec<u32>> {
     let pieces = values.len().div_ceil(STRETCH);
     let mut peaks = vec![0u32; pieces];
     let peak = Shared(peaks.as_mut_ptr());
@@ -158,6 +144,35 @@ pub fn quantize(
         return Err(Error::argument("values", format!("number {at} is {}", values[at]))
             .advise("weights must be finite: find out where it came from"));
     }
+    Ok(peaks)
+}
+
+/// The largest magnitude, 0 of none; `level` was checked.
+///
+/// Errors: a number that is not finite.
+pub(super) fn largest_magnitude(level: Isa, crew: Option<&dyn Crew>, values: &[f32]) -> Result<f32> {
+    Ok(f32::from_bits(peaks(level, crew, values)?.into_iter().fold(0, u32::max)))
+}
+
+/// Quantizes with code of `level` on the threads of `crew` (none: the caller's alone). `block` 0 is one block.
+///
+/// Errors: sizes that do not fit together; a number that is not finite. Nothing is written then.
+pub fn quantize(
+    level: Isa,
+    crew: Option<&dyn Crew>,
+    format: QuantizationFormat,
+    values: &[f32],
+    block: u32,
+    scales: &mut [f32],
+    codes: &mut [i8],
+) -> Result<()> {
+    let level = level.checked()?;
+    sizes(values.len(), codes.len(), scales.len(), block)?;
+    if values.is_empty() {
+        return Ok(());
+    }
+    let block = if block == 0 { values.len() } else { block as usize };
+    let peaks = peaks(level, crew, values)?;
     let scale_of = |values: &[f32]| match format {
         QuantizationFormat::I2S => {
             let mut found = 0;
@@ -246,6 +261,15 @@ pub fn dequantize(
     Ok(())
 }
 
+/// 1, each power of two, and all units of a device.
+pub(super) fn thread_counts(device: &Arc<dyn Device>) -> Vec<u32> {
+    let most = device.units().len() as u32;
+    let mut counts: Vec<u32> = (0..).map(|n| 1 << n).take_while(|n| *n < most).collect();
+    counts.push(most);
+    counts.dedup();
+    counts
+}
+
 /// These loops at one level on so many cores.
 pub struct Plain {
     name: String,
@@ -271,11 +295,7 @@ impl Plain {
 
     /// Each level of `levels` at 1 thread, at each power of two, and on all units of the CPU device.
     pub fn all(device: &Arc<dyn Device>, levels: &[Isa]) -> Result<Vec<Plain>> {
-        let most = device.units().len() as u32;
-        let mut counts: Vec<u32> = (0..).map(|n| 1 << n).take_while(|n| *n < most).collect();
-        counts.push(most);
-        counts.sort_unstable();
-        counts.dedup();
+        let counts = thread_counts(device);
         let each = levels.iter().flat_map(|level| counts.iter().map(|threads| (*level, *threads)));
         each.map(|(level, threads)| Plain::new(device, level, threads)).collect()
     }

@@ -27,7 +27,7 @@ fn turn(trial: &mut dyn Trial, times: u32) -> f64 {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let value = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1));
-    let rounds: usize = value("--rounds").map_or(41, |r| r.parse().expect("--rounds"));
+    let rounds: usize = value("--rounds").map_or(31, |r| r.parse().expect("--rounds"));
     let manager = DeviceAwareKernelManager::with(
         DeviceInventory::detect().expect("devices"),
         PerformanceCache::at(None),
@@ -46,7 +46,8 @@ fn main() {
     let (to, back) = (OperationKind::Quantize, OperationKind::Dequantize);
     // What a kernel took for each piece of work, and the chosen one; only those that do all of an operation are a fixed choice.
     let mut fixed: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let (mut chosen, mut nearest, mut asked) = (vec![], vec![], vec![]);
+    let (mut chosen, mut nearest, mut asked, mut twins) = (vec![], vec![], vec![], vec![]);
+    let mut state = 1u64;
     println!(
         "{:<20} {:>9} {:>6} {:<24} {:>11} {:>9} {:<24} {:>7}",
         "operation", "numbers", "block", "chosen", "us", "measured", "best", "ratio"
@@ -64,7 +65,7 @@ fn main() {
             }
             asked.push(begun.elapsed().as_secs_f64() / 100.0);
             let able: Vec<_> = kernels.iter().filter(|k| k.supports(operation, &shape)).collect();
-            // The chosen one runs as its own trial beside all, itself among them: that tells what the method resolves.
+            // The chosen one runs twice: what it differs from itself is what these figures cannot tell.
             let mut trials: Vec<(String, Box<dyn Trial + '_>, u32, Vec<f64>)> = able
                 .iter()
                 .map(|k| (k.name().to_owned(), k.prepare(operation, &shape).expect("a sample")))
@@ -78,16 +79,24 @@ fn main() {
                     (name, trial, ((TURN / once) as u32).clamp(1, 10_000), vec![])
                 })
                 .collect();
-            for round in 0..rounds {
-                let many = trials.len();
-                for i in 0..many {
-                    let (_, trial, times, seconds) = &mut trials[(i + round) % many];
+            for _ in 0..rounds {
+                // Another order each time: nobody always follows the same one.
+                let mut order: Vec<usize> = (0..trials.len()).collect();
+                for i in (1..order.len()).rev() {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    order.swap(i, (state >> 33) as usize % (i + 1));
+                }
+                for i in order {
+                    let (_, trial, times, seconds) = &mut trials[i];
                     seconds.push(turn(&mut **trial, *times));
                 }
             }
             let figures: Vec<(String, f64)> = trials.into_iter().map(|t| (t.0, median(t.3))).collect();
-            let own = figures.last().expect("the chosen one").1;
+            let twin = figures.last().expect("the chosen one").1;
             let all = &figures[..figures.len() - 1];
+            let own = all.iter().find(|f| f.0 == choice.kernel).expect("the chosen one").1;
+            twins.push((twin / own).max(own / twin));
             let best = all.iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("a kernel");
             for (name, seconds) in all {
                 fixed.entry(name.clone()).or_default().push(*seconds);
@@ -111,6 +120,11 @@ fn main() {
         "chosen over the best kernel of each size: geometric mean {:.3}, most {:.3}",
         mean(&nearest),
         nearest.iter().copied().fold(0.0, f64::max)
+    );
+    println!(
+        "a chosen kernel over itself, timed twice in these rounds: geometric mean {:.3}, most {:.3}",
+        mean(&twins),
+        twins.iter().copied().fold(0.0, f64::max)
     );
     fixed.retain(|_, seconds| seconds.len() == chosen.len());
     let against =

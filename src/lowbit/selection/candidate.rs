@@ -5,7 +5,9 @@ use super::work::{
 };
 use crate::device::DeviceKind;
 use crate::{Error, Result};
+use parking_lot::Mutex;
 use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// A device by kind and number.
@@ -103,7 +105,13 @@ pub trait Trial {
         Ok(start.elapsed())
     }
 
-    /// What the last run gave, as numbers that can be compared with the reference's.
+    /// Items that a run works on, where these are fewer than were asked for.
+    fn items(&self) -> Option<u64> {
+        None
+    }
+
+    /// What the last run gave, or a sample of it, as numbers that can be compared with the reference's. Asked before another
+    /// candidate's runs.
     fn output(&self) -> Result<Vec<f32>>;
 }
 
@@ -119,40 +127,67 @@ pub fn sample(seed: u64, count: usize) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// The element-wise operations on sample data.
+/// The element-wise operations on sample data. All that measure the same work at the same time use the same memory: there is
+/// only so much of it, and where it lies makes a difference.
 struct Elements<F> {
     run: F,
     format: QuantizationFormat,
     block: u32,
     backwards: bool,
+    data: Arc<Mutex<Data>>,
+}
+
+struct Data {
+    of: (QuantizationOperation, usize, u32),
     values: Vec<f32>,
     scales: Vec<f32>,
     codes: Vec<i8>,
 }
 
+impl Data {
+    /// The one that somebody has, or a new one.
+    fn shared(operation: QuantizationOperation, count: usize, block: u32) -> Result<Arc<Mutex<Data>>> {
+        static LAST: Mutex<Weak<Mutex<Data>>> = Mutex::new(Weak::new());
+        let mut last = LAST.lock();
+        let of = (operation, count, block);
+        if let Some(data) = last.upgrade()
+            && data.lock().of == of
+        {
+            return Ok(data);
+        }
+        let none =
+            || Error::new(crate::Status::OutOfMemory, format!("no memory to measure on {count} numbers"));
+        let (mut codes, mut values) = (Vec::new(), Vec::new());
+        codes.try_reserve_exact(count).map_err(|_| none())?;
+        values.try_reserve_exact(count).map_err(|_| none())?;
+        let (low, high) = operation.format.codes();
+        let wide = i32::from(high) - i32::from(low) + 1;
+        codes.extend((0..count).map(|i| (i32::from(low) + (i as i32 & 0xffff) * 7 % wide) as i8));
+        values.extend(sample(1, count));
+        let scales = vec![0.5; scale_count(count, block)];
+        let data = Arc::new(Mutex::new(Data { of, values, scales, codes }));
+        *last = Arc::downgrade(&data);
+        Ok(data)
+    }
+}
+
 impl<F: Fn(&mut Work<'_>) -> Result<()>> Elements<F> {
-    /// More numbers than these are not needed to see which kernel is faster: they are beyond every cache.
-    const MOST: u64 = 1 << 26;
+    /// More numbers than these are not needed to see which kernel is faster: they are beyond most caches.
+    const MOST: u64 = 1 << 23;
+    /// Outputs that are compared, of codes and scales each.
+    const COMPARED: usize = 1 << 14;
 
     fn new(run: F, operation: QuantizationOperation, shape: &TensorCharacteristics) -> Result<Elements<F>> {
         let count = shape.count().min(Self::MOST) as usize;
-        let (format, block) = (operation.format, shape.block);
-        let (low, high) = format.codes();
-        let mut codes = Vec::new();
-        codes.try_reserve_exact(count).map_err(|_| {
-            Error::new(crate::Status::OutOfMemory, format!("no memory to measure on {count} numbers"))
-        })?;
-        let wide = i32::from(high) - i32::from(low) + 1;
-        codes.extend((0..count).map(|i| (i32::from(low) + (i as i32 & 0xffff) * 7 % wide) as i8));
-        let scales = vec![0.5; scale_count(count, block)];
+        let data = Data::shared(operation, count, shape.block)?;
         let backwards = operation.kind == OperationKind::Dequantize;
-        Ok(Elements { run, format, block, backwards, values: sample(1, count), scales, codes })
+        Ok(Elements { run, format: operation.format, block: shape.block, backwards, data })
     }
 }
 
 impl<F: Fn(&mut Work<'_>) -> Result<()>> Trial for Elements<F> {
     fn run(&mut self) -> Result<()> {
-        let (scales, codes, values) = (&mut self.scales, &mut self.codes, &mut self.values);
+        let Data { scales, codes, values, .. } = &mut *self.data.lock();
         let mut work = match self.backwards {
             false => Work::Quantize { format: self.format, values, block: self.block, scales, codes },
             true => Work::Dequantize { codes, scales, block: self.block, values },
@@ -160,11 +195,21 @@ impl<F: Fn(&mut Work<'_>) -> Result<()>> Trial for Elements<F> {
         (self.run)(&mut work)
     }
 
+    fn items(&self) -> Option<u64> {
+        Some(self.data.lock().codes.len() as u64)
+    }
+
     fn output(&self) -> Result<Vec<f32>> {
+        let data = self.data.lock();
+        // An odd step, so that all places of a block are met.
+        let step = |count: usize| count.div_ceil(Self::COMPARED) | 1;
         // Codes and scales both count: a wrong scale with right codes is wrong.
         Ok(match self.backwards {
-            true => self.values.clone(),
-            false => self.codes.iter().map(|c| f32::from(*c)).chain(self.scales.iter().copied()).collect(),
+            true => data.values.iter().step_by(step(data.values.len())).copied().collect(),
+            false => {
+                let codes = data.codes.iter().step_by(step(data.codes.len())).map(|c| f32::from(*c));
+                codes.chain(data.scales.iter().step_by(step(data.scales.len())).copied()).collect()
+            }
         })
     }
 }

@@ -5,6 +5,9 @@ use super::work::{PerformanceRequirements, Preference, TensorCharacteristics};
 use crate::{Error, Result};
 use std::cmp::Ordering;
 
+/// Times within this factor of each other decide nothing.
+const ALIKE: f64 = 1.02;
+
 /// A kernel that did its measurement, at the size that is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Runner {
@@ -65,6 +68,12 @@ pub(super) fn order(
         let (a_fails, b_fails) = (late(a) || slow(a), late(b) || slow(b));
         a_fails.cmp(&b_fails).then(if a_fails { by_time(a, b) } else { first.then(by_time(a, b)) })
     });
+    // Times this close are alike: then fewer threads are better, which other work disturbs less.
+    if wanted.preference == Preference::Fastest && !(late(&all[0]) || slow(&all[0])) {
+        let bar = all[0].seconds * ALIKE;
+        let close = all.iter().take_while(|r| r.seconds <= bar && !late(r) && !slow(r)).count();
+        all[..close].sort_by_key(|r| r.threads);
+    }
     let best = &all[0];
     let mut unmet = Vec::new();
     if late(best) {
@@ -132,6 +141,12 @@ mod tests {
         assert_eq!(first(few).unwrap(), (2, 0));
         let few = PerformanceRequirements { min_throughput: Some(0.9e6), ..few };
         assert_eq!(first(few).unwrap(), (1, 0));
+        // Alike within 2 %: the one with fewer threads.
+        for (seconds, want) in [(1.015e-3, 4), (1.03e-3, 1)] {
+            let mut close = all();
+            close.push(runner(4, seconds, 2, 0, 0.0));
+            assert_eq!(order(close, &shape, &free).unwrap().0[0].at, want);
+        }
         let least = PerformanceRequirements { preference: Preference::LeastMemory, ..free };
         assert_eq!(first(least).unwrap(), (0, 0));
         let exact = PerformanceRequirements { preference: Preference::MostAccurate, ..free };

@@ -9,11 +9,17 @@ use std::time::{Duration, Instant};
 
 /// A turn lasts at least about this long.
 const TURN: Duration = Duration::from_micros(200);
+/// Whose first run, not warm yet, is above the best of all by this factor leaves at once when that takes milliseconds.
+const FAR: f64 = 3.0;
+const MILLISECONDS: f64 = 2e-3;
 /// After a round, whose best time is above the best of all by this factor leaves.
 const BEHIND: f64 = 1.5;
 /// After so many rounds the bar is `CLOSE`.
 const EARLY: usize = 4;
 const CLOSE: f64 = 1.08;
+/// Executions of the fastest that are waited for, up to `LONGER` times the time allowed.
+const WANTED: u32 = 40;
+const LONGER: u32 = 4;
 /// More rounds tell nothing new.
 const MOST_ROUNDS: usize = 200;
 
@@ -61,16 +67,18 @@ impl Runner<'_> {
     }
 }
 
-/// Times these against each other within `budget`; each is run once whatever that takes, unless twice the budget is over
-/// before its first run. A result for each, in order: its timing, or why there is none. The trials come back with the last output.
+/// Times these against each other within `budget`, or up to four times that where 40 executions of the fastest take longer.
+/// Each is run once whatever that takes, unless twice the budget is over before its first run. After that run `seen` is called
+/// with its place, before another one runs. A result for each, in order: its timing, or why there is none.
 pub fn race<'a>(
     trials: Vec<Box<dyn Trial + 'a>>,
     budget: Duration,
-) -> Vec<(Result<Timing>, Box<dyn Trial + 'a>)> {
+    mut seen: impl FnMut(usize, &(dyn Trial + 'a)),
+) -> Vec<Result<Timing>> {
     let start = Instant::now();
     let runner = |trial| Runner { trial, times: 1, seconds: vec![], failed: None, left: false };
     let mut all: Vec<Runner<'_>> = trials.into_iter().map(runner).collect();
-    for one in &mut all {
+    for (at, one) in all.iter_mut().enumerate() {
         if start.elapsed() > budget * 2 {
             let text = format!("not measured: the {} ms for that were over", budget.as_millis());
             one.failed =
@@ -78,6 +86,18 @@ pub fn race<'a>(
             continue;
         }
         one.turn();
+        if one.failed.is_none() {
+            seen(at, &*one.trial);
+        }
+    }
+    let fastest = all.iter().filter(|r| r.racing()).map(Runner::best).fold(f64::INFINITY, f64::min);
+    let mut budget = budget;
+    if fastest.is_finite() {
+        let wanted = start.elapsed() + Duration::from_secs_f64((fastest * f64::from(WANTED)).min(60.0));
+        budget = budget.max(wanted.min(budget * LONGER));
+    }
+    if fastest > MILLISECONDS {
+        all.iter_mut().filter(|r| r.racing()).for_each(|r| r.left = r.best() > fastest * FAR);
     }
     for round in 0..MOST_ROUNDS {
         let best = all.iter().filter(|r| r.racing()).map(Runner::best).fold(f64::INFINITY, f64::min);
@@ -115,7 +135,7 @@ pub fn race<'a>(
                     Ok(Timing { seconds: one.seconds[one.seconds.len() / 4], turns: one.seconds.len() })
                 }
             };
-            (timing, one.trial)
+            timing
         })
         .collect()
 }
@@ -161,9 +181,12 @@ mod tests {
             Box::new(Told(1e-3, 0)),
             Box::new(Told(1.03e-3, 0)),
         ];
-        let all = race(trials, Duration::from_secs(5));
-        let timing = |i: usize| all[i].0.as_ref().unwrap();
-        assert!(all[1].0.is_err());
+        let mut seen = vec![];
+        let all =
+            race(trials, Duration::from_secs(5), |at, trial| seen.push((at, trial.output().unwrap()[0])));
+        assert_eq!(seen, [(0, 1.0), (2, 1.0), (3, 1.0)]);
+        let timing = |i: usize| all[i].as_ref().unwrap();
+        assert!(all[1].is_err());
         for (at, want) in [(0, 2e-3), (2, 1e-3), (3, 1.03e-3)] {
             assert!((timing(at).seconds / want - 1.0).abs() < 1e-3, "{at}: {:?}", timing(at));
         }
@@ -188,10 +211,9 @@ mod tests {
     fn time_is_bounded() {
         let slow = |_| Box::new(Sleepy(Duration::from_millis(30))) as Box<dyn Trial>;
         let start = Instant::now();
-        let all = race((0..50).map(slow).collect(), Duration::from_millis(60));
-        assert!(start.elapsed() < Duration::from_millis(60 * 2 + 30 * 4), "{:?}", start.elapsed());
-        let late =
-            all.iter().filter(|(t, _)| t.as_ref().is_err_and(|e| e.status() == crate::Status::Timeout));
-        assert!(late.count() > 40 && all[0].0.is_ok());
+        let all = race((0..50).map(slow).collect(), Duration::from_millis(60), |_, _| ());
+        assert!(start.elapsed() < Duration::from_millis(60 * 4 + 30 * 4), "{:?}", start.elapsed());
+        let late = all.iter().filter(|t| t.as_ref().is_err_and(|e| e.status() == crate::Status::Timeout));
+        assert!(late.count() > 40 && all[0].is_ok());
     }
 }

@@ -113,6 +113,9 @@ impl Default for FallbackConfiguration {
     }
 }
 
+/// One measurement at a time in a process: two would disturb each other.
+static MEASURING: Mutex<()> = Mutex::new(());
+
 /// Chooses kernels by device and by measurement. Usable from any thread; one measurement runs at a time.
 pub struct DeviceAwareKernelManager {
     inventory: DeviceInventory,
@@ -122,12 +125,8 @@ pub struct DeviceAwareKernelManager {
     fallback: Mutex<FallbackConfiguration>,
     /// Those that failed, with why; they are left out until [`DeviceAwareKernelManager::reinstate`].
     failing: Mutex<Vec<(DeviceId, String, Error)>>,
-    measuring: Mutex<()>,
     time: Mutex<Duration>,
 }
-
-/// Seconds that a candidate took, and what came of it.
-type Tried = (std::result::Result<f64, Error>, Option<Vec<f32>>);
 
 impl DeviceAwareKernelManager {
     /// Finds all devices, and registers the element-wise kernels of each instruction level and thread count of the host. The
@@ -166,7 +165,6 @@ impl DeviceAwareKernelManager {
             overrides: Mutex::default(),
             fallback: Mutex::default(),
             failing: Mutex::default(),
-            measuring: Mutex::default(),
             time: Mutex::new(MEASURE_TIME),
         }
     }
@@ -389,7 +387,7 @@ impl DeviceAwareKernelManager {
             self.cache.keep(key, &all);
             return Ok((all, source));
         }
-        let _one = self.measuring.lock();
+        let _one = MEASURING.lock();
         // Somebody else may have been at it.
         if let Some(all) = known() {
             let source = source(&all);
@@ -413,41 +411,49 @@ impl DeviceAwareKernelManager {
             batch: shape.batch.max(1),
             ..*shape
         };
-        let prepared: Vec<_> = able.iter().map(|c| c.prepare(operation, &shape)).collect();
-        let mut failed: Vec<Option<Error>> = Vec::new();
-        let mut trials = Vec::new();
-        for one in prepared {
-            match one {
+        // The reference first, so that there is something to compare with.
+        let mut order: Vec<usize> = (0..able.len()).collect();
+        order.sort_by_key(|at| !able[*at].is_reference());
+        let mut failed: Vec<Option<Error>> = able.iter().map(|_| None).collect();
+        let (mut trials, mut racers) = (Vec::new(), Vec::new());
+        let mut items = vec![shape.items().max(1); able.len()];
+        for at in order {
+            match able[at].prepare(operation, &shape) {
                 Ok(trial) => {
+                    items[at] = trial.items().unwrap_or(items[at]).max(1);
                     trials.push(trial);
-                    failed.push(None);
+                    racers.push(at);
                 }
-                Err(e) => failed.push(Some(e)),
+                Err(e) => failed[at] = Some(e),
             }
         }
-        let mut raced = race(trials, *self.time.lock()).into_iter();
-        let mut results: Vec<Tried> = Vec::new();
-        for fail in failed {
-            results.push(match fail {
-                Some(e) => (Err(e), None),
-                None => match raced.next() {
-                    Some((Ok(timing), trial)) => (Ok(timing.seconds), trial.output().ok()),
-                    Some((Err(e), _)) => (Err(e), None),
-                    None => (Err(Error::new(Status::Internal, "no result")), None),
-                },
-            });
+        let mut reference: Option<Vec<f32>> = None;
+        let mut errors: Vec<Option<f64>> = vec![None; able.len()];
+        let raced = race(trials, *self.time.lock(), |racer, trial| {
+            let at = racers[racer];
+            let Ok(output) = trial.output() else { return };
+            if able[at].is_reference() && reference.is_none() {
+                reference = Some(output.clone());
+            }
+            errors[at] = reference.as_ref().and_then(|reference| difference(&output, reference));
+        });
+        let mut seconds: Vec<std::result::Result<f64, Error>> = failed
+            .into_iter()
+            .map(|fail| Err(fail.unwrap_or_else(|| Error::new(Status::Internal, "no result"))))
+            .collect();
+        for (at, timing) in racers.iter().zip(raced) {
+            seconds[*at] = timing.map(|t| t.seconds);
         }
-        let reference = able.iter().position(|c| c.is_reference()).and_then(|at| results[at].1.clone());
-        let error_of = |output: &Option<Vec<f32>>| difference(output.as_ref()?, reference.as_ref()?);
         able.iter()
-            .zip(results)
-            .map(|(c, (seconds, output))| Measurement {
+            .zip(seconds)
+            .enumerate()
+            .map(|(at, (c, seconds))| Measurement {
                 name: c.name().to_owned(),
                 device: c.device(),
                 version: c.describe().version,
-                error: error_of(&output),
+                error: errors[at],
                 seconds,
-                items: shape.items().max(1),
+                items: items[at],
                 from_disk: false,
             })
             .collect()

@@ -124,18 +124,15 @@ pub fn race<'a>(
         }
     }
     all.into_iter()
-        .map(|mut one| {
-            let timing = match one.failed.take() {
-                Some(e) => Err(e),
-                None => {
-                    if one.seconds.len() > 1 {
-                        one.seconds.remove(0);
-                    }
-                    one.seconds.sort_by(f64::total_cmp);
-                    Ok(Timing { seconds: one.seconds[one.seconds.len() / 4], turns: one.seconds.len() })
+        .map(|mut one| match one.failed.take() {
+            Some(e) => Err(e),
+            None => {
+                if one.seconds.len() > 1 {
+                    one.seconds.remove(0);
                 }
-            };
-            timing
+                one.seconds.sort_by(f64::total_cmp);
+                Ok(Timing { seconds: one.seconds[one.seconds.len() / 4], turns: one.seconds.len() })
+            }
         })
         .collect()
 }

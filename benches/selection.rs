@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// A kernel's name, its work, how often a turn runs it, and the seconds of its turns.
+type Timed<'a> = (String, Box<dyn Trial + 'a>, u32, Vec<f64>);
+
 /// A turn lasts about this many seconds.
 const TURN: f64 = 400e-6;
 
@@ -66,7 +69,7 @@ fn main() {
             asked.push(begun.elapsed().as_secs_f64() / 100.0);
             let able: Vec<_> = kernels.iter().filter(|k| k.supports(operation, &shape)).collect();
             // The chosen one runs twice: what it differs from itself is what these figures cannot tell.
-            let mut trials: Vec<(String, Box<dyn Trial + '_>, u32, Vec<f64>)> = able
+            let mut trials: Vec<Timed<'_>> = able
                 .iter()
                 .map(|k| (k.name().to_owned(), k.prepare(operation, &shape).expect("a sample")))
                 .chain([(

@@ -50,7 +50,7 @@ pub struct Product {
 /// The answer for types that products never see.
 fn loaded_as_other(dtype: DType) -> Error {
     Error::unsupported(format!("there are no products with {dtype:?}"))
-        .advise("such matrices become I2_S or Q8_0, without loss, when a model is loaded")
+        .advise("such matrices become I2_S or Q8_0 when a model is loaded")
 }
 
 /// Which two elements a rotary embedding turns together.

@@ -117,3 +117,30 @@ fn damaged_ternary_tensors_are_refused() {
     bytes[kind] = 37;
     says(&bytes, "blk.0.attn_q.weight");
 }
+
+/// What no quantizer writes is refused in the formats of blocks too.
+#[test]
+fn damaged_blocks_are_refused() {
+    let good = std::fs::read(fixture("gguf/bitnet256.tq2_0.gguf")).unwrap();
+    let parsed = ModelFile::from_gguf_bytes(good.clone(), "good").unwrap();
+    let name = "blk.0.ffn_up.weight";
+    let stored = parsed.tensor(name).unwrap().data.to_vec();
+    let at = good.windows(stored.len()).position(|w| w == stored).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // The third block: a code, then its f16 scale as NaN, infinity and a negative number.
+    let scale = 2 * 66 + 64;
+    for (place, bytes, word) in [
+        (2 * 66, &[0xFFu8][..], "code 3"),
+        (scale, &[0x00, 0x7E], "NaN"),
+        (scale, &[0x00, 0x7C], "inf"),
+        (scale, &[0x00, 0xAC], "-0.0625"),
+    ] {
+        let mut damaged = good.clone();
+        damaged[at + place..][..bytes.len()].copy_from_slice(bytes);
+        let path = folder.path().join("damaged.gguf");
+        std::fs::write(&path, damaged).unwrap();
+        let home = crate::common::Home::new(64 << 20);
+        let e = cogniware::llm::Model::load(&home.0, &path, &options(false), None).err().expect(word);
+        assert!(e.to_string().contains(word) && e.to_string().contains(name), "{e}");
+    }
+}

@@ -182,6 +182,17 @@ fn read_quantization(o: &Object<'_>, architecture: Architecture) -> Result<Terna
         ))
         .advise("use the unquantized model, or a GGUF file; BitNetForCausalLM by `bitnet` is supported"));
     }
+    if q.bool("use_rms_norm")?.unwrap_or(false) {
+        return Err(Error::unsupported(
+            "config.json: BitNet layers with a norm of their own (`use_rms_norm`)",
+        ));
+    }
+    if let Some(kept) = q.get("modules_to_not_convert")
+        && !kept.as_array().is_some_and(|all| all.iter().all(|m| m.as_str() == Some("lm_head")))
+    {
+        return Err(Error::unsupported(format!("config.json: `modules_to_not_convert` {kept}"))
+            .advise("models whose layers are all ternary but the head are supported"));
+    }
     // The defaults are those of the class that reads this object.
     let class = q.text("linear_class")?.unwrap_or("bitlinear");
     let mode = q.text("quantization_mode")?.unwrap_or("offline");

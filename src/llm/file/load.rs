@@ -1,7 +1,7 @@
 //! As what a matrix is loaded, and how it is turned into that.
 //!
-//! Ternary matrices of every storage become I2_S with one scale; TQ1_0 and TQ2_0 with scales that differ become Q8_0, which loses
-//! nothing; the output matrix of a BitNet model, more than half of what a token reads, becomes Q8_0 unless it is wanted exact.
+//! Ternary matrices of every storage become I2_S with one scale; TQ1_0 and TQ2_0 with scales that differ become Q8_0, whose f16 scales
+//! round those divided by 127; the output matrix of a BitNet model, more than half of what a token reads, becomes Q8_0 unless it is wanted exact.
 
 use super::{ModelFile, Source};
 use crate::llm::config::{Architecture, TernaryStorage};
@@ -82,7 +82,7 @@ impl ModelFile {
                 Some(scale) => Ok(form(dtype, Turn::Scaled(scale))),
             },
             DType::TQ1_0 | DType::TQ2_0 => {
-                match lowbit::tq_uniform_scale(data, dtype.block_bytes() as usize) {
+                match lowbit::tq_uniform_scale(data, dtype.block_bytes() as usize)? {
                     Some(one) => Ok(form(DType::I2_S, Turn::Ternary(checked(one * scale.unwrap_or(1.0))?))),
                     None if scale.is_some() => {
                         Err(Error::unsupported(format!("{dtype:?} with a scale beside those of its blocks")))
@@ -90,6 +90,8 @@ impl ModelFile {
                     None => Ok(form(DType::Q8_0, Turn::Blocks)),
                 }
             }
+            _ if scale.is_some() => Err(Error::unsupported(format!("{dtype:?} with a scale beside it"))
+                .advise("only ternary matrices have one; convert the model again")),
             _ if float && config.ternary == TernaryStorage::Master && name.starts_with("blk.") => {
                 if !whole {
                     return Err(Error::unsupported(format!(

@@ -171,7 +171,12 @@ proptest! {
             dequantize(dtype, &stored, &mut back).unwrap();
             let d = f16::from_f32(if values.iter().any(|v| *v != 0) { scale } else { 0.0 }).to_f32();
             prop_assert!(back.iter().zip(&values).all(|(b, v)| *b == f32::from(*v) * d));
-            prop_assert_eq!(tq_uniform_scale(&stored, stored.len()), Some(d));
+            prop_assert_eq!(tq_uniform_scale(&stored, stored.len()).unwrap(), Some(d));
+            let last = stored.len() - 1;
+            for scale in [f16::NAN, f16::INFINITY, f16::from_f32(-0.5)] {
+                stored[last - 1..].copy_from_slice(&scale.to_le_bytes());
+                prop_assert!(tq_uniform_scale(&stored, stored.len()).unwrap_err().to_string().contains("scale"));
+            }
         }
     }
 

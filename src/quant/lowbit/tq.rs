@@ -1,5 +1,6 @@
 //! GGUF's `TQ1_0` and `TQ2_0`: blocks of 256 ternary weights with an f16 scale, the largest magnitude.
 
+use crate::{Error, Result};
 use half::f16;
 
 /// Bytes of a block of TQ1_0: 48 with five weights each, 4 with four, the scale.
@@ -69,16 +70,24 @@ pub fn tq2_dequantize(block: &[u8], out: &mut [f32]) {
 }
 
 /// The scale of all blocks of a tensor of TQ1_0 or TQ2_0 (blocks of `block_bytes`, the scale last), when they have one: then it is a
-/// ternary tensor with one scale. Blocks of zeros have scale 0 and fit any other.
-pub fn tq_uniform_scale(src: &[u8], block_bytes: usize) -> Option<f32> {
-    let scales =
-        src.chunks_exact(block_bytes).map(|b| f16::from_le_bytes([b[block_bytes - 2], b[block_bytes - 1]]));
-    let mut one = 0.0;
-    for scale in scales.map(f16::to_f32).filter(|s| *s != 0.0) {
-        if !scale.is_finite() || scale < 0.0 || (one != 0.0 && one != scale) {
-            return None;
+/// ternary tensor with one scale. Blocks of zeros have scale 0 and fit any other. `None` where scales differ.
+///
+/// Errors: a scale that is negative or not finite, a code of 3 in TQ2_0: no quantizer writes these.
+pub fn tq_uniform_scale(src: &[u8], block_bytes: usize) -> Result<Option<f32>> {
+    let (mut one, mut differ) = (0.0, false);
+    for (at, block) in src.chunks_exact(block_bytes).enumerate() {
+        let (codes, scale) = block.split_at(block_bytes - 2);
+        let scale = f16::from_le_bytes([scale[0], scale[1]]).to_f32();
+        if !scale.is_finite() || scale < 0.0 {
+            return Err(Error::format(format!("the scale of block {at} is {scale}")));
         }
-        one = scale;
+        if block_bytes == TQ2_BYTES && codes.iter().fold(0, |bad, b| bad | (b & b >> 1 & 0x55)) != 0 {
+            return Err(Error::format(format!("block {at} holds code 3, which no quantizer writes")));
+        }
+        if scale != 0.0 {
+            differ |= one != 0.0 && one != scale;
+            one = scale;
+        }
     }
-    Some(one)
+    Ok((!differ).then_some(one))
 }

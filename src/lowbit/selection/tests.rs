@@ -169,7 +169,7 @@ fn a_hostile_file_is_ignored_with_a_note() {
 #[test]
 fn accuracy_and_memory_take_part() {
     let manager = manager(None);
-    manager.register(Arc::new(Known { reference: true, memory: 100, ..known("exact", 600) })).unwrap();
+    manager.register(Arc::new(Known { reference: true, memory: 100, ..known("exact", 9_000) })).unwrap();
     manager.register(Arc::new(Known { wrong: true, ..known("wrong", 100) })).unwrap();
     let choose = |wanted| manager.select_optimal_kernel(OPERATION, &small(), &wanted).map(|c| c.kernel);
     assert_eq!(choose(all_free()).unwrap(), "wrong");
